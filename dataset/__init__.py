@@ -1,0 +1,1 @@
+"""Pixels on disk, and how they become tensors."""

@@ -1,0 +1,42 @@
+"""What happens when the user's input is bad: one clear line, exit status 2, no traceback."""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+
+class InputError(Exception):
+    """Bad input. The message is one line: which file or flag, what is wrong, what to do."""
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Run a command's ``main`` and leave the process with its exit status.
+
+    0 or what ``main`` returns; 2 and one line on standard error for an :class:`InputError`; 130
+    after Ctrl-C and 143 after SIGTERM, both of which unwind the stack, so nothing half-made stays.
+    """
+    def terminate(signum, frame):
+        raise SystemExit(128 + signum)
+
+    signal.signal(signal.SIGTERM, terminate)
+    program = Path(sys.argv[0]).name
+    try:
+        status = main() or 0
+    except InputError as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        status = 2
+    except BrokenPipeError:  # the reader of our output has gone: `... | head`
+        sys.stderr.close()
+        status = 141
+    except KeyboardInterrupt:
+        print(f"\n{program}: interrupted", file=sys.stderr)
+        status = 130
+    sys.exit(status)
+
+
+def describe(error: BaseException) -> str:
+    """An exception as the end of an error line: its text without newlines, or its type."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return " ".join(str(error).split()) or type(error).__name__

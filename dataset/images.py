@@ -1,0 +1,265 @@
+"""Read, write and list images. Every bad file becomes one clear :class:`InputError`."""
+
+import io
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .errors import InputError, describe
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+# A file may declare any size in a few bytes; more pixels than this are refused before decoding.
+MAX_PIXELS = 2 ** 29
+
+Image.MAX_IMAGE_PIXELS = None  # ours is the limit: Pillow's own would only warn
+
+# What each EXIF orientation asks for, as (quarter turns anticlockwise, then flip left-right).
+_ORIENTATIONS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True),
+                 6: (3, False), 7: (1, True), 8: (1, False)}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture, upright.
+
+    Attributes:
+        rgb: (H, W, 3) uint8 or uint16, the full range of its type; three equal channels if grey.
+        alpha: (H, W) of the same type, or None.
+        grey: whether the file held one channel of brightness.
+    """
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None = None
+    grey: bool = False
+
+
+def natural_key(path: Path) -> list:
+    """Sort key that puts ``img_2`` before ``img_10``."""
+    return [int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", path.name)]
+
+
+def list_images(folder: Path) -> list[Path]:
+    """All pictures directly in ``folder`` by their suffix, in natural order (maybe none).
+
+    Raises:
+        InputError: if the folder is missing or cannot be read.
+    """
+    try:
+        files = [f for f in Path(folder).iterdir()
+                 if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")]
+    except NotADirectoryError:
+        raise InputError(f"{folder}: is a file, expected a folder") from None
+    except FileNotFoundError:
+        raise InputError(f"{folder}: no such folder") from None
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read: {describe(error)}") from None
+    return sorted(files, key=natural_key)
+
+
+def read(path: Path) -> Picture:
+    """Decode a PNG, JPEG, BMP, TIFF or WebP file.
+
+    Grey, palette, alpha and CMYK are understood, 16 bits per channel are kept, EXIF orientation is
+    honoured.
+
+    Raises:
+        InputError: if the file is missing, empty, truncated, larger than ``MAX_PIXELS``, or no
+            picture.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {describe(error)}") from None
+    if not data:
+        raise InputError(f"{path}: is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd metadata is no reason to worry the user
+            with Image.open(io.BytesIO(data)) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise InputError(f"{path}: declares {width}x{height} pixels, more than the "
+                                     f"{MAX_PIXELS:,} that are accepted")
+                image.load()  # also finds a truncated file, which OpenCV would pass over
+                orientation = image.getexif().get(0x0112, 1)
+                deep = _bits_per_channel(image, data) == 16
+                picture = _from_opencv(data) if deep else _from_pillow(image)
+    except InputError:
+        raise
+    except Exception as error:  # decoders raise anything on a damaged file
+        reason = describe(error)
+        if "cannot identify image file" in reason:
+            reason = f"it is none of {', '.join(s[1:] for s in SUFFIXES)}"
+        raise InputError(f"{path}: not a readable picture: {reason}") from None
+    return _upright(picture, orientation)
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """Decode a file to (H, W, 3) uint8 RGB: grey is repeated, alpha dropped, 16 bits rounded to 8.
+
+    Raises:
+        InputError: as :func:`read`.
+    """
+    return to_uint8(read(path).rgb)
+
+
+def size(path: Path) -> tuple[int, int]:
+    """(height, width) of a picture as stored, read from its header alone.
+
+    Raises:
+        InputError: if the file is missing or no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except Exception as error:
+        raise InputError(f"{path}: not a readable picture: {describe(error)}") from None
+
+
+def to_uint8(pixels: np.ndarray) -> np.ndarray:
+    """Pixels of 8 or 16 bits per channel as 8, rounded (65535 becomes 255)."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def encode(picture: Picture, suffix: str) -> bytes:
+    """Encode a picture; PNG and TIFF keep 16 bits, all but JPEG and BMP keep alpha.
+
+    Args:
+        picture: what to encode; grey pictures become one-channel files.
+        suffix: one of :data:`SUFFIXES`.
+
+    Raises:
+        InputError: if the format cannot hold a picture of this size.
+    """
+    rgb, alpha = picture.rgb, picture.alpha
+    suffix = suffix.lower()
+    if suffix in (".jpg", ".jpeg", ".bmp"):
+        alpha = None
+    if rgb.dtype == np.uint16 and suffix in (".png", ".tif", ".tiff"):
+        return _encode_opencv(rgb, alpha, picture.grey, suffix)
+    channels = to_uint8(rgb[:, :, :1] if picture.grey else rgb)
+    if alpha is not None:
+        channels = np.dstack([channels, to_uint8(alpha)])
+    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels.shape[2]]
+    image = Image.fromarray(np.ascontiguousarray(channels.squeeze(2) if mode == "L" else channels))
+    options = {".png": {"compress_level": 3},  # level 6 takes three times as long for 5 % less
+               ".jpg": {"quality": 95, "subsampling": 0}, ".jpeg": {"quality": 95, "subsampling": 0},
+               ".webp": {"lossless": True}, ".tif": {"compression": "tiff_adobe_deflate"},
+               ".tiff": {"compression": "tiff_adobe_deflate"}}.get(suffix, {})
+    buffer = io.BytesIO()
+    try:
+        image.save(buffer, Image.registered_extensions()[suffix], **options)
+    except (ValueError, OSError) as error:
+        raise InputError(f"a picture of {image.width}x{image.height} pixels does not fit into "
+                         f"{suffix}: {describe(error)}") from None
+    return buffer.getvalue()
+
+
+def write(path: Path, picture: Picture) -> None:
+    """Write a picture in the format of the path's suffix, whole or not at all.
+
+    Raises:
+        InputError: if the folder cannot be written or the format cannot hold the picture.
+    """
+    data = encode(picture, Path(path).suffix)
+    with written_whole(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_rgb(path: Path, rgb: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 or uint16 RGB pixels, whole or not at all; raises as :func:`write`."""
+    write(path, Picture(rgb))
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``, renamed to it on success and removed otherwise.
+
+    So a file of that name is always complete. Missing folders are made.
+
+    Raises:
+        InputError: if anything cannot be written there.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {describe(error)}") from None
+    finally:
+        if temporary.exists():
+            temporary.unlink()
+
+
+def _bits_per_channel(image: Image.Image, data: bytes) -> int:
+    if image.format == "PNG":
+        return data[24]  # IHDR: width, height, then the bit depth
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(258, (1,)))  # BitsPerSample
+    return 8
+
+
+def _from_pillow(image: Image.Image) -> Picture:
+    transparent = image.has_transparency_data
+    if image.mode in ("1", "L", "LA", "La"):
+        pixels = np.asarray(image.convert("LA" if transparent else "L"))
+        grey = pixels[:, :, 0] if transparent else pixels
+        rgb = np.repeat(grey[:, :, None], 3, axis=2)
+        return Picture(rgb, np.ascontiguousarray(pixels[:, :, 1]) if transparent else None, True)
+    pixels = np.asarray(image.convert("RGBA" if transparent else "RGB"))
+    alpha = np.ascontiguousarray(pixels[:, :, 3]) if transparent else None
+    return Picture(np.ascontiguousarray(pixels[:, :, :3]), alpha, False)
+
+
+def _from_opencv(data: bytes) -> Picture:
+    import cv2
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16:
+        raise ValueError("this kind of 16-bit file is not supported")
+    if pixels.ndim == 2:
+        return Picture(np.repeat(pixels[:, :, None], 3, axis=2), None, True)
+    alpha = np.ascontiguousarray(pixels[:, :, 3]) if pixels.shape[2] == 4 else None
+    return Picture(np.ascontiguousarray(pixels[:, :, 2::-1]), alpha, False)
+
+
+def _encode_opencv(rgb: np.ndarray, alpha: np.ndarray | None, grey: bool, suffix: str) -> bytes:
+    import cv2
+    if alpha is not None:
+        pixels = np.dstack([rgb[:, :, ::-1], alpha])
+    else:
+        pixels = rgb[:, :, 0] if grey else rgb[:, :, ::-1]
+    ok, data = cv2.imencode(suffix, np.ascontiguousarray(pixels))
+    if not ok:
+        raise InputError(f"a picture of {rgb.shape[1]}x{rgb.shape[0]} pixels does not fit into "
+                         f"{suffix}")
+    return data.tobytes()
+
+
+def _upright(picture: Picture, orientation: int) -> Picture:
+    if orientation not in _ORIENTATIONS:
+        return picture
+    turns, flip = _ORIENTATIONS[orientation]
+
+    def apply(pixels):
+        pixels = np.rot90(pixels, turns)
+        return np.ascontiguousarray(pixels[:, ::-1] if flip else pixels)
+
+    alpha = None if picture.alpha is None else apply(picture.alpha)
+    return Picture(apply(picture.rgb), alpha, picture.grey)

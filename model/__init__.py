@@ -1,0 +1,40 @@
+"""The networks. Each is one file here with a class ``Net``; its file's name is its name."""
+
+from importlib import import_module
+from pathlib import Path
+
+from torch import nn
+
+_NOT_NETWORKS = {"__init__", "ops"}
+
+
+def names() -> list[str]:
+    """Names of all networks in this folder, sorted: what ``--model`` and :func:`build` take."""
+    files = Path(__file__).parent.glob("*.py")
+    return sorted(f.stem for f in files if f.stem not in _NOT_NETWORKS)
+
+
+def network_class(name: str) -> type[nn.Module]:
+    """The class ``Net`` of ``model/<name>.py``.
+
+    Raises:
+        ValueError: if there is no such network.
+    """
+    if name not in names():
+        raise ValueError(f"no network is called {name!r}; there are: {', '.join(names())}")
+    return import_module(f"{__name__}.{name}").Net
+
+
+def build(name: str, scale: int = 2, multi_scale: bool = False, **options) -> nn.Module:
+    """Make a network with fresh random weights, on the CPU, in training mode.
+
+    Args:
+        name: the network's file name without ``.py``, for example ``"lesrcnn"``.
+        scale: enlargement factor, 2, 3 or 4.
+        multi_scale: blind: one network for all scales, ``scale`` then only its default.
+        options: what else that network's ``Net`` takes.
+
+    Raises:
+        ValueError: for an unknown network or a scale it does not have.
+    """
+    return network_class(name)(scale=scale, multi_scale=multi_scale, **options)

@@ -1,0 +1,69 @@
+"""Layers that networks share: the mean shift and the sub-pixel up-sampler."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+# Mean of the DIV2K training pictures, RGB in [0, 1], as the released LESRCNN weights carry it.
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
+
+
+class MeanShift(nn.Module):
+    """Add ``sign`` times the DIV2K mean to an RGB batch (N, 3, H, W) in [0, 1].
+
+    The shift is a constant, not a parameter: it is neither trained nor stored with the weights.
+
+    Args:
+        sign: -1 to subtract the mean (first layer), +1 to add it back (last layer).
+    """
+
+    def __init__(self, sign: int) -> None:
+        super().__init__()
+        self.sign = sign
+        mean = torch.tensor(DIV2K_MEAN).view(1, 3, 1, 1)
+        self.register_buffer("shift", sign * mean, persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.shift
+
+    def extra_repr(self) -> str:
+        return f"sign={self.sign:+d}, mean={DIV2K_MEAN}"
+
+
+class SubPixelUpsampler(nn.Module):
+    """Enlarge features by ``scale``: 3x3 convolution and pixel shuffle (Shi et al., CVPR 2016).
+
+    (N, channels, H, W) -> (N, channels, scale * H, scale * W). x2 and x3 are one stage, x4 is the
+    x2 stage twice. There is no activation inside, so the whole up-sampler is an affine map.
+
+    Args:
+        scale: 2, 3 or 4.
+        channels: feature channels, the same before and after.
+
+    Raises:
+        ValueError: for another scale.
+    """
+
+    def __init__(self, scale: int, channels: int = 64) -> None:
+        super().__init__()
+        if scale not in (2, 3, 4):
+            raise ValueError(f"the sub-pixel up-sampler enlarges by 2, 3 or 4, not by {scale}")
+        factors = (2, 2) if scale == 4 else (scale,)
+        self.factors = factors
+        self.stages = nn.ModuleList(
+            nn.Conv2d(channels, channels * r * r, kernel_size=3, padding=1) for r in factors)
+
+    def forward(self, x: torch.Tensor, inputs: int = 1) -> torch.Tensor:
+        """Return ``up(x)``, or, of a sum of several inputs, the sum of their up-sampled versions.
+
+        The map is affine, so ``up(a) + up(b)`` is ``up`` of ``a + b`` with each bias counted
+        twice: ``up(a) + up(b) == forward(a + b, inputs=2)``, in one pass instead of two.
+
+        Args:
+            x: (N, C, H, W), the sum of ``inputs`` feature maps.
+            inputs: how many feature maps were summed.
+        """
+        for conv, r in zip(self.stages, self.factors):
+            bias = conv.bias if inputs == 1 else inputs * conv.bias
+            x = F.pixel_shuffle(F.conv2d(x, conv.weight, bias, padding=1), r)
+        return x
