@@ -136,6 +136,34 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
+def to_tensor(pixels: np.ndarray):
+    """(H, W, 3) pixels of 8 or 16 bits -> float32 tensor (1, 3, H, W) in [0, 1].
+
+    Divided by 255 or 65535. In channels_last order, which is the order of the pixels on disk.
+    """
+    import torch
+    peak = np.iinfo(pixels.dtype).max
+    if pixels.dtype == np.uint16:
+        pixels = pixels.astype(np.int32)  # torch computes little in uint16
+    tensor = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    return tensor.float().div_(peak)
+
+
+def from_tensor(tensor, dtype=np.uint8, rounding: str = "truncate") -> np.ndarray:
+    """Float tensor (1, 3, H, W), about [0, 1] -> (H, W, 3) pixels, clipped to the type's range.
+
+    Args:
+        tensor: the network's output, on any device.
+        dtype: uint8 or uint16.
+        rounding: ``truncate`` as the published protocol, or ``round`` to the nearest.
+    """
+    scaled = tensor[0].float().mul(float(np.iinfo(dtype).max))
+    if rounding == "round":
+        scaled = scaled.round_()
+    scaled = scaled.clamp_(0, np.iinfo(dtype).max).permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(scaled.astype(dtype))
+
+
 def encode(picture: Picture, suffix: str) -> bytes:
     """Encode a picture; PNG and TIFF keep 16 bits, all but JPEG and BMP keep alpha.
 
