@@ -247,13 +247,13 @@ def _bits_per_channel(image: Image.Image, data: bytes) -> int:
 def _from_pillow(image: Image.Image) -> Picture:
     transparent = image.has_transparency_data
     if image.mode in ("1", "L", "LA", "La"):
-        pixels = np.asarray(image.convert("LA" if transparent else "L"))
+        pixels = np.array(image.convert("LA" if transparent else "L"))
         grey = pixels[:, :, 0] if transparent else pixels
         rgb = np.repeat(grey[:, :, None], 3, axis=2)
         return Picture(rgb, np.ascontiguousarray(pixels[:, :, 1]) if transparent else None, True)
-    pixels = np.asarray(image.convert("RGBA" if transparent else "RGB"))
+    pixels = np.array(image.convert("RGBA" if transparent else "RGB"))
     alpha = np.ascontiguousarray(pixels[:, :, 3]) if transparent else None
-    return Picture(np.ascontiguousarray(pixels[:, :, :3]), alpha, False)
+    return Picture(np.ascontiguousarray(pixels[:, :, :3]), alpha)
 
 
 def _from_opencv(data: bytes) -> Picture:
@@ -264,7 +264,7 @@ def _from_opencv(data: bytes) -> Picture:
     if pixels.ndim == 2:
         return Picture(np.repeat(pixels[:, :, None], 3, axis=2), None, True)
     alpha = np.ascontiguousarray(pixels[:, :, 3]) if pixels.shape[2] == 4 else None
-    return Picture(np.ascontiguousarray(pixels[:, :, 2::-1]), alpha, False)
+    return Picture(np.ascontiguousarray(pixels[:, :, 2::-1]), alpha)
 
 
 def _encode_opencv(rgb: np.ndarray, alpha: np.ndarray | None, grey: bool, suffix: str) -> bytes:

@@ -2,8 +2,10 @@
 
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import nn
+if TYPE_CHECKING:  # a network's file imports torch when it is built, so that --help need not
+    from torch import nn
 
 _NOT_NETWORKS = {"__init__", "ops"}
 
@@ -14,7 +16,7 @@ def names() -> list[str]:
     return sorted(f.stem for f in files if f.stem not in _NOT_NETWORKS)
 
 
-def network_class(name: str) -> type[nn.Module]:
+def network_class(name: str) -> "type[nn.Module]":
     """The class ``Net`` of ``model/<name>.py``.
 
     Raises:
@@ -25,7 +27,7 @@ def network_class(name: str) -> type[nn.Module]:
     return import_module(f"{__name__}.{name}").Net
 
 
-def build(name: str, scale: int = 2, multi_scale: bool = False, **options) -> nn.Module:
+def build(name: str, scale: int = 2, multi_scale: bool = False, **options) -> "nn.Module":
     """Make a network with fresh random weights, on the CPU, in training mode.
 
     Args:

@@ -108,9 +108,6 @@ class Net(nn.Module):
         ValueError: for another scale.
     """
 
-    channels = 3            # it eats RGB ...
-    pre_upsampled = False   # ... at LR size
-
     def __init__(self, scale: int = 2, multi_scale: bool = False) -> None:
         super().__init__()
         if scale not in SCALES:

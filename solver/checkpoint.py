@@ -114,7 +114,8 @@ def read_state(path: Path | str) -> dict:
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path}: no such weights file; see the README for where weights come from")
+        raise InputError(f"{path}: no such weights file; `python dataset/download.py released-weights` "
+                         "fetches the paper's into checkpoint/released/")
     if not path.is_file():
         raise InputError(f"{path}: is a folder, expected a weights file")
     try:

@@ -1,0 +1,140 @@
+"""Pictures to super-resolve: HR/LR pairs of a benchmark or DIV2K folder, or LR pictures alone."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import images
+from .errors import InputError
+
+_TAG = re.compile(r"(?<![A-Za-z])(HR|LR)(?![A-Za-z])")  # as in img_001_SRF_2_HR.png
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture: its LR file, its HR file if there is one, and the name its result is given."""
+
+    name: str
+    lr: Path
+    hr: Path | None = None
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """What :func:`find` found.
+
+    Attributes:
+        name: the data set's name, for example ``Set5``.
+        scale: the scale its LR pictures are to be enlarged by.
+        items: the pictures, in natural order of their names.
+        problems: a line for each picture that cannot be used, for example an HR without LR.
+    """
+
+    __test__ = False  # not a test, whatever pytest makes of the name
+
+    name: str
+    scale: int
+    items: list[Item]
+    problems: list[str] = field(default_factory=list)
+
+
+def find(path: Path | str, scale: int) -> TestSet:
+    """Find the pictures of a data set. The layout is recognised:
+
+    - benchmark: ``Set5/x2/img_001_SRF_2_{HR,LR}.png`` (``Set5`` or ``Set5/x2`` is given);
+    - DIV2K: ``DIV2K_valid_HR/0801.png`` with ``DIV2K_valid_LR_bicubic/X2/0801x2.png``
+      (``DIV2K_valid``, ``DIV2K_valid_HR`` or the folder around both is given);
+    - a folder of LR pictures of any names, or one picture: there is no HR.
+
+    Raises:
+        InputError: if nothing is there.
+    """
+    path = Path(path)
+    name = path.resolve().name
+    if path.is_file():
+        return TestSet(path.stem, scale, _named([(path, None)]))
+    prefix = _div2k_prefix(path, scale)
+    if prefix is not None:
+        return _div2k(prefix, scale)
+    folder = path / f"x{scale}"
+    if folder.is_dir():
+        return _folder(name, folder, scale)
+    others = sorted(f.name for f in path.glob("x[0-9]")) if path.is_dir() else []
+    if others:
+        raise InputError(f"{path}: has {', '.join(others)} but no x{scale}; make it with "
+                         "dataset/make_benchmark.py")
+    if re.fullmatch(r"x[0-9]", name):
+        if name != f"x{scale}":
+            raise InputError(f"{path}: holds pictures for {name}, but --scale {scale} was asked for")
+        name = path.resolve().parent.name
+    return _folder(name, path, scale)
+
+
+def _folder(name: str, folder: Path, scale: int) -> TestSet:
+    """Pairs by the HR and LR in their names if the folder has both, else LR pictures alone."""
+    files = images.list_images(folder)
+    if not files:
+        raise InputError(f"{folder}: no pictures in it ({', '.join(s[1:] for s in images.SUFFIXES)})")
+    tagged = {tag: {_TAG.sub("*", f.stem): f for f in files if tag in _TAG.findall(f.stem)}
+              for tag in ("HR", "LR")}
+    if not tagged["HR"]:
+        return TestSet(name, scale, _named([(f, None) for f in files]))
+    pairs, problems = [], []
+    for file in files:
+        key = _TAG.sub("*", file.stem)
+        if file in tagged["LR"].values():
+            hr = tagged["HR"].get(key)
+            if hr is None:
+                problems.append(f"{file}: LR without its HR beside it")
+            else:
+                pairs.append((file, hr))
+        elif file in tagged["HR"].values():
+            if key not in tagged["LR"]:
+                problems.append(f"{file}: HR without its LR beside it")
+        else:
+            problems.append(f"{file}: neither HR nor LR in its name, among pictures that have it")
+    return TestSet(name, scale, _named(pairs), problems)
+
+
+def _div2k_prefix(path: Path, scale: int) -> Path | None:
+    """``.../DIV2K_valid`` if that is what ``path`` means, by the folders that exist."""
+    candidates = [path]
+    if path.name.endswith("_HR"):
+        candidates = [path.with_name(path.name.removesuffix("_HR"))]
+    elif path.is_dir():
+        # The folder around: validation pictures are what one samples.
+        candidates += [f.with_name(f.name.removesuffix("_HR")) for f in sorted(path.glob("*_valid_HR"))]
+    for prefix in candidates:
+        if _suffixed(prefix, f"_LR_bicubic/X{scale}").is_dir():
+            return prefix
+    return None
+
+
+def _suffixed(prefix: Path, suffix: str) -> Path:
+    return prefix.parent / f"{prefix.name}{suffix}"
+
+
+def _div2k(prefix: Path, scale: int) -> TestSet:
+    lr_folder, hr_folder = _suffixed(prefix, f"_LR_bicubic/X{scale}"), _suffixed(prefix, "_HR")
+    lr = {f.stem.removesuffix(f"x{scale}"): f for f in images.list_images(lr_folder)}
+    hr = {f.stem: f for f in images.list_images(hr_folder)} if hr_folder.is_dir() else {}
+    if not lr:
+        raise InputError(f"{lr_folder}: no pictures in it")
+    if not hr:
+        return TestSet(prefix.name, scale, _named([(f, None) for f in lr.values()]))
+    problems = [f"{lr[k]}: LR without its HR in {hr_folder}" for k in lr if k not in hr]
+    problems += [f"{hr[k]}: HR without its LR in {lr_folder}" for k in hr if k not in lr]
+    return TestSet(prefix.name, scale, _named([(lr[k], hr[k]) for k in lr if k in hr]), problems)
+
+
+def _named(pairs: list[tuple[Path, Path | None]]) -> list[Item]:
+    """Name each result after its picture, with SR for HR or LR; the same stem twice keeps both."""
+    stems = Counter(lr.stem for lr, _ in pairs)
+    items = []
+    for lr, hr in pairs:
+        stem = (hr or lr).stem
+        if stems[lr.stem] > 1:
+            stem = f"{stem}_{lr.suffix[1:]}"
+        items.append(Item(_TAG.sub("SR", stem), lr, hr))
+    return items

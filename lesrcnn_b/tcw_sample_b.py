@@ -1,0 +1,11 @@
+"""Enlarge pictures by 2, 3 or 4 with blind LESRCNN-S: python lesrcnn_b/tcw_sample_b.py --help"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from solver.options import sample_main  # noqa: E402
+
+if __name__ == "__main__":
+    sample_main(weights=0)

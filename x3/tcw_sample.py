@@ -1,0 +1,11 @@
+"""Enlarge pictures by 3 with LESRCNN: python x3/tcw_sample.py --help"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from solver.options import sample_main  # noqa: E402
+
+if __name__ == "__main__":
+    sample_main(weights=3)
