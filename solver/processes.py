@@ -1,0 +1,140 @@
+"""One process or many: who computes where, and how they start, agree and stop.
+
+A run is one process, or one for each GPU of this machine (``--num_gpu``), or whatever ``torchrun``
+starts on any number of machines. What ``torchrun`` tells its processes in the environment (``RANK``,
+``WORLD_SIZE``, ...) is told to the processes started here too, so there is one way to join.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from dataset.errors import InputError
+
+_GRACE = 30  # seconds that the others are given to end when one process has failed
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of a run, seen from one of them."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that validates, writes and prints."""
+        return self.rank == 0
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """Mean of a tensor over all processes, in place."""
+        if self.size > 1:
+            dist.all_reduce(values)
+            values /= self.size
+        return values
+
+
+def launch(args: argparse.Namespace) -> int:
+    """Train as ``args`` (see :mod:`solver.train_options`) ask for; returns the exit status.
+
+    Raises:
+        InputError: for bad input, of which only the leading process speaks.
+    """
+    inside = "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    if not inside:
+        check_gpus(args.num_gpu)
+        if args.num_gpu > 1:
+            return spawn(args.num_gpu, sys.orig_argv)
+    from .trainer import Trainer
+    group = join(args.num_gpu)
+    try:
+        return Trainer(args, group).run()
+    except InputError:
+        if group.leads:
+            raise
+        return 2
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def check_gpus(wanted: int) -> None:
+    """Raise InputError if more GPUs are wanted than there are (one and none: the CPU is taken)."""
+    there = torch.cuda.device_count()
+    if wanted > max(there, 1):
+        raise InputError(f"--num_gpu {wanted}: this machine has {there} CUDA GPU{'s' if there != 1 else ''}")
+
+
+def join(num_gpu: int) -> Group:
+    """Join the run's other processes, if the environment speaks of any, and choose the device."""
+    rank = int(os.environ.get("RANK", 0))
+    size = int(os.environ.get("WORLD_SIZE", 1))
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    device = torch.device("cpu")
+    if num_gpu and torch.cuda.is_available():
+        if local >= torch.cuda.device_count():
+            raise InputError(f"process {local} of this machine has no GPU: it has {torch.cuda.device_count()}; "
+                             "start fewer, or compute on the CPU with --num_gpu 0")
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    if size > 1:
+        # The others wait while the leading one validates: longer than the usual ten minutes.
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=2))
+    return Group(rank, size, device)
+
+
+def spawn(count: int, command: list[str]) -> int:
+    """Run a command ``count`` times beside each other as ``torchrun`` would on this machine.
+
+    SIGTERM and SIGINT are passed on. When one fails, the others are ended.
+
+    Returns:
+        The exit status of the first that failed, or 0.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    # A session of their own each: a Ctrl-C of the terminal reaches them once, through us.
+    children = [subprocess.Popen([sys.executable, *command[1:]], start_new_session=True,
+                                 env=os.environ | environment | {"RANK": str(i), "LOCAL_RANK": str(i)})
+                for i in range(count)]
+
+    def pass_on(signum, frame):
+        for child in children:
+            child.send_signal(signum)
+
+    before = {s: signal.signal(s, pass_on) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        return _wait(children)
+    finally:
+        for child in children:
+            child.kill()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait(children: list[subprocess.Popen]) -> int:
+    deadline = None
+    failed = 0
+    while any(child.poll() is None for child in children):
+        failed = failed or next((c.returncode for c in children if c.returncode), 0)
+        if failed and deadline is None:
+            deadline = time.monotonic() + _GRACE
+            for child in children:
+                child.terminate()
+        if deadline is not None and time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    failed = failed or next((c.returncode for c in children if c.returncode), 0)
+    return failed if failed >= 0 else 128 - failed

@@ -1,0 +1,166 @@
+"""The training command line: the published flags and defaults, and everything better as further flags.
+
+Nothing heavy is imported before the arguments have been read, so ``--help`` answers at once.
+"""
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from dataset.errors import InputError, run
+
+from .options import SCALES, Parser, add_group, add_model
+
+# A recipe sets other defaults and nothing else: each of its flags can still be given explicitly.
+RECIPES = {
+    "paper": {},
+    "modern": {"loss_fn": "Charbonnier", "lr": 8e-4, "schedule": "cosine", "warmup": 200, "ema": 0.999,
+               "weighting": "area", "init": "identity"},
+}
+
+
+def train_main(scale: int) -> None:
+    """Run ``train.py``: train a network, see :mod:`solver.trainer`.
+
+    Args:
+        scale: default of ``--scale``: 2, 3 or 4, or 0 for the blind network.
+    """
+    def main() -> int:
+        args = parse(scale)
+        from . import processes
+        return processes.launch(args)
+    run(main)
+
+
+def parse(scale: int, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read and check the command line (of this process, if ``arguments`` is None).
+
+    Raises:
+        InputError: for flags that do not fit together.
+    """
+    parser = train_parser(scale)
+    recipe = parser.parse_known_args(arguments)[0].recipe
+    parser.set_defaults(**RECIPES[recipe])
+    args = parser.parse_args(arguments)
+    if args.ckpt_name is None:
+        args.ckpt_name = args.model if args.scale == 0 else f"{args.model}_x{args.scale}"
+    if args.ckpt_dir is None:
+        args.ckpt_dir = Path("checkpoint") / args.ckpt_name
+    if args.resume and args.overwrite:
+        raise InputError("--resume and --overwrite: give one of them")
+    if args.ema >= 1:
+        raise InputError(f"--ema {args.ema}: must be at least 0 and less than 1")
+    return args
+
+
+def train_parser(scale: int) -> Parser:
+    parser = Parser("Train a super-resolution network. The defaults are the paper's training to the letter; "
+                    "--recipe modern gathers what is better.")
+    published = parser.add_argument_group("published flags")
+    add_model(published)
+    published.add_argument("--scale", type=int, choices=(0, *SCALES), default=scale,
+                           help="enlargement factor; 0 is blind: one network, and one of the scales 2, 3, 4 "
+                                "drawn for each step")
+    published.add_argument("--train_data_path", type=Path, default="dataset/DIV2K_train.h5",
+                           help="HDF5 file made by dataset/div2h5.py")
+    published.add_argument("--ckpt_dir", type=Path,
+                           help="folder of this run's files: checkpoints, weights, log.csv, run.json, TensorBoard "
+                                "(by default checkpoint/CKPT_NAME)")
+    published.add_argument("--ckpt_name", help="what they are called (by default as lesrcnn_x2, blind: lesrcnn)")
+    published.add_argument("--sample_dir", type=Path,
+                           help="if given, each validation writes its pictures there, over the last one's")
+    published.add_argument("--num_gpu", type=natural, default=1,
+                           help="GPUs of this machine to use; 0 is the CPU. For more machines, or several processes "
+                                "on CPUs, start this script with torchrun")
+    published.add_argument("--patch_size", type=positive, default=64, help="side of a training patch in LR pixels")
+    published.add_argument("--batch_size", type=positive, default=64,
+                           help="patches in a step, all processes together")
+    published.add_argument("--max_steps", type=positive, default=600_000, help="steps in all")
+    published.add_argument("--decay", type=positive, default=400_000,
+                           help="schedule step: the learning rate is halved every so many steps")
+    published.add_argument("--lr", type=positive_number, default=1e-4, help="learning rate; modern: 8e-4")
+    published.add_argument("--clip", type=not_negative, default=10.0,
+                           help="largest norm of the gradient, longer ones are shortened; 0 leaves them")
+    published.add_argument("--loss_fn", choices=("MSE", "L1", "SmoothL1", "Charbonnier"), default="MSE",
+                           help="on pixels in [0, 1]; Charbonnier is sqrt(d^2 + 1e-6), a smooth L1; "
+                                "modern: Charbonnier")
+    published.add_argument("--print_interval", type=positive, default=1000,
+                           help="steps between validations, each a row in log.csv")
+    published.add_argument("--shave", type=int, default=20,
+                           help="accepted as published; validation takes pictures whole, so there is nothing to shave")
+    add_group(published)
+    published.add_argument("--verbose", action="store_true", help="print every setting and the network at the start")
+
+    better = parser.add_argument_group("what is better than published")
+    better.add_argument("--recipe", choices=RECIPES, default="paper",
+                        help="modern sets other defaults: Charbonnier loss, learning rate 8e-4 with warm-up and cosine "
+                             "decay, averaged weights, pictures drawn by area, start as an enlarger; flags given "
+                             "beside it win")
+    better.add_argument("--schedule", choices=("step", "cosine"), default="step",
+                        help="step halves the learning rate every DECAY steps; cosine lets it fall to 0 at MAX_STEPS; "
+                             "modern: cosine")
+    better.add_argument("--warmup", type=natural, default=0,
+                        help="steps over which the learning rate rises from 0; modern: 200")
+    better.add_argument("--ema", type=not_negative, default=0.0,
+                        help="decay of an exponential moving average of the weights, which then is what is validated "
+                             "and kept; 0 is none; modern: 0.999")
+    better.add_argument("--weighting", choices=("uniform", "area"), default="uniform",
+                        help="how a patch's picture is drawn: each alike, or by its area, so that every pixel is as "
+                             "likely as any other; modern: area")
+    better.add_argument("--init", choices=("default", "identity"), default="default",
+                        help="identity starts as a bilinear enlarger instead of at random: 31.84 dB on Set5 x2 before "
+                             "the first step (default: 12.66), and after 3,000 steps of batch 16 and patch 32 37.03 "
+                             "where the default start has 36.01, 36.73 after 9,000; modern: identity")
+    better.add_argument("--init_from", type=Path,
+                        help="start from these weights, of the same network at any scale: all layers of the same name "
+                             "and shape are copied")
+    better.add_argument("--seed", type=natural, default=0, help="of the start and of the patches")
+    better.add_argument("--val_data_dir", type=Path, nargs="+", default=[],
+                        help="benchmark folders to validate on, for example dataset/Set5; the weights with the best "
+                             "mean PSNR are kept as CKPT_NAME_best.pth")
+
+    surviving = parser.add_argument_group("surviving")
+    surviving.add_argument("--resume", action="store_true",
+                           help="continue the run in CKPT_DIR as if it had never stopped; without one, start it")
+    surviving.add_argument("--overwrite", action="store_true", help="start anew over the run in CKPT_DIR")
+    surviving.add_argument("--save_interval", type=positive, default=1000, help="steps between checkpoints, and ...")
+    surviving.add_argument("--save_minutes", type=positive_number, default=10.0,
+                           help="... minutes between them, whichever is over first")
+
+    fast = parser.add_argument_group("speed")
+    fast.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32",
+                      help="of the network's arithmetic; the weights stay in fp32. bf16 wants a recent CPU or GPU")
+    fast.add_argument("--compile", action="store_true", help="torch.compile the network: minutes at the start, "
+                                                            "faster steps after")
+    fast.add_argument("--cache", choices=("none", "ram", "device"), default="none",
+                      help="where the training pictures are: in the file, in memory, or on the device, where patches "
+                           "are cut without a copy from the CPU")
+    fast.add_argument("--num_workers", type=natural, default=0, help="background processes that read patches")
+    return parser
+
+
+def positive(text: str) -> int:
+    return _number(text, int, lambda value: value > 0, "a whole number above 0")
+
+
+def natural(text: str) -> int:
+    return _number(text, int, lambda value: value >= 0, "a whole number, 0 or more")
+
+
+def positive_number(text: str) -> float:
+    return _number(text, float, lambda value: 0 < value < math.inf, "a number above 0")
+
+
+def not_negative(text: str) -> float:
+    return _number(text, float, lambda value: 0 <= value < math.inf, "a number, 0 or more")
+
+
+def _number(text, kind, accepts, wanted):
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not accepts(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+    return value

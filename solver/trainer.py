@@ -1,0 +1,481 @@
+"""Training: one step after the other, until ``max_steps``.
+
+The published training (Tian et al. 2020, Section 4.2) is Adam on the mean squared error, the learning rate
+halved every ``decay`` steps, gradients clipped. What differs from it is a setting, see
+:mod:`solver.train_options`.
+
+A step depends on the weights, the optimizer's state and its own number alone: its patches, its learning
+rate and whatever else is drawn at random follow from the seed and the number. So a run can be stopped
+after any step and resumed to the same weights.
+"""
+
+import argparse
+import contextlib
+import copy
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+import model
+from dataset import images, test_set
+from dataset.errors import InputError
+from dataset.train_set import Batch, TrainSet
+
+from .checkpoint import load_network
+from .evaluate import evaluate
+from .processes import Group
+from .run_folder import Record, RunFolder
+from .sampler import Sampler
+
+# A resumed run must have these as before, or it would be another run.
+_FIXED = ("model", "scale", "patch_size", "batch_size", "seed", "weighting", "loss_fn", "ema")
+# These do not change the weights.
+_FREE = ("resume", "overwrite", "ckpt_dir", "ckpt_name", "sample_dir", "print_interval", "save_interval",
+         "save_minutes", "val_data_dir", "num_workers", "cache", "shave", "group", "verbose", "recipe",
+         "num_gpu", "init", "init_from")
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def learning_rate(step: int, args: argparse.Namespace) -> float:
+    """Learning rate of a step, 0 to ``max_steps - 1``.
+
+    ``step``: ``lr`` halved every ``decay`` steps, as published. ``cosine``: half a cosine from ``lr`` down
+    to 0 at ``max_steps`` (Loshchilov and Hutter 2017, without restarts). Both rise linearly over the first
+    ``warmup`` steps.
+    """
+    if args.schedule == "cosine":
+        rate = args.lr * 0.5 * (1 + math.cos(math.pi * step / args.max_steps))
+    else:
+        rate = args.lr * 0.5 ** (step // args.decay)
+    return rate * min(1.0, (step + 1) / (args.warmup + 1))
+
+
+def charbonnier(sr: torch.Tensor, hr: torch.Tensor, epsilon: float = 1e-3) -> torch.Tensor:
+    """Mean of ``sqrt(d^2 + epsilon^2)``: L1, but smooth at 0 (Charbonnier et al. 1994)."""
+    return (sr - hr).square().add(epsilon ** 2).sqrt().mean()
+
+
+LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "MSE": F.mse_loss, "L1": F.l1_loss, "SmoothL1": F.smooth_l1_loss, "Charbonnier": charbonnier}
+
+
+class Average:
+    """Exponential moving average of a network's weights.
+
+    The decay grows with the steps, ``min(decay, (1 + step) / (10 + step))``, so that the random start is
+    soon forgotten.
+
+    Args:
+        net: the network; its copy ``self.net`` carries the average.
+        decay: what a step leaves of the average before it, at most.
+    """
+
+    def __init__(self, net: nn.Module, decay: float) -> None:
+        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+        self.decay = decay
+        self._average = list(self.net.parameters())
+        self._current = list(net.parameters())
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after ``step``."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self._average, self._current, 1 - decay)
+
+
+class Trainer:
+    """A training run.
+
+    Args:
+        args: the settings, see :mod:`solver.train_options`.
+        group: the run's processes and this one's device.
+
+    Raises:
+        InputError: for settings, data or files that do not let a run start.
+    """
+
+    def __init__(self, args: argparse.Namespace, group: Group) -> None:
+        self.args, self.group = args, group
+        self.folder = RunFolder(args.ckpt_dir, args.ckpt_name)
+        resumed, note = self._find_run()
+        if args.batch_size % group.size:
+            raise InputError(f"--batch_size {args.batch_size}: does not divide among {group.size} processes")
+        self.data = TrainSet(args.train_data_path, args.scale, args.patch_size, args.batch_size, seed=args.seed,
+                             weighting=args.weighting, cache=args.cache, device=group.device)
+        self.val_sets = self._find_val_sets()
+        torch.manual_seed(args.seed)
+        self.net = self._build().to(group.device, memory_format=torch.channels_last)
+        self.loss = LOSSES[args.loss_fn]
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=args.lr, fused=True)
+        self.scaler = torch.amp.GradScaler(group.device.type, enabled=args.precision == "fp16")
+        self.average = Average(self.net, args.ema) if args.ema else None
+        self.step = 0            # steps done
+        self.seconds = 0.0       # of training, over all resumed parts
+        self.best = -math.inf    # mean PSNR
+        self.loss_sum, self.loss_count, self.logged = 0.0, 0, 0   # since the last row of the log
+        if resumed is not None:
+            self._restore(resumed)
+        self.forward = self._forward_module()
+        self._announce(resumed is not None, note)
+
+    def run(self) -> int:
+        """Train up to ``max_steps``, or until SIGTERM or Ctrl-C.
+
+        Returns:
+            The exit status: 0, or 128 and the signal's number.
+
+        Raises:
+            InputError: if a loss is not finite or a file cannot be written.
+        """
+        args = self.args
+        self.record = self._start_files()
+        self.clock = self.saved = time.monotonic()
+        with _stop_requests() as self.stop, self._bar() as self.bar:
+            self._row_if_due()  # stopped between the step and its row
+            batches = self.data.loader(self.step, args.max_steps, args.num_workers, self.group.rank, self.group.size)
+            with contextlib.closing(batches):
+                for batch in batches:
+                    self._train(batch)
+                    self._row_if_due()
+                    if self.stopped:
+                        break
+                    minutes = (time.monotonic() - self.saved) / 60
+                    if self.step % args.save_interval == 0 or minutes >= args.save_minutes:
+                        self.save()
+            self.save()
+        if self.step < args.max_steps:
+            self._say(f"stopped after step {self.step} and saved; --resume continues")
+            return 128 + (self.stop.signal or signal.SIGTERM)
+        self._say(f"done: {self.step} steps, weights in {self.folder.weights}")
+        return 0
+
+    # -- one step ------------------------------------------------------------------------------------
+
+    def _train(self, batch: Batch) -> None:
+        """One step of Adam on one batch."""
+        torch.manual_seed(hash((self.args.seed, self.step, self.group.rank)))
+        lr, hr = self._to_device(batch.lr), self._to_device(batch.hr)
+        rate = learning_rate(self.step, self.args)
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = rate
+        self.optimizer.zero_grad()
+        with self._autocast():
+            sr = self.forward(lr, batch.scale)
+        loss = self.loss(sr.float(), hr)
+        self.scaler.scale(loss).backward()
+        if self.net.multi_scale:
+            self._zero_unused()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.args.clip or math.inf)
+        value = self._agree(loss.detach(), norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average:
+            self.average.update(self.step)
+        self.step += 1
+        self.loss_sum += value
+        self.loss_count += 1
+        self.bar.set_postfix(loss=f"{self.loss_sum / self.loss_count:.5f}", lr=f"{rate:.2e}", refresh=False)
+        self.bar.update()
+
+    def _agree(self, loss: torch.Tensor, norm: torch.Tensor) -> float:
+        """The loss over all processes, which also learn from each other whether one was asked to stop.
+
+        Raises:
+            InputError: before the optimizer's step, if loss or gradient is not finite.
+        """
+        asked = torch.tensor(float(self.stop.signal is not None), device=loss.device)
+        value, asked = self.group.mean(torch.stack([loss, asked])).tolist()
+        self.stopped = asked > 0
+        # Under fp16 a gradient may overflow: the scaler then leaves the step out.
+        if not math.isfinite(value) or not (self.scaler.is_enabled() or math.isfinite(norm.item())):
+            self.save()
+            what = f"loss is {value}" if not math.isfinite(value) else f"gradient's norm is {norm.item()}"
+            raise InputError(f"step {self.step + 1}: the {what}; stopped, {self.folder.last} has the state before "
+                             "it. A lower --lr or --clip may help, given with --resume")
+        return value
+
+    def _zero_unused(self) -> None:
+        """Let the up-samplers that a blind step does not use coast on their momentum.
+
+        As published: there, gradients were set to zero between steps, where today's default is None and
+        Adam would pass them over.
+        """
+        for parameter in self.net.parameters():
+            if parameter.grad is None and parameter in self.optimizer.state:
+                parameter.grad = torch.zeros_like(parameter)
+
+    def _to_device(self, patches: torch.Tensor) -> torch.Tensor:
+        """(N, 3, h, w) uint8 anywhere -> float32 in [0, 1] on the device, channels_last."""
+        patches = patches.to(self.group.device, non_blocking=True)
+        return patches.to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+    def _autocast(self):
+        return torch.autocast(self.group.device.type, _AUTOCAST.get(self.args.precision),
+                              enabled=self.args.precision in _AUTOCAST)
+
+    # -- validation ----------------------------------------------------------------------------------
+
+    def _row_if_due(self) -> None:
+        """Validate and log at every ``print_interval`` and at the end, unless a stop comes between."""
+        due = self.step % self.args.print_interval == 0 or self.step == self.args.max_steps
+        if not due or self.step == self.logged:
+            return
+        try:
+            self._row()
+        except _Stopped:
+            self.stopped = True  # the row is written when the run is resumed
+
+    def _row(self) -> None:
+        if self.group.leads:
+            figures = self._validate()
+            psnr = [value for name, value in figures.items() if name.endswith("_psnr")]
+            mean = sum(psnr) / len(psnr) if psnr else -math.inf
+            self.folder.save_weights(self._result(), best=mean > self.best)
+            self.best = max(self.best, mean)
+            row = {"step": self.step, "seconds": round(self._elapsed(), 1),
+                   "lr": learning_rate(self.step - 1, self.args), "loss": self.loss_sum / self.loss_count}
+            self.folder.add_row(row | figures)
+            for name, value in (row | figures).items():
+                if name != "step":
+                    self.tensorboard.add_scalar(name, value, self.step)
+            self._say(f"step {self.step}: loss {row['loss']:.6f}, lr {row['lr']:.2e}" + "".join(
+                f", {name.removesuffix('_psnr').replace('_', ' ')} {value:.2f} dB/{figures[name[:-4] + 'ssim']:.4f}"
+                for name, value in figures.items() if name.endswith("_psnr")))
+        self.logged, self.loss_sum, self.loss_count = self.step, 0.0, 0
+
+    def _validate(self) -> dict[str, float]:
+        """PSNR and SSIM of each validation set, published protocol: ``{"Set5_x2_psnr": 37.6, ...}``."""
+        net = self._result().eval()
+        figures = {}
+        for pictures in self.val_sets:
+            sampler = Sampler(net, pictures.scale, self.group.device)
+            scores = evaluate(sampler, pictures, on_picture=self._writer(pictures), progress=self._until_stopped)
+            figures[f"{pictures.name}_x{pictures.scale}_psnr"] = scores.psnr
+            figures[f"{pictures.name}_x{pictures.scale}_ssim"] = scores.ssim
+        self.net.train()
+        return figures
+
+    def _until_stopped(self, items: list) -> Iterator:
+        """Give the pictures one by one, unless a stop was asked for (alone: others would wait for us)."""
+        for item in items:
+            if self.stop.signal is not None and self.group.size == 1:
+                raise _Stopped
+            yield item
+
+    def _writer(self, pictures: test_set.TestSet):
+        if self.args.sample_dir is None:
+            return None
+        folder = self.args.sample_dir / pictures.name / f"x{pictures.scale}"
+        return lambda item, sr: images.write(folder / f"{item.name}.png", sr)
+
+    def _result(self) -> nn.Module:
+        """The network whose weights count: the averaged one, if there is one."""
+        return self.average.net if self.average else self.net
+
+    # -- state ---------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write a checkpoint and ``run.json``.
+
+        Raises:
+            InputError: if they cannot be written; the last good checkpoint stays.
+        """
+        if not self.group.leads:
+            return
+        self.folder.save(self._state())
+        self.record.write(steps=self.step, seconds=round(self._elapsed(), 1),
+                          best_psnr=self.best if math.isfinite(self.best) else None)
+        self.saved = time.monotonic()
+
+    def _state(self) -> dict:
+        state = {
+            "kind": "training checkpoint",
+            "network": {"name": self.args.model, "scale": self.net.scale, "multi_scale": self.net.multi_scale},
+            "model": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "step": self.step, "seconds": self._elapsed(), "best": self.best,
+            "loss_sum": self.loss_sum, "loss_count": self.loss_count, "logged": self.logged,
+            "settings": self._settings(),
+        }
+        return state | ({"ema": self.average.net.state_dict()} if self.average else {})
+
+    def _restore(self, state: dict) -> None:
+        self.net.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average:
+            self.average.net.load_state_dict(state["ema"])
+        for name in ("step", "seconds", "best", "loss_sum", "loss_count", "logged"):
+            setattr(self, name, state[name])
+
+    def _settings(self) -> dict:
+        """All settings as JSON and a checkpoint can hold them."""
+        def plain(value):
+            if isinstance(value, list):
+                return [plain(v) for v in value]
+            return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+        return {name: plain(value) for name, value in vars(self.args).items()}
+
+    def _elapsed(self) -> float:
+        return self.seconds + time.monotonic() - self.clock
+
+    # -- start ---------------------------------------------------------------------------------------
+
+    def _find_run(self) -> tuple[dict | None, str]:
+        """The state to resume, or None for a new run, and a line about it."""
+        args = self.args
+        if not self.folder.has_run():
+            return None, f"no run in {self.folder.folder} to resume: starting one" if args.resume else ""
+        if not args.resume:
+            if args.overwrite:
+                return None, ""
+            raise InputError(f"{self.folder.folder}: has a run already; continue it with --resume, or start anew "
+                             "over it with --overwrite")
+        state, note = self.folder.load()
+        then, now = state["settings"], self._settings()
+        differing = [f"--{name} {then[name]}, not {now[name]}" for name in _FIXED if then[name] != now[name]]
+        if differing:
+            raise InputError(f"{self.folder.folder}: its run has {'; '.join(differing)}: give the same, or another "
+                             "--ckpt_dir")
+        changed = [f"--{name} {then[name]} -> {now[name]}" for name in now
+                   if name not in _FIXED + _FREE and name in then and then[name] != now[name]]
+        if changed:
+            note = "; ".join(filter(None, [note, f"resuming with {', '.join(changed)}"]))
+        return state, note
+
+    def _find_val_sets(self) -> list[test_set.TestSet]:
+        """The validation sets, checked before the first step.
+
+        Raises:
+            InputError: if one is missing or has pictures without HR.
+        """
+        found = []
+        for folder in self.args.val_data_dir if self.group.leads else ():
+            for scale in self.data.scales:
+                pictures = test_set.find(folder, scale)
+                if pictures.problems:
+                    raise InputError(pictures.problems[0])
+                if any(item.hr is None for item in pictures.items):
+                    raise InputError(f"--val_data_dir {folder}: its pictures have no HR to compare with")
+                found.append(pictures)
+        return found
+
+    def _build(self) -> nn.Module:
+        """The network with its start weights, on the CPU."""
+        args = self.args
+        try:
+            net = model.build(args.model, args.scale or 2, multi_scale=args.scale == 0)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"--model {args.model} --scale {args.scale}: {error}") from None
+        if args.init == "identity":
+            if not hasattr(net, "init_identity"):
+                raise InputError(f"--init identity: {args.model} has no such start")
+            net.init_identity()
+        if args.init_from is not None:
+            copy_weights(args.init_from, net, args.model)
+        return net
+
+    def _forward_module(self) -> nn.Module:
+        """The network as it is called: compiled and for many processes, if asked for."""
+        module = self.net
+        if self.args.compile:
+            module = torch.compile(module)
+        if self.group.size > 1:
+            module = nn.parallel.DistributedDataParallel(module, find_unused_parameters=self.net.multi_scale)
+        return module
+
+    def _start_files(self) -> Record | None:
+        if not self.group.leads:
+            return None
+        from torch.utils.tensorboard import SummaryWriter
+        if self.args.overwrite:
+            self.folder.clear()
+        self.folder.cut_log(self.step)
+        self.tensorboard = SummaryWriter(str(self.folder.tensorboard), purge_step=self.step + 1)
+        return Record(self.folder.record, self._settings(), device_name(self.group.device), self.group.size)
+
+    def _announce(self, resumed: bool, note: str) -> None:
+        args = self.args
+        count = sum(p.numel() for p in self.net.parameters())
+        kind = "blind" if args.scale == 0 else f"x{args.scale}"
+        self._say(f"{args.model} {kind}, {count:,} parameters, {args.precision} on {device_name(self.group.device)}"
+                  + (f", {self.group.size} processes" if self.group.size > 1 else ""))
+        if args.num_gpu and self.group.device.type == "cpu":
+            self._say("no CUDA GPU here: training on the CPU")
+        if self.data.skipped:
+            self._say(f"{len(self.data.skipped)} pictures of {args.train_data_path} are smaller than a patch and "
+                      f"skipped: {', '.join(self.data.skipped[:5])}{' ...' if len(self.data.skipped) > 5 else ''}")
+        if not self.val_sets:
+            self._say("no --val_data_dir: training without validation")
+        if args.verbose:
+            self._say(f"{self.net}")
+            self._say(", ".join(f"{name} {value}" for name, value in self._settings().items()))
+        if note:
+            self._say(note)
+        if resumed:
+            self._say(f"resuming after step {self.step} of {args.max_steps}")
+
+    def _bar(self) -> tqdm:
+        # disable=None: no bar where nobody watches (a file, a pipe); the rows are printed all the same.
+        return tqdm(total=self.args.max_steps, initial=self.step, unit="step", dynamic_ncols=True,
+                    disable=None if self.group.leads else True)
+
+    def _say(self, line: str) -> None:
+        if self.group.leads:
+            tqdm.write(line)
+
+
+def copy_weights(path, net: nn.Module, name: str) -> None:
+    """Copy all layers of the same name and shape from a weights file, of any scale, into ``net``.
+
+    Raises:
+        InputError: if the file cannot be read, is of another network or shares no layer.
+    """
+    source = load_network(path, name)[0].state_dict()
+    target = net.state_dict()
+    shared = {k: v for k, v in source.items() if k in target and target[k].shape == v.shape}
+    if not shared:
+        raise InputError(f"--init_from {path}: shares no layer with this network")
+    net.load_state_dict(shared, strict=False)
+    tqdm.write(f"{len(shared)} of {len(target)} weights copied from {path}")
+
+
+def device_name(device: torch.device) -> str:
+    """A device as a person would name it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"the CPU ({torch.get_num_threads()} threads)"
+
+
+class _Stopped(Exception):
+    """A signal came during validation."""
+
+
+class _StopRequests:
+    """``signal``: the number of the signal that asked this process to stop, or None."""
+
+    signal: int | None = None
+
+    def note(self, signum: int, frame) -> None:
+        self.signal = signum
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[_StopRequests]:
+    """Note SIGTERM and Ctrl-C instead of stopping in the middle of a step."""
+    requests = _StopRequests()
+    before = {s: signal.signal(s, requests.note) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield requests
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
