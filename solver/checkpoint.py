@@ -14,6 +14,8 @@ A ``module.`` prefix, as left by ``DataParallel``, is dropped.
 """
 
 import hashlib
+import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,9 +121,11 @@ def read_state(path: Path | str) -> dict:
     if not path.is_file():
         raise InputError(f"{path}: is a folder, expected a weights file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an odd file ends in one clear line or in none
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises anything on a damaged file
-        if "weights_only" in str(error) or "Unsupported" in str(error):
+        if re.search(r"Unsupported (global|class)|GLOBAL|call reduce", str(error)):
             raise InputError(f"{path}: refused: it holds more than weights and could run code "
                              "(nothing of it was run)") from None
         raise InputError(f"{path}: not a readable weights file (truncated or of another kind?)") from None

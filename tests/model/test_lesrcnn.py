@@ -1,0 +1,101 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+import model
+from model.lesrcnn import RB
+from model.ops import DIV2K_MEAN, MeanShift, SubPixelUpsampler
+
+
+def trainable(net) -> int:
+    return sum(p.numel() for p in net.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("scale, multi_scale, count", [
+    (2, False, 626_304), (3, False, 810_944), (4, False, 774_016), (2, True, 1_254_080)])
+def test_trainable_parameters_are_the_published_ones(scale, multi_scale, count):
+    assert trainable(model.build("lesrcnn", scale=scale, multi_scale=multi_scale)) == count
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("height, width", [(1, 1), (1, 7), (5, 3)])
+def test_output_is_scale_times_as_large(scale, height, width):
+    single, blind = model.build("lesrcnn", scale), model.build("lesrcnn", multi_scale=True)
+    x = torch.rand(2, 3, height, width)
+    with torch.no_grad():
+        assert single(x).shape == blind(x, scale).shape == (2, 3, scale * height, scale * width)
+
+
+def test_a_scale_the_network_does_not_have_is_refused():
+    with pytest.raises(ValueError, match="not by 3"):
+        model.build("lesrcnn", scale=2)(torch.rand(1, 3, 4, 4), 3)
+    with pytest.raises(ValueError, match="not by 5"):
+        model.build("lesrcnn", scale=5)
+    with pytest.raises(ValueError, match="lesrcnn"):
+        model.build("nonesuch")
+
+
+def test_mean_shifts_cancel_and_are_not_trained():
+    x = torch.rand(1, 3, 4, 4)
+    shifted = MeanShift(-1)(x)
+    assert torch.allclose(x - shifted, torch.tensor(DIV2K_MEAN).view(1, 3, 1, 1).expand_as(x))
+    assert torch.allclose(MeanShift(+1)(shifted), x)
+    assert not list(MeanShift(-1).parameters())
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_one_upsampler_pass_equals_two(scale):
+    torch.manual_seed(0)
+    block = RB((scale,))
+    deep, shallow = torch.rand(2, 1, 64, 6, 5)
+    up = block.up[f"x{scale}"]
+    with torch.no_grad():
+        two_passes = F.relu(up(deep) + up(shallow))
+        assert (block(deep, shallow, scale) - two_passes).abs().max() < 1e-5
+        assert two_passes.max() > 0.05  # the comparison is about something
+
+
+def test_upsampler_refuses_other_scales():
+    with pytest.raises(ValueError, match="not by 5"):
+        SubPixelUpsampler(5)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_receptive_radius_is_exact(scale):
+    """The gradient of one output pixel reaches as far as the radius says, and no further."""
+    net = model.build("lesrcnn", scale)
+    with torch.no_grad():  # all-positive weights: no path is switched off
+        for p in net.parameters():
+            p.copy_(torch.rand_like(p) / p[0].numel())
+    side = 33
+    x = torch.ones(1, 3, side, side, requires_grad=True)
+    reached = set()
+    for phase in range(scale):
+        row = (side // 2) * scale + phase
+        (grad,) = torch.autograd.grad(net(x)[0, :, row, row].sum(), x)
+        rows = grad[0].abs().sum((0, 2)).nonzero().flatten()
+        centre = (row + 0.5) / scale - 0.5
+        reached |= {abs(r.item() - centre) for r in rows}
+    radius = net.receptive_radius(scale)
+    # An LR pixel's centre can be up to half a pixel nearer than the edge of the field.
+    assert radius - 0.5 < max(reached) <= radius + 0.5
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_identity_start_is_bilinear(scale):
+    torch.manual_seed(0)
+    x = F.interpolate(torch.rand(1, 3, 5, 5), size=24, mode="bicubic", align_corners=False).clamp(0, 1)
+    inner = (..., slice(3 * scale, -3 * scale), slice(3 * scale, -3 * scale))
+    bilinear = F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)[inner]
+    for net in (model.build("lesrcnn", scale), model.build("lesrcnn", scale, multi_scale=True)):
+        with torch.no_grad():
+            default = (net(x, scale)[inner] - bilinear).abs().mean()
+            net.init_identity()
+            started = (net(x, scale)[inner] - bilinear).abs().mean()
+        assert started < 0.05 < 2 * started + default and started < default / 3
+
+
+def test_no_inplace_operation_breaks_training():
+    net = model.build("lesrcnn", 4)
+    net(torch.rand(1, 3, 6, 6)).square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
