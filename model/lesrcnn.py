@@ -157,17 +157,17 @@ class Net(nn.Module):
         """
         eye = torch.eye(3)
         plus_minus = torch.cat([eye, -eye])             # (6, 3): x -> +x, -x
-        self.ieeb.shallow.weight[:6] = _centre(plus_minus)
+        self.ieeb.shallow.weight[:6] = centre(plus_minus)
         for conv1 in self.ieeb.conv1:
             conv1.weight *= 0.1                          # the skips carry, the pairs add little
         for up in self.rb.up.values():
             for stage, (conv, r) in enumerate(zip(up.stages, up.factors)):
                 # Deep and shallow both arrive: together they weigh 1 in the first stage.
-                _init_bilinear(conv, r, gain=0.5 if stage == 0 else 1.0, carried=6)
+                init_bilinear(conv, r, gain=0.5 if stage == 0 else 1.0, carried=6)
         for conv in self.irb.refine:
-            conv.weight[:6] = _centre(torch.eye(6, CHANNELS))
+            conv.weight[:6] = centre(torch.eye(6, CHANNELS))
         self.irb.last.weight *= 0.1
-        self.irb.last.weight[:, :6] = _centre(plus_minus.T)
+        self.irb.last.weight[:, :6] = centre(plus_minus.T)
 
     @classmethod
     def recognise(cls, shapes: Mapping[str, torch.Size]) -> dict | None:
@@ -230,14 +230,14 @@ def _is_shifter(name: str) -> bool:
     return name.startswith(("sub_mean.shifter.", "add_mean.shifter."))
 
 
-def _centre(matrix: torch.Tensor) -> torch.Tensor:
+def centre(matrix: torch.Tensor) -> torch.Tensor:
     """(out, in) -> the 3x3 convolution weight (out, in, 3, 3) that applies it at the centre tap."""
     weight = torch.zeros(*matrix.shape, 3, 3)
     weight[:, :, 1, 1] = matrix
     return weight
 
 
-def _init_bilinear(conv: nn.Conv2d, r: int, gain: float, carried: int) -> None:
+def init_bilinear(conv: nn.Conv2d, r: int, gain: float, carried: int) -> None:
     """Let the first ``carried`` channels of a sub-pixel stage be enlarged bilinearly by ``r``."""
     # Sub-pixel i of r sits (i + 0.5) / r - 0.5 LR pixels from the centre of its LR pixel.
     taps = torch.zeros(r, 3)

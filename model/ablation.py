@@ -1,0 +1,147 @@
+"""The networks of the paper's ablation (Table 1), each LESRCNN less one more of its ideas.
+
+=========  =======================================================================================
+SN         stacked network: seventeen 3x3 layers at LR size, up-sampler, last layer
+HN         heterogeneous network: every other layer of the SN becomes a 1x1 one
+IEEB       the HN with its skips, which makes it LESRCNN's first block
+IEEB+RB    the features of the first layer joined in before the up-sampler
+=========  =======================================================================================
+
+LESRCNN itself, with the refinement block on top, is ``model/lesrcnn.py``. All have the up-sampler,
+its activation, the last layer and the mean shifts of LESRCNN.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .lesrcnn import CHANNELS, IEEB, PAIRS, RB, SCALES, centre, conv1x1, conv3x3, init_bilinear
+from .ops import MeanShift, SubPixelUpsampler
+
+VARIANTS = ("SN", "HN", "IEEB", "IEEB+RB")
+
+
+class Stack(nn.Module):
+    """Seventeen layers one after the other, without skips. Input and outputs are those of the IEEB.
+
+    Args:
+        heterogeneous: whether every other layer after the first is 1x1, as in the HN, or all are
+            3x3, as in the SN.
+    """
+
+    def __init__(self, heterogeneous: bool) -> None:
+        super().__init__()
+        second = conv1x1 if heterogeneous else conv3x3
+        self.layers = nn.ModuleList([conv3x3(3, CHANNELS)])
+        for _ in range(PAIRS):
+            self.layers += [conv3x3(CHANNELS, CHANNELS), second(CHANNELS, CHANNELS)]
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        first, *others = self.layers
+        deep = shallow = F.relu(first(x))
+        for conv in others:
+            deep = F.relu(conv(deep))
+        return deep, shallow
+
+
+class Net(nn.Module):
+    """One network of the ablation.
+
+    Input: RGB (N, 3, H, W) in [0, 1]. Output: RGB (N, 3, scale * H, scale * W), about [0, 1], not
+    clamped. In the paper's way of counting (Table 3: the up-sampler as one 3x3 convolution from 64
+    to 64) the SN has 630,144 parameters and the others 368,000.
+
+    Args:
+        scale: 2, 3 or 4.
+        multi_scale: must be False: there is no blind one.
+        variant: one of :data:`VARIANTS`.
+
+    Raises:
+        ValueError: for another scale or variant.
+    """
+
+    def __init__(self, scale: int = 2, multi_scale: bool = False, variant: str = "IEEB") -> None:
+        super().__init__()
+        if scale not in SCALES or multi_scale:
+            raise ValueError("the ablation's networks enlarge by one of 2, 3 and 4")
+        if variant not in VARIANTS:
+            raise ValueError(f"the ablation has no network {variant!r}; it has {', '.join(VARIANTS)}")
+        self.scale = scale
+        self.scales = (scale,)
+        self.multi_scale = False
+        self.variant = variant
+        self.sub_mean = MeanShift(-1)
+        self.features = IEEB() if "IEEB" in variant else Stack(heterogeneous=variant == "HN")
+        if variant == "IEEB+RB":
+            self.rb = RB(self.scales)
+        else:
+            self.up = SubPixelUpsampler(scale, CHANNELS)
+        self.last = conv3x3(CHANNELS, 3)
+        self.add_mean = MeanShift(+1)
+
+    def forward(self, x: torch.Tensor, scale: int | None = None) -> torch.Tensor:
+        """Super-resolve a batch.
+
+        Args:
+            x: RGB (N, 3, H, W) in [0, 1].
+            scale: the network's own scale, or None.
+
+        Raises:
+            ValueError: for another scale.
+        """
+        if scale not in (None, self.scale):
+            raise ValueError(f"this network enlarges by {self.scale}, not by {scale}")
+        deep, shallow = self.features(self.sub_mean(x))
+        if self.variant == "IEEB+RB":
+            fine = self.rb(deep, shallow, self.scale)
+        else:
+            fine = F.relu(self.up(deep))
+        return self.add_mean(self.last(fine))
+
+    @staticmethod
+    def receptive_radius(scale: int) -> float:
+        """How far away, in LR pixels, an LR pixel can be and still change an output pixel (of the SN;
+        the others see less)."""
+        up = 1.5 if scale == 4 else 1.0  # x4's second stage works on the x2 grid
+        return 1 + 2 * PAIRS + up + 1 / scale
+
+    @torch.no_grad()
+    def init_identity(self) -> None:
+        """Start as a bilinear enlarger, as LESRCNN's ``init_identity`` does, and for its reason."""
+        plus_minus = torch.cat([torch.eye(3), -torch.eye(3)])  # (6, 3): x -> +x, -x
+        if isinstance(self.features, IEEB):
+            self.features.shallow.weight[:6] = centre(plus_minus)
+            for conv1 in self.features.conv1:
+                conv1.weight *= 0.1
+        else:
+            first, *others = self.features.layers
+            first.weight[:6] = centre(plus_minus)
+            for conv in others:
+                size = conv.kernel_size[0]
+                conv.weight[:6] = 0
+                conv.weight[:6, :, size // 2, size // 2] = torch.eye(6, CHANNELS)
+        up, inputs = (self.rb.up[f"x{self.scale}"], 2) if self.variant == "IEEB+RB" else (self.up, 1)
+        for stage, (conv, r) in enumerate(zip(up.stages, up.factors)):
+            init_bilinear(conv, r, gain=1 / inputs if stage == 0 else 1.0, carried=6)
+        self.last.weight *= 0.1
+        self.last.weight[:, :6] = centre(plus_minus.T)
+
+    @classmethod
+    def recognise(cls, shapes: Mapping[str, torch.Size]) -> dict | None:
+        """Constructor arguments of the network that a state dict of this shape belongs to.
+
+        Args:
+            shapes: parameter name -> shape.
+
+        Returns:
+            ``{"scale": ..., "multi_scale": False, "variant": ...}`` or None if it is none of them.
+        """
+        for scale in SCALES:
+            for variant in VARIANTS:
+                with torch.device("meta"):
+                    net = cls(scale, variant=variant)
+                if shapes == {name: p.shape for name, p in net.state_dict().items()}:
+                    return {"scale": scale, "multi_scale": False, "variant": variant}
+        return None
