@@ -14,6 +14,7 @@ import contextlib
 import copy
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -120,6 +121,8 @@ class Trainer:
         self.seconds = 0.0       # of training, over all resumed parts
         self.best = -math.inf    # mean PSNR
         self.loss_sum, self.loss_count, self.logged = 0.0, 0, 0   # since the last row of the log
+        self.stop, self.stopped = _StopRequest(), False
+        self.clock = time.monotonic()
         if resumed is not None:
             self._restore(resumed)
         self.forward = self._forward_module()
@@ -134,32 +137,45 @@ class Trainer:
         Raises:
             InputError: if a loss is not finite or a file cannot be written.
         """
-        args = self.args
         self.record = self._start_files()
-        self.clock = self.saved = time.monotonic()
-        with _stop_requests() as self.stop, self._bar() as self.bar:
-            self._row_if_due()  # stopped between the step and its row
-            batches = self.data.loader(self.step, args.max_steps, args.num_workers, self.group.rank, self.group.size)
-            with contextlib.closing(batches):
-                for batch in batches:
-                    self._train(batch)
-                    self._row_if_due()
-                    if self.stopped:
-                        break
-                    minutes = (time.monotonic() - self.saved) / 60
-                    if self.step % args.save_interval == 0 or minutes >= args.save_minutes:
-                        self.save()
+        self.saved = time.monotonic()
+        with _noting(self.stop), self._bar() as self.bar:
+            try:
+                self._loop()
+            except InputError:  # raised between two steps, or before a step has changed the weights
+                self.save()
+                raise
             self.save()
-        if self.step < args.max_steps:
+        if self.step < self.args.max_steps:
             self._say(f"stopped after step {self.step} and saved; --resume continues")
             return 128 + (self.stop.signal or signal.SIGTERM)
         self._say(f"done: {self.step} steps, weights in {self.folder.weights}")
         return 0
 
+    def _loop(self) -> None:
+        """Steps, and what is due between them, until the last one or until a stop is asked for."""
+        args = self.args
+        self._row_if_due()  # the run was stopped between a step and its row
+        batches = self.data.loader(self.step, args.max_steps, args.num_workers, self.group.rank, self.group.size)
+        with contextlib.closing(batches):
+            for batch in batches:
+                self.train_step(batch)
+                self._progress()
+                self._row_if_due()
+                if self.stopped:
+                    break
+                minutes = (time.monotonic() - self.saved) / 60
+                if self.step % args.save_interval == 0 or minutes >= args.save_minutes:
+                    self.save()
+
     # -- one step ------------------------------------------------------------------------------------
 
-    def _train(self, batch: Batch) -> None:
-        """One step of Adam on one batch."""
+    def train_step(self, batch: Batch) -> None:
+        """One step of the optimizer on one batch, which must be that of step ``self.step``.
+
+        Raises:
+            InputError: before the weights change, if loss or gradient is not finite.
+        """
         torch.manual_seed(hash((self.args.seed, self.step, self.group.rank)))
         lr, hr = self._to_device(batch.lr), self._to_device(batch.hr)
         rate = learning_rate(self.step, self.args)
@@ -182,8 +198,6 @@ class Trainer:
         self.step += 1
         self.loss_sum += value
         self.loss_count += 1
-        self.bar.set_postfix(loss=f"{self.loss_sum / self.loss_count:.5f}", lr=f"{rate:.2e}", refresh=False)
-        self.bar.update()
 
     def _agree(self, loss: torch.Tensor, norm: torch.Tensor) -> float:
         """The loss over all processes, which also learn from each other whether one was asked to stop.
@@ -196,7 +210,6 @@ class Trainer:
         self.stopped = asked > 0
         # Under fp16 a gradient may overflow: the scaler then leaves the step out.
         if not math.isfinite(value) or not (self.scaler.is_enabled() or math.isfinite(norm.item())):
-            self.save()
             what = f"loss is {value}" if not math.isfinite(value) else f"gradient's norm is {norm.item()}"
             raise InputError(f"step {self.step + 1}: the {what}; stopped, {self.folder.last} has the state before "
                              "it. A lower --lr or --clip may help, given with --resume")
@@ -424,6 +437,11 @@ class Trainer:
         if resumed:
             self._say(f"resuming after step {self.step} of {args.max_steps}")
 
+    def _progress(self) -> None:
+        rate = self.optimizer.param_groups[0]["lr"]
+        self.bar.set_postfix(loss=f"{self.loss_sum / self.loss_count:.5f}", lr=f"{rate:.2e}", refresh=False)
+        self.bar.update()
+
     def _bar(self) -> tqdm:
         # disable=None: no bar where nobody watches (a file, a pipe); the rows are printed all the same.
         return tqdm(total=self.args.max_steps, initial=self.step, unit="step", dynamic_ncols=True,
@@ -432,6 +450,7 @@ class Trainer:
     def _say(self, line: str) -> None:
         if self.group.leads:
             tqdm.write(line)
+            sys.stdout.flush()  # into a file, too, line by line
 
 
 def copy_weights(path, net: nn.Module, name: str) -> None:
@@ -460,22 +479,21 @@ class _Stopped(Exception):
     """A signal came during validation."""
 
 
-class _StopRequests:
+class _StopRequest:
     """``signal``: the number of the signal that asked this process to stop, or None."""
 
     signal: int | None = None
 
-    def note(self, signum: int, frame) -> None:
-        self.signal = signum
-
 
 @contextlib.contextmanager
-def _stop_requests() -> Iterator[_StopRequests]:
-    """Note SIGTERM and Ctrl-C instead of stopping in the middle of a step."""
-    requests = _StopRequests()
-    before = {s: signal.signal(s, requests.note) for s in (signal.SIGTERM, signal.SIGINT)}
+def _noting(request: _StopRequest) -> Iterator[None]:
+    """Note SIGTERM and Ctrl-C in ``request`` instead of stopping in the middle of a step."""
+    def note(signum, frame):
+        request.signal = signum
+
+    before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield requests
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
