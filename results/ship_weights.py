@@ -1,0 +1,149 @@
+"""Ship the weights of a training run: ``python results/ship_weights.py --run checkpoint/lesrcnn_x2 --data dataset``.
+
+Copies the run's final weights to where the paper's commands look for them (``x2/lesrcnn_x2.pth``, ...) and writes
+their card beside them, a JSON file: what they were trained on and how, and what they reach on Set5 and Set14.
+
+Weights that are there already are replaced only by better ones. Which are better is read off ``dataset/Sample``,
+never off a test set: those are measured once, for the card.
+"""
+
+import argparse
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from dataset.errors import InputError, run  # noqa: E402
+from solver.options import SHIPPED, Parser  # noqa: E402
+
+TEST_SETS = {"Set5": "table4_set5.csv", "Set14": "table5_set14.csv"}
+VALIDATION = ROOT / "dataset/Sample"
+
+
+def main() -> None:
+    parser = Parser("Copy a training run's weights to where the commands look for them, and write their card.")
+    parser.add_argument("--run", type=Path, required=True, help="the run's folder (--ckpt_dir)")
+    parser.add_argument("--data", type=Path, default=ROOT / "dataset", help="folder that holds Set5 and Set14")
+    parser.add_argument("--pictures", required=True, help="what was trained on, in words, for the card")
+    parser.add_argument("--force", action="store_true", help="replace better weights too")
+    args = parser.parse_args()
+    target = ship(args.run, args.data, args.pictures, args.force)
+    print(f"{target.relative_to(ROOT)} and its card {target.with_suffix('.json').name}")
+
+
+def ship(run_folder: Path, data: Path, pictures: str, force: bool = False) -> Path:
+    """Copy and describe a finished run's weights; returns where they are now.
+
+    Raises:
+        InputError: if the run is not finished, a test set is missing, or the present weights are better.
+    """
+    record = read_json(run_folder / "run.json")
+    settings = record["settings"]
+    weights = run_folder / f"{settings['ckpt_name']}.pth"
+    if record["steps"] < settings["max_steps"]:
+        raise InputError(f"{run_folder}: has done {record['steps']} of {settings['max_steps']} steps; finish it with --resume")
+    target = ROOT / SHIPPED[settings["scale"]]
+    validation = validate(weights)
+    if target.exists() and not force:
+        present = validate(target)
+        if mean(present) >= mean(validation):
+            raise InputError(f"{weights}: reads {mean(validation):.3f} dB on Sample, and {target.relative_to(ROOT)} reads "
+                             f"{mean(present):.3f}: not replaced (--force does it all the same)")
+    card = make_card(weights, target.name, record, pictures, validation, data)
+    from dataset.images import written_whole
+    with written_whole(target) as temporary:
+        shutil.copyfile(weights, temporary)
+    with written_whole(target.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    return target
+
+
+def make_card(weights: Path, name: str, record: dict, pictures: str, validation: dict, data: Path) -> dict:
+    """Everything a user of the weights wants to know, as JSON can hold it."""
+    from solver.checkpoint import load_network
+    net, info = load_network(weights)
+    return {
+        "weights": name,
+        "sha256": info.sha256,
+        "network": info.network,
+        "scales": info.scales,
+        "blind": info.multi_scale,
+        "trainable_parameters": sum(p.numel() for p in net.parameters() if p.requires_grad),
+        "training": {
+            "pictures": pictures,
+            "data": {key: record["data"][key] for key in ("sha256", "bytes")},
+            "commands": record["commands"],
+            "steps": record["steps"],
+            "hours": round(record["seconds"] / 3600, 2),
+            "hardware": record["hardware"],
+            "versions": record["versions"],
+            "commit": record["commit"],
+        },
+        "protocol": "published",
+        "validation": {"Sample": validation},
+        "test": {test_set: {f"x{scale}": figures(weights, data / test_set, scale, info.multi_scale)
+                            for scale in info.scales} for test_set in TEST_SETS},
+    }
+
+
+def figures(weights: Path, folder: Path, scale: int, blind: bool) -> dict:
+    """PSNR and SSIM on a test set, beside bicubic's (measured) and the paper's rows of it."""
+    scores = measure(weights, folder, scale)
+    paper = paper_rows(folder.name, scale)
+    return {"psnr": round(scores.psnr, 4), "ssim": round(scores.ssim, 4),
+            "bicubic": [round(scores.mean("bicubic_psnr"), 4), round(scores.mean("bicubic_ssim"), 4)],
+            **{method: paper[method] for method in ("SRCNN", "FSRCNN", "VDSR", "LESRCNN-S" if blind else "LESRCNN")}}
+
+
+def paper_rows(test_set: str, scale: int) -> dict[str, list[float]]:
+    """The paper's table of a set: method -> [PSNR, SSIM] at a scale."""
+    with open(ROOT / "results/paper" / TEST_SETS[test_set], newline="", encoding="utf-8") as file:
+        return {row["method"]: [float(row[f"x{scale}_psnr"]), float(row[f"x{scale}_ssim"])]
+                for row in csv.DictReader(file) if row[f"x{scale}_psnr"]}
+
+
+def validate(weights: Path) -> dict[str, dict]:
+    """PSNR and SSIM on Sample at each scale of the weights."""
+    from solver.checkpoint import load_network
+    result = {}
+    for scale in load_network(weights)[1].scales:
+        scores = measure(weights, VALIDATION, scale)
+        result[f"x{scale}"] = {"psnr": round(scores.psnr, 4), "ssim": round(scores.ssim, 4)}
+    return result
+
+
+def measure(weights: Path, folder: Path, scale: int):
+    """:class:`solver.evaluate.Scores` of a weights file on a set, beside bicubic's."""
+    from dataset import test_set
+    from solver.checkpoint import load_network
+    from solver.evaluate import evaluate
+    from solver.sampler import Sampler
+    net, _ = load_network(weights, scale=scale)
+    return evaluate(Sampler(net, scale), test_set.find(folder, scale), compare_bicubic=True)
+
+
+def mean(validation: dict[str, dict]) -> float:
+    """Mean PSNR over the scales."""
+    return sum(entry["psnr"] for entry in validation.values()) / len(validation)
+
+
+def read_json(path: Path) -> dict:
+    """A JSON file.
+
+    Raises:
+        InputError: if it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; is this the folder of a training run?") from None
+    except ValueError:
+        raise InputError(f"{path}: is damaged") from None
+
+
+if __name__ == "__main__":
+    run(main)
