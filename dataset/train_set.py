@@ -1,0 +1,300 @@
+"""Random patches for training, cut from the HDF5 file that ``div2h5.py`` makes.
+
+Which patches a step sees depends on the seed and the step alone: a resumed run sees exactly those
+that it would have seen, whatever the number of workers and processes.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import h5py
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from .errors import InputError, describe
+
+CACHES = ("none", "ram", "device")
+WEIGHTINGS = ("uniform", "area")
+
+# Per open picture HDF5 keeps the last chunk read, and a chunk of ours has 48 KiB; so many pictures are
+# kept open. Together they bound the memory of a process (32 MiB), whatever the file's size.
+CHUNK_CACHE = 64 * 1024
+OPEN_PICTURES = 512
+
+
+class Batch(NamedTuple):
+    """Aligned patches, RGB in 0..255, in the channels-last memory format (as the file has them).
+
+    Attributes:
+        scale: the factor between the two.
+        lr: (N, 3, p, p) uint8.
+        hr: (N, 3, scale * p, scale * p) uint8.
+    """
+
+    scale: int
+    lr: torch.Tensor
+    hr: torch.Tensor
+
+
+class TrainSet:
+    """The patches of one scale, or of several for a blind network.
+
+    Args:
+        path: an HDF5 file with groups HR, X2, X3, X4 of uint8 (H, W, 3) data sets "0", "1", ….
+        scale: 2, 3, 4, or 0: every step then draws one of ``scales``.
+        patch_size: side of the LR patch in pixels; the HR patch is ``scale`` times as wide.
+        batch_size: patches per step, of all processes together.
+        seed: any non-negative number.
+        weighting: draw each picture equally often ("uniform") or in proportion to its "area".
+        cache: read patches from the file ("none"), from the whole file kept in memory ("ram", shared by
+            all workers), or cut them on ``device`` from the whole file kept there ("device").
+        device: where batches are on their way to. Only ``cache="device"`` puts them there already.
+        scales: what scale 0 stands for.
+
+    Attributes:
+        scales: the scales that batches come in.
+        skipped: names of the pictures smaller than the patch at one of the scales, left out there.
+
+    Raises:
+        InputError: for a missing, truncated or foreign file, a scale that it does not have, or a patch larger
+            than every picture.
+    """
+
+    def __init__(self, path: str | Path, scale: int, patch_size: int, batch_size: int, *, seed: int = 0,
+                 weighting: str = "uniform", cache: str = "none", device: str | torch.device = "cpu",
+                 scales: tuple[int, ...] = (2, 3, 4)):
+        if cache not in CACHES or weighting not in WEIGHTINGS:
+            raise ValueError(f"cache is one of {CACHES} and weighting one of {WEIGHTINGS}, "
+                             f"not {cache!r} and {weighting!r}")
+        if patch_size < 1 or batch_size < 1:
+            raise ValueError(f"patch_size and batch_size are at least 1, not {patch_size} and {batch_size}")
+        self.path = Path(path)
+        self.scales = (scale,) if scale else tuple(scales)
+        self.patch_size, self.batch_size = patch_size, batch_size
+        self.seed, self.weighting, self.cache = seed, weighting, cache
+        self.device = torch.device(device)
+        self.skipped: list[str] = []
+        self._process, self._open = 0, None  # an open HDF5 file must not be shared by two processes
+        with _readable(self.path), h5py.File(self.path, "r") as file:
+            self._sizes = _picture_sizes(file, self.path, self.scales)
+            self._choices = {s: self._choice(file, s) for s in self.scales}
+            self._pixels = {}
+            if cache != "none":
+                place = self.device if cache == "device" else torch.device("cpu")
+                self._pixels = {group: _load(file[group], sizes, place)
+                                for group, sizes in self._sizes.items()}
+        # Pixel number, within its group's flat tensor, at which each picture begins.
+        self._starts = {group: np.append(0, np.cumsum(sizes.prod(axis=1)))
+                        for group, sizes in self._sizes.items()}
+
+    def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Batch:
+        """The batch of a step (from 0), which depends on the seed and the step alone.
+
+        Of ``world_size`` processes, ``rank`` gets its contiguous part of the one global batch.
+        """
+        random = np.random.default_rng([self.seed, step])
+        scale = self.scales[random.integers(len(self.scales))] if len(self.scales) > 1 else self.scales[0]
+        numbers = random.random((self.batch_size, 4))  # row i: patch i of the global batch
+        numbers = numbers[rank * self.batch_size // world_size:(rank + 1) * self.batch_size // world_size]
+
+        pictures, cumulated = self._choices[scale]
+        drawn = np.searchsorted(cumulated, numbers[:, 0], side="right")
+        picture = pictures[np.minimum(drawn, len(pictures) - 1)]
+        places = self._sizes[f"X{scale}"][picture] - self.patch_size + 1
+        corner = (numbers[:, 1:3] * places).astype(np.int64)  # (N, 2): top, left
+        turn = (numbers[:, 3] * 8).astype(np.int64)
+
+        cut = self._gather if self.cache == "device" else self._cut
+        lr = cut(f"X{scale}", picture, corner, turn, self.patch_size)
+        hr = cut("HR", picture, corner * scale, turn, self.patch_size * scale)
+        return Batch(scale, lr.permute(0, 3, 1, 2), hr.permute(0, 3, 1, 2))
+
+    def loader(self, first_step: int, last_step: int, workers: int = 0, rank: int = 0, world_size: int = 1,
+               prefetch: int = 4) -> Iterator[Batch]:
+        """The batches of steps ``first_step`` … ``last_step - 1`` in order.
+
+        With ``workers``, that many background processes make them, each up to ``prefetch`` batches ahead, in
+        pinned memory if ``device`` is a GPU. (With ``cache="device"`` they are cut on the device, here.)
+        """
+        if workers == 0 or self.cache == "device":
+            for step in range(first_step, last_step):
+                yield self.batch(step, rank, world_size)
+            return
+        batches = DataLoader(_Batches(self, rank, world_size), sampler=range(first_step, last_step),
+                             batch_size=None, collate_fn=_unchanged, num_workers=workers,
+                             prefetch_factor=prefetch, pin_memory=self.device.type == "cuda",
+                             # forked workers share a cached file with this process
+                             multiprocessing_context="fork" if sys.platform == "linux" else None)
+        for batch in batches:
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_process": 0, "_open": None}
+
+    def _choice(self, file: h5py.File, scale: int) -> tuple[np.ndarray, np.ndarray]:
+        """The pictures that hold a patch, and their cumulated probabilities; notes those that do not."""
+        group = f"X{scale}"
+        sizes = self._sizes[group]
+        fits = (sizes >= self.patch_size).all(axis=1)
+        pictures = np.flatnonzero(fits)
+        if not len(pictures):
+            height, width = sizes[sizes.min(axis=1).argmax()]
+            raise InputError(f"{self.path}: a patch of {self.patch_size}x{self.patch_size} pixels is larger "
+                             f"than every picture in {group} (the largest has {width}x{height}): "
+                             "choose a smaller one")
+        for index in np.flatnonzero(~fits):
+            name = str(file["HR"][str(index)].attrs.get("name", index))
+            if name not in self.skipped:
+                self.skipped.append(name)
+        weights = sizes[pictures].prod(axis=1) if self.weighting == "area" else np.ones(len(pictures))
+        return pictures, np.cumsum(weights) / weights.sum()
+
+    def _cut(self, group: str, picture: np.ndarray, corner: np.ndarray, turn: np.ndarray,
+             side: int) -> torch.Tensor:
+        """(N, side, side, 3) patches, read one by one and flipped and turned as ``turn`` (N,) says."""
+        patches = np.empty((len(picture), side, side, 3), np.uint8)
+        for target, index, (top, left), bits in zip(patches, picture.tolist(), corner.tolist(),
+                                                    turn.tolist()):
+            with _readable(self.path):
+                patch = self._picture(group, index)[top:top + side, left:left + side]
+            if bits & 4:
+                patch = cv2.transpose(patch)
+            if bits & 3:
+                cv2.flip(patch, (0, 1, -1)[(bits & 3) - 1], target)  # up-down, left-right, both
+            else:
+                target[...] = patch
+        return torch.from_numpy(patches)
+
+    def _gather(self, group: str, picture: np.ndarray, corner: np.ndarray, turn: np.ndarray,
+                side: int) -> torch.Tensor:
+        """The same patches as of :meth:`_cut`, gathered at once on the device."""
+        width = self._sizes[group][picture, 1]
+        up_down, left_right, transposed = turn & 1, turn & 2, turn & 4
+        # A flip or turn is another first pixel and another step down and to the right.
+        down, right = np.where(up_down, -1, 1), np.where(left_right, -1, 1)
+        down, right = np.where(transposed, down, down * width), np.where(transposed, right * width, right)
+        first = self._starts[group][picture] + corner[:, 0] * width + corner[:, 1]
+        first -= (side - 1) * (np.minimum(down, 0) + np.minimum(right, 0))
+        numbers = torch.from_numpy(np.stack([first, down, right])).to(self.device)
+        first, down, right = 3 * numbers[:, :, None]  # (N, 1), counted in bytes now
+        there = torch.arange(side, device=self.device)
+        rows = first + there * down  # (N, side)
+        columns = (there * right)[:, :, None] + torch.arange(3, device=self.device)  # (N, side, 3)
+        index = rows[:, :, None] + columns.flatten(1)[:, None]
+        return self._pixels[group].index_select(0, index.flatten()).view(-1, side, side, 3)
+
+    def _picture(self, group: str, index: int) -> np.ndarray | h5py.Dataset:
+        """One picture, (H, W, 3) uint8, to cut from."""
+        if self._process != os.getpid():
+            self._open = lru_cache(OPEN_PICTURES)(self._from_memory() if self._pixels else self._from_file())
+            self._process = os.getpid()
+        return self._open(group, index)
+
+    def _from_memory(self):
+        pixels = {group: flat.numpy() for group, flat in self._pixels.items()}
+
+        def picture(group: str, index: int) -> np.ndarray:
+            start, end = self._starts[group][index:index + 2]
+            return pixels[group][3 * start:3 * end].reshape(*self._sizes[group][index], 3)
+        return picture
+
+    def _from_file(self):
+        file = h5py.File(self.path, "r", rdcc_nbytes=CHUNK_CACHE)
+        groups = {group: file[group].id for group in self._sizes}
+
+        def picture(group: str, index: int) -> h5py.Dataset:
+            return h5py.Dataset(h5py.h5d.open(groups[group], str(index).encode()))
+        return picture
+
+
+class _Batches(Dataset):
+    """What the loader's workers see: step -> batch, or the error to raise in the main process."""
+
+    def __init__(self, train_set: TrainSet, rank: int, world_size: int):
+        self.train_set, self.rank, self.world_size = train_set, rank, world_size
+
+    def __getitem__(self, step: int) -> Batch | InputError:
+        try:
+            return self.train_set.batch(step, self.rank, self.world_size)
+        except InputError as error:
+            return error
+
+
+def _unchanged(batch):
+    return batch
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turns whatever h5py raises on a bad file into one :class:`InputError`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; make it with dataset/div2h5.py") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder, expected an HDF5 file") from None
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a readable HDF5 file (truncated, or of another kind): "
+                         f"{describe(error)}") from None
+
+
+def _picture_sizes(file: h5py.File, path: Path, scales: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """(count, 2) heights and widths of the pictures in HR and in each scale's group, checked."""
+    groups = ["HR", *(f"X{scale}" for scale in scales)]
+    for group in groups:
+        if not isinstance(file.get(group), h5py.Group):
+            raise InputError(f"{path}: has no group {group}, only {', '.join(sorted(file)) or 'nothing'}; "
+                             "make the file with dataset/div2h5.py")
+    sizes = {group: _group_sizes(file[group], path) for group in groups}
+    hr = sizes["HR"]
+    for scale in scales:
+        lr = sizes[f"X{scale}"]
+        if len(lr) != len(hr):
+            raise InputError(f"{path}: has {len(hr)} pictures in HR and {len(lr)} in X{scale}")
+        rest = hr - scale * lr
+        wrong = np.flatnonzero(((rest < 0) | (rest >= scale)).any(axis=1))
+        if len(wrong):
+            first = wrong[0]
+            raise InputError(f"{path}: picture {first} has {hr[first, 1]}x{hr[first, 0]} pixels in HR and "
+                             f"{lr[first, 1]}x{lr[first, 0]} in X{scale}, which do not match")
+    return sizes
+
+
+def _group_sizes(group: h5py.Group, path: Path) -> np.ndarray:
+    sizes = np.empty((len(group), 2), np.int64)
+    for index in range(len(group)):
+        if str(index) not in group:
+            raise InputError(f"{path}: {group.name[1:]} has {len(group)} entries, but none named {index}")
+        data = h5py.h5d.open(group.id, str(index).encode())
+        if data.rank != 3 or data.shape[2] != 3 or data.dtype != np.uint8:
+            raise InputError(f"{path}: {group.name[1:]}/{index} is no RGB picture of 8 bits, but "
+                             f"{data.dtype} of shape {data.shape}")
+        sizes[index] = data.shape[:2]
+    if not len(sizes):
+        raise InputError(f"{path}: has no pictures in {group.name[1:]}")
+    return sizes
+
+
+def _load(group: h5py.Group, sizes: np.ndarray, device: torch.device) -> torch.Tensor:
+    """All pixels of a group, picture after picture, as one flat uint8 tensor."""
+    count = 3 * int(sizes.prod(axis=1).sum())
+    try:
+        pixels = torch.empty(count, dtype=torch.uint8, device=device)
+    except RuntimeError:  # also torch.OutOfMemoryError
+        raise InputError(f"{group.file.filename}: the {count / 1e9:.1f} GB of its {group.name[1:]} pictures "
+                         f"do not fit into the memory of {device}: use another cache") from None
+    start = 0
+    for index in range(len(sizes)):
+        picture = torch.from_numpy(group[str(index)][:]).flatten()
+        pixels[start:start + len(picture)] = picture
+        start += len(picture)
+    return pixels
