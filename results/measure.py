@@ -1,0 +1,249 @@
+"""Measure weights on data sets, and remember it: what is known is not measured again.
+
+The memory is one JSON file. A picture's figures count as known if the weights' hash, the protocol and
+the contents of its LR and HR files are the ones they were measured with. It is written after every
+picture, so an interrupted run goes on where it was.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from dataset import images, test_set
+from dataset.errors import InputError
+from dataset.test_set import Item, TestSet
+
+SCALES = (2, 3, 4)
+BENCHMARKS = ("Set5", "Set14", "B100", "Urban100")  # Tables 4 to 7
+SAMPLE = "Sample"
+FIGURES = ("psnr", "ssim", "bicubic_psnr", "bicubic_ssim")
+_DIGITS = 6  # of a remembered figure: more than any table prints
+
+
+@dataclass(frozen=True)
+class Method:
+    """One weights file and the scales it is to be measured at.
+
+    Attributes:
+        label: the paper's name for it: ``LESRCNN``, or ``LESRCNN-S`` for the blind network.
+        path: the file.
+        scales: 2, 3, 4 or several.
+        blind: whether one network serves all scales.
+    """
+
+    label: str
+    path: Path
+    scales: tuple[int, ...]
+    blind: bool
+
+    @cached_property
+    def sha256(self) -> str:
+        from solver.checkpoint import file_hash
+        return file_hash(self.path)
+
+    @cached_property
+    def network(self):
+        """The network, loaded when first needed.
+
+        Raises:
+            InputError: if the file does not hold the weights that its name promises.
+        """
+        from solver.checkpoint import load_network
+        net, info = load_network(self.path, "lesrcnn", None if self.blind else self.scales[0])
+        if info.multi_scale != self.blind:
+            kinds = {True: "blind weights (all scales in one network)", False: "weights of one scale"}
+            raise InputError(f"{self.path}: holds {kinds[info.multi_scale]}, expected {kinds[self.blind]}")
+        return net
+
+    def sampler(self, scale: int):
+        """A :class:`solver.sampler.Sampler` with these weights."""
+        from solver.sampler import Sampler
+        return Sampler(self.network, scale)
+
+
+def find_methods(folder: Path | None) -> tuple[list[Method], list[str]]:
+    """The weights to measure, and a line for each file that is not there.
+
+    Args:
+        folder: where files of the published names are (``lesrcnn_x2.pth``, ..., ``lesrcnn.pth`` for
+            the blind one); None for the weights that ship with this project.
+
+    Raises:
+        InputError: if there are none.
+    """
+    from solver.options import SHIPPED
+    root = Path(__file__).resolve().parents[1]
+    methods, missing = [], []
+    for scale, shipped in SHIPPED.items():
+        path = root / shipped if folder is None else Path(folder) / Path(shipped).name
+        if not path.is_file():
+            missing.append(f"{path}: not there, so its cells stay empty")
+        elif scale:
+            methods.append(Method("LESRCNN", path, (scale,), False))
+        else:
+            methods.append(Method("LESRCNN-S", path, SCALES, True))
+    if not methods:
+        where = "this checkout has" if folder is None else f"{folder}:"
+        raise InputError(f"{where} no weights: none of {', '.join(Path(p).name for p in SHIPPED.values())}; "
+                         "give their folder with --weights")
+    return methods, missing
+
+
+def find_sets(folders: list[Path]) -> tuple[list[TestSet], list[str]]:
+    """The benchmark sets that are there at any scale, and a line for what is not.
+
+    Args:
+        folders: folders that hold Set5, Set14, B100, Urban100 or Sample, each as ``Set5/x2/...``.
+    """
+    found, notes = [], []
+    for name in (*BENCHMARKS, SAMPLE):
+        places = [Path(folder) / name for folder in folders if (Path(folder) / name).is_dir()]
+        if not places:
+            notes.append(f"{name}: not in {', '.join(map(str, folders))}")
+        for scale in SCALES if places else ():
+            try:
+                pictures = test_set.find(places[0], scale)
+                if any(item.hr is None for item in pictures.items) or not pictures.items:
+                    raise InputError(f"{places[0]}: has pictures without HR at x{scale}")
+                found.append(replace(pictures, name=name))
+            except InputError as error:
+                notes.append(f"{name} x{scale} is left out: {error}")
+    return found, notes + _of_another_size(found)
+
+
+def _of_another_size(sets: list[TestSet]) -> list[str]:
+    """A line for each set whose HR is not the same picture at all its scales.
+
+    Urban100 often comes with an HR of half the size in its x2 folder.
+    """
+    notes, largest = [], {}
+    for pictures in sets:
+        height = images.size(pictures.items[0].hr)[0]
+        largest[pictures.name] = max(height, largest.get(pictures.name, 0))
+    for pictures in sets:
+        height = images.size(pictures.items[0].hr)[0]
+        if height + max(SCALES) < largest[pictures.name]:  # more than cropping to a multiple explains
+            notes.append(f"{pictures.name} x{pictures.scale}: its HR pictures are smaller than at another scale, so "
+                         "its figures are not the paper's; remake it with dataset/make_benchmark.py")
+    return notes
+
+
+class Memory:
+    """What has been measured, in a JSON file.
+
+    Args:
+        path: the file; it need not be there yet.
+
+    Raises:
+        InputError: if it is there and is not such a file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        try:
+            entries = json.loads(self.path.read_text(encoding="utf-8"))["measured"]
+            self._entries = {_key(entry): entry for entry in entries}
+        except FileNotFoundError:
+            self._entries = {}
+        except (OSError, ValueError, KeyError, TypeError):
+            raise InputError(f"{path}: is damaged; delete it to measure everything again") from None
+
+    def entry(self, method: Method, pictures: TestSet, protocol: str) -> dict:
+        """The entry of one set, made empty if there is none.
+
+        ``{"set", "scale", "protocol", "label", "file", "weights", "count", "pictures"}``, the last
+        a dictionary of picture name -> figures.
+        """
+        empty = {"set": pictures.name, "scale": pictures.scale, "protocol": protocol, "label": method.label,
+                 "file": method.path.name, "weights": method.sha256, "count": 0, "pictures": {}}
+        return self._entries.setdefault(_key(empty), empty)
+
+    def complete(self, methods: list[Method], protocol: str) -> list[dict]:
+        """The entries of these weights whose sets have been measured whole."""
+        hashes = {method.sha256 for method in methods}
+        return [entry for entry in self._entries.values()
+                if entry["weights"] in hashes and entry["protocol"] == protocol
+                and entry["count"] == len(entry["pictures"]) > 0]
+
+    def forget_others(self, methods: list[Method]) -> list[str]:
+        """Drop what other weights have measured; returns the names of their files."""
+        hashes = {method.sha256 for method in methods}
+        others = [key for key, entry in self._entries.items() if entry["weights"] not in hashes]
+        return sorted({self._entries.pop(key)["file"] for key in others})
+
+    def write(self) -> None:
+        """Write the file, whole or not at all."""
+        order = (*BENCHMARKS, SAMPLE)
+        entries = sorted(self._entries.values(), key=lambda e: (
+            order.index(e["set"]) if e["set"] in order else len(order), e["set"], e["scale"], e["label"],
+            e["protocol"], e["weights"]))
+        text = json.dumps({"measured": entries}, indent=1)
+        with images.written_whole(self.path) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def plan(methods: list[Method], sets: list[TestSet]) -> list[tuple[Method, TestSet]]:
+    """Which weights are measured on which set: all that have its scale."""
+    return [(method, pictures) for pictures in sets for method in methods if pictures.scale in method.scales]
+
+
+def measure(method: Method, pictures: TestSet, memory: Memory, protocol: str,
+            on_picture: Callable[[], None] = lambda: None, say: Callable[[str], None] = print) -> None:
+    """Measure weights on a set, picture by picture, unless that is known.
+
+    Args:
+        on_picture: called after every picture, known or not.
+        say: told in a line about pictures whose files have changed.
+
+    Raises:
+        InputError: for a picture or weights that cannot be used.
+    """
+    from solver.evaluate import evaluate
+    if pictures.problems:
+        raise InputError(pictures.problems[0])
+    entry = memory.entry(method, pictures, protocol)
+    names = {item.name for item in pictures.items}
+    entry["count"] = len(names)
+    entry["pictures"] = {name: figures for name, figures in entry["pictures"].items() if name in names}
+    for item in pictures.items:
+        files = fingerprint(item)
+        known = entry["pictures"].get(item.name)
+        if known is None or known["files"] != files:
+            if known is not None:
+                say(f"{pictures.name} x{pictures.scale}, {item.name}: its files have changed; measuring it again")
+            one = replace(pictures, items=[item])
+            row = evaluate(method.sampler(pictures.scale), one, protocol, compare_bicubic=True).rows[0]
+            figures = {name: getattr(row, name) for name in FIGURES}
+            entry["pictures"][item.name] = {
+                "files": files, "height": row.height, "width": row.width,
+                **{name: value if value is None else round(value, _DIGITS) for name, value in figures.items()}}
+            memory.write()
+        on_picture()
+
+
+def fingerprint(item: Item) -> str:
+    """A hash of the contents of a picture's LR and HR files.
+
+    Raises:
+        InputError: if one cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in (item.lr, item.hr):
+        try:
+            digest.update(path.read_bytes())
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror.lower()}") from None
+    return digest.hexdigest()[:16]
+
+
+def mean(entry: dict, figure: str) -> float | None:
+    """The mean of one of :data:`FIGURES` over an entry's pictures, None if one lacks it."""
+    values = [picture[figure] for picture in entry["pictures"].values()]
+    return None if None in values else sum(values) / len(values)
+
+
+def _key(entry: dict) -> tuple:
+    return tuple(entry[name] for name in ("set", "scale", "protocol", "weights"))

@@ -1,0 +1,132 @@
+"""Make the paper's tables and figures again: ``python results/reproduce.py``.
+
+Tables 1 to 9, Figures 1 to 5 and a report page, from the weights that ship (or others) and the data
+sets that are there. What has been measured before is not measured again.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import argparse  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+
+from dataset.errors import run  # noqa: E402
+from results import measure  # noqa: E402
+from solver.options import Parser, add_protocol  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "results"
+
+
+def parser() -> Parser:
+    parser = Parser("Make the paper's tables and figures again, and a report page. Goes on where an interrupted run "
+                    "was, and measures nothing twice.")
+    parser.add_argument("--weights", type=Path,
+                        help="folder of weights by their published names: lesrcnn_x2.pth, lesrcnn_x3.pth, "
+                             "lesrcnn_x4.pth, and lesrcnn.pth for the blind network (by default the ones that ship)")
+    parser.add_argument("--data", type=Path, nargs="+", default=["dataset"],
+                        help="folders with Set5, Set14, B100 and Urban100 in them, as Set5/x2/img_001_SRF_2_HR.png; what "
+                             "is not there is said and left out")
+    parser.add_argument("--tables", type=numbers(9), default="1-9", help="which, as 4-7 or 1,4,5; none for none")
+    parser.add_argument("--figures", type=numbers(5), default="1-5",
+                        help="which; 1 and 2 are the architecture, 3 to 5 compare pictures at x2, x3 and x4")
+    parser.add_argument("--page", action=argparse.BooleanOptionalAction, default=True, help="make the report page")
+    parser.add_argument("--pictures", type=Path, default="dataset/Sample",
+                        help="data set whose pictures Figures 3 to 5 and the page show")
+    parser.add_argument("--out", type=Path,
+                        help="where to write (by default results/ for the weights that ship, and for others a new "
+                             "folder samples/results-WEIGHTS, so that the committed results stay)")
+    add_protocol(parser)
+    return parser
+
+
+def numbers(last: int) -> Callable[[str], list[int]]:
+    """An argument type: ``4-7`` or ``1,4`` or ``none`` -> sorted numbers from 1 to ``last``."""
+    def parse(text: str) -> list[int]:
+        chosen = set()
+        for part in text.split(",") if text != "none" else ():
+            first, _, end = part.partition("-")
+            if not first.isdigit() or not (end or first).isdigit():
+                raise argparse.ArgumentTypeError(f"{text!r} is not like 4-7, 1,4 or none")
+            chosen |= set(range(int(first), int(end or first) + 1))
+        if not chosen <= set(range(1, last + 1)):
+            raise argparse.ArgumentTypeError(f"{text!r}: there are 1 to {last}")
+        return sorted(chosen)
+    return parse
+
+
+def main() -> int:
+    args = parser().parse_args()
+    if args.out is None:
+        args.out = RESULTS if args.weights is None else Path("samples") / f"results-{args.weights.resolve().name}"
+    reproduce(args)
+    return 0
+
+
+def reproduce(args: argparse.Namespace) -> None:
+    """Measure what is not known yet, then write tables, figures and page.
+
+    Raises:
+        InputError: for weights, pictures or files that cannot be used.
+    """
+    from tqdm import tqdm
+    methods, missing = measure.find_methods(args.weights)
+    sets, absent = measure.find_sets([*args.data, ROOT / "dataset"])
+    memory = measure.Memory(args.out / "measured.json")
+    for line in missing + absent:
+        print(line)
+    plan = measure.plan(methods, sets)
+    pictures = sum(len(pictures.items) for _, pictures in plan)
+    products = list_products(args, methods, memory)
+    with tqdm(total=pictures + len(products), unit="step", disable=None) as bar:
+        for method, pictures in plan:
+            bar.set_description(f"{pictures.name} x{pictures.scale}, {method.label}")
+            measure.measure(method, pictures, memory, args.protocol, bar.update, bar.write)
+        for file in memory.forget_others(methods):
+            bar.write(f"{file}: these weights have changed; what the old ones measured is dropped")
+        memory.write()
+        for name, make in products:
+            bar.set_description(name)
+            make()
+            bar.update()
+    print(f"written to {args.out}")
+
+
+def list_products(args: argparse.Namespace, methods: list[measure.Method], memory: measure.Memory,
+                  ) -> list[tuple[str, Callable[[], None]]]:
+    """What is to be written once everything is measured: a name and what makes it, in order."""
+    from results import architecture, crops, page, readme, tables
+    products = []
+
+    def entries() -> list[dict]:
+        return memory.complete(methods, args.protocol)
+
+    if args.tables:
+        products.append(("tables", lambda: tables.write(tables.every(entries(), args.protocol, args.tables),
+                                                        args.out / "tables")))
+    for number in args.figures:
+        path = args.out / "figures" / f"figure{number}.png"
+        if number == 1:
+            products.append(("Figure 1", lambda path=path: architecture.figure1(path)))
+        elif number == 2:
+            products.append(("Figure 2", lambda path=path: architecture.figure2(path)))
+        else:
+            products.append((f"Figure {number}", lambda path=path, scale=number - 1: crops.figure(
+                args.pictures, scale, methods, path, args.protocol)))
+    if args.page:
+        products.append(("page", lambda: page.write(
+            args.out / "report" / "index.html", tables.every(entries(), args.protocol), methods, args.pictures,
+            args.protocol, existing(args.out / "figures", "figure[12].png"), existing(args.out / "curves", "*.csv"))))
+    if args.out.resolve() == RESULTS:
+        products.append(("README", lambda: readme.update(ROOT / "README.md", entries(), args.protocol)))
+    return products
+
+
+def existing(folder: Path, pattern: str) -> list[Path]:
+    return sorted(folder.glob(pattern))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,292 @@
+"""The paper's Tables 1 to 9, with the paper's own figures beside what was measured here.
+
+A table is data first (:class:`Table`) and is then written as Markdown, CSV and LaTeX.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dataset.images import written_whole
+
+from .measure import BENCHMARKS, SAMPLE, SCALES, mean
+
+PAPER = Path(__file__).parent / "paper"
+PAPER_SETS = {"Set5": ("4", "table4_set5"), "Set14": ("5", "table5_set14"),
+              "B100": ("6", "table6_b100"), "Urban100": ("7", "table7_urban100")}
+PROTOCOLS = {
+    "published": "the published protocol: output truncated to 8 bits, luma rounded to 8 bits, as many pixels as the "
+                 "scale cut off every side",
+    "modern": "the modern protocol: output rounded to 8 bits, luma kept as floating point, as many pixels as the "
+              "scale cut off every side",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """``key`` names it in the CSV file, ``title`` for people; ``form`` formats its numbers (``.2f``)."""
+
+    key: str
+    title: str
+    form: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """``kind`` is ``paper``, ``ours`` (set in bold) or ``difference`` (with a sign); None is an empty cell."""
+
+    cells: tuple
+    kind: str = "paper"
+
+
+@dataclass(frozen=True)
+class Table:
+    """``number`` is the paper's, or a name of our own for what is not in the paper."""
+
+    number: str
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def name(self) -> str:
+        """What its files are called."""
+        return f"table{self.number}" if self.number.isdigit() else self.number
+
+    @property
+    def heading(self) -> str:
+        return f"Table {self.number}: {self.title}" if self.number.isdigit() else self.title
+
+    def texts(self, row: Row) -> list[str]:
+        """A row's cells as people read them; an empty cell is a dash."""
+        return [_text(cell, column.form, row.kind) for cell, column in zip(row.cells, self.columns, strict=True)]
+
+    def markdown(self) -> str:
+        """As Markdown: heading, table, notes."""
+        lines = [f"**{self.heading}**", "", _line(column.title for column in self.columns),
+                 _line("--:" if column.form else "---" for column in self.columns)]
+        for row in self.rows:
+            bold = "**{}**" if row.kind == "ours" else "{}"
+            lines.append(_line(bold.format(text) if text != "-" else text for text in self.texts(row)))
+        return "\n".join([*lines, "", *_paragraphs(self.notes)])
+
+    def csv(self) -> str:
+        """As CSV, every digit that is known; ``kind`` tells the paper's figures from ours."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow([*(column.key for column in self.columns), "kind"])
+        writer.writerows([*("" if cell is None else cell for cell in row.cells), row.kind] for row in self.rows)
+        return buffer.getvalue()
+
+    def latex(self) -> str:
+        """As a LaTeX ``table`` (packages: booktabs)."""
+        lines = [r"\begin{table}", r"\centering", rf"\caption{{{_escape(self.title)}. {_escape(' '.join(self.notes))}}}",
+                 rf"\begin{{tabular}}{{{''.join('r' if c.form else 'l' for c in self.columns)}}}", r"\toprule",
+                 " & ".join(_escape(column.title) for column in self.columns) + r" \\", r"\midrule"]
+        for row in self.rows:
+            bold = r"\textbf{{{}}}" if row.kind == "ours" else "{}"
+            lines.append(" & ".join(bold.format(_escape(text)) for text in self.texts(row)) + r" \\")
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def every(entries: list[dict], protocol: str, numbers: Sequence[int] = range(1, 10)) -> list[Table]:
+    """The tables of these numbers, then those of our own: ``Sample`` and the complexity in full.
+
+    Args:
+        entries: what has been measured, of :class:`results.measure.Memory`.
+        protocol: what it was measured with.
+    """
+    sets = {int(number): name for name, (number, _) in PAPER_SETS.items()}
+    tables = []
+    for number in numbers:
+        if number in sets:
+            tables.append(benchmark(sets[number], entries, protocol))
+        elif number in (3, 9):
+            tables.append(complexity(str(number)))
+    if set(numbers) & set(sets):
+        tables.append(benchmark(SAMPLE, entries, protocol))
+    if set(numbers) & {3, 9}:
+        tables.append(complexity_by_scale())
+    return tables
+
+
+def write(tables: Sequence[Table], folder: Path) -> None:
+    """Write each table as ``<name>.md``, ``.csv`` and ``.tex``, and all together as ``README.md``."""
+    files = {}
+    for table in tables:
+        files |= {f"{table.name}.md": table.markdown(), f"{table.name}.csv": table.csv(), f"{table.name}.tex": table.latex()}
+    files["README.md"] = "\n".join(["# Tables", "", "Made by `python results/reproduce.py`.", "",
+                                    *(table.markdown() for table in tables)])
+    for name, text in files.items():
+        with written_whole(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def paper_rows(name: str) -> list[dict]:
+    """A CSV file of the paper's figures; numbers become floats, empty cells None."""
+    with open(PAPER / f"{name}.csv", newline="", encoding="utf-8") as file:
+        return [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+# -- Tables 4 to 7 ---------------------------------------------------------------------------------
+
+def benchmark(name: str, entries: list[dict], protocol: str) -> Table:
+    """Tables 4 to 7, or for ``Sample`` the same without the paper's rows.
+
+    Args:
+        name: of the data set.
+        entries: of :class:`results.measure.Memory`.
+        protocol: what they were measured with.
+    """
+    entries = [entry for entry in entries if entry["set"] == name]
+    number, file = PAPER_SETS.get(name, (name.lower(), None))
+    paper = paper_rows(file) if file else []
+    keys = [f"x{scale}_{figure}" for scale in SCALES for figure in ("psnr", "ssim")]
+    rows = [Row((row["method"], *(row[key] for key in keys))) for row in paper]
+    published = {row["method"]: row for row in paper}
+    if entries:
+        rows += _measured(entries, keys, published)
+        notes = [f"Bold: measured here, with {PROTOCOLS[protocol]}. PSNR in dB, on luma."]
+    else:
+        notes = [f"{name} was not measured: it was not there."]
+    columns = [Column("method", "Method"), *(Column(key, f"x{key[1]} {key[3:].upper()}", ".2f" if "psnr" in key else ".4f")
+                                             for key in keys)]
+    what = f"PSNR and SSIM on {name}"
+    return Table(number, what + ("" if file else " (the pictures that come with this project)"), columns, rows, notes)
+
+
+def _measured(entries: list[dict], keys: list[str], published: dict[str, dict]) -> list[Row]:
+    """The rows measured here, each followed by its difference to the paper's."""
+    figures = {"Bicubic": {}, "LESRCNN": {}, "LESRCNN-S": {}}
+    for entry in entries:
+        for figure in ("psnr", "ssim"):
+            key = f"x{entry['scale']}_{figure}"
+            figures[entry["label"]][key] = mean(entry, figure)
+            figures["Bicubic"][key] = mean(entry, f"bicubic_{figure}")
+    rows = []
+    for method, measured in figures.items():
+        if not measured:
+            continue
+        rows.append(Row((f"{method} (ours)", *(measured.get(key) for key in keys)), "ours"))
+        if method in published and method != "Bicubic":
+            rows.append(Row((f"- difference to the paper's {method}", *(
+                _difference(measured.get(key), published[method][key]) for key in keys)), "difference"))
+    return rows
+
+
+def _difference(ours: float | None, paper: float | None) -> float | None:
+    """Ours less the paper's, ours taken to the digits that the paper prints."""
+    if ours is None or paper is None:
+        return None
+    digits = 4 if paper < 1 else 2  # SSIM or PSNR
+    return round(round(ours, digits) - paper, digits)
+
+
+def headline(entries: list[dict]) -> Table:
+    """Every set in one small table for the README: bicubic, ours, and the paper's, as PSNR/SSIM."""
+    columns = [Column("set", "Set"), Column("scale", "Scale"), Column("bicubic", "Bicubic"),
+               Column("lesrcnn", "LESRCNN"), Column("lesrcnn_paper", "paper's LESRCNN"),
+               Column("lesrcnn_s", "LESRCNN-S (blind)"), Column("lesrcnn_s_paper", "paper's LESRCNN-S")]
+    rows = []
+    for name in (*BENCHMARKS, SAMPLE):
+        paper = {row["method"]: row for row in paper_rows(PAPER_SETS[name][1])} if name in PAPER_SETS else {}
+        for scale in SCALES:
+            found = {e["label"]: e for e in entries if e["set"] == name and e["scale"] == scale}
+            if not found:
+                continue
+            ours = {label: _pair(mean(entry, "psnr"), mean(entry, "ssim")) for label, entry in found.items()}
+            any_entry = next(iter(found.values()))
+            cells = [name, f"x{scale}", _pair(mean(any_entry, "bicubic_psnr"), mean(any_entry, "bicubic_ssim"))]
+            for label in ("LESRCNN", "LESRCNN-S"):
+                row = paper.get(label)
+                cells += [f"**{ours[label]}**" if label in ours else None,
+                          _pair(row[f"x{scale}_psnr"], row[f"x{scale}_ssim"]) if row else None]
+            rows.append(Row(tuple(cells)))
+    return Table("headline", "PSNR (dB) / SSIM on luma", columns, rows)
+
+
+def _pair(psnr: float | None, ssim: float | None) -> str | None:
+    return None if psnr is None or ssim is None else f"{psnr:.2f}/{ssim:.4f}"
+
+
+# -- Tables 3 and 9, and complexity in full --------------------------------------------------------
+
+def complexity(number: str) -> Table:
+    """Table 3 (SN and HN) or Table 9 (LESRCNN among others), at x2 for a 64x64 LR patch."""
+    from . import complexity as counts
+    file, title = {"3": ("table3_complexity", "Complexity of SN and HN, x2"),
+                   "9": ("table9_complexity_x2", "Complexity, x2")}[number]
+    columns = [Column("method", "Network"),
+               Column("paper_parameters", "Parameters (paper)", "s"), Column("paper_flops", "FLOPs (paper)", "s"),
+               Column("parameters_as_paper", "Parameters, counted its way", ",d"),
+               Column("macs_without_up", "Multiply-adds without the up-sampler", "s"),
+               Column("parameters", "True parameters", ",d"), Column("macs", "True multiply-adds", "s")]
+    rows = []
+    for row in paper_rows(file):
+        count = counts.of(row["method"]) if row["method"] in counts.NETWORKS else None
+        ours = (None,) * 4 if count is None else (
+            count.paper_parameters, _giga(count.macs_without_up), count.parameters, _giga(count.macs))
+        rows.append(Row((row["method"], row["parameters"], row["flops"], *ours), "paper" if count is None else "ours"))
+    notes = ["The paper counts the up-sampler's parameters as those of one 3x3 convolution from 64 to 64 channels, and "
+             "what it calls FLOPs are multiply-adds for an LR patch of 64x64 pixels.",
+             {"3": "Its 3.06G for the SN is the true count; its 1.38G for the HN leaves the up-sampler out.",
+              "9": "Its 3.08G for LESRCNN is no count that we find: the 17 layers at LR size take 1.35G and the five of "
+                   "the refinement block 2.44G."}[number],
+             "True: all trainable parameters, and half of what `torch.utils.flop_counter` counts in one forward pass "
+             "of this project's network, which runs its up-sampler once for the sum of both inputs."]
+    return Table(number, title, columns, rows, notes)
+
+
+def complexity_by_scale() -> Table:
+    """Parameters and multiply-adds of every network that ships, for the input that model zoos quote."""
+    from . import complexity as counts
+    columns = [Column("network", "Network"), Column("scale", "Scale"), Column("parameters", "Parameters", ",d"),
+               Column("megaparameters", "in millions", ".3f"), Column("macs_64", "multiply-adds, 3x64x64 input", "s"),
+               Column("macs_128", "multiply-adds, 3x128x128 input", "s")]
+    rows = []
+    for label, multi_scale in (("LESRCNN", False), ("LESRCNN-S", True)):
+        for scale in SCALES:
+            small, large = (counts.count("lesrcnn", scale, side, multi_scale=multi_scale) for side in (64, 128))
+            rows.append(Row((label, f"x{scale}", small.parameters, small.parameters / 1e6, _giga(small.macs),
+                             _giga(large.macs)), "ours"))
+    notes = ["Model zoos publish 0.626 M parameters (x2) and 0.774 M (x4) with a 3x128x128 LR input; some of them "
+             "call a multiply-add two FLOPs."]
+    return Table("complexity", "Complexity at every scale", columns, rows, notes)
+
+
+def _giga(count: float) -> str:
+    return f"{count / 1e9:.2f}G"
+
+
+# -- writing ---------------------------------------------------------------------------------------
+
+def _number(text: str):
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text
+
+
+def _text(cell, form: str, kind: str) -> str:
+    if cell is None:
+        return "-"
+    if isinstance(cell, str):
+        return cell
+    return f"{cell:{'+' if kind == 'difference' else ''}{form}}"
+
+
+def _line(cells) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _paragraphs(notes: Sequence[str]) -> list[str]:
+    return [line for note in notes for line in (note, "")]
+
+
+def _escape(text: str) -> str:
+    for character in "\\&%$#_{}":
+        text = text.replace(character, {"\\": r"\textbackslash "}.get(character, "\\" + character))
+    return text
