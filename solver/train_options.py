@@ -97,6 +97,7 @@ def train_parser(scale: int) -> Parser:
                         help="modern sets other defaults: Charbonnier loss, learning rate 8e-4 with warm-up and cosine "
                              "decay, averaged weights, pictures drawn by area, start as an enlarger; flags given "
                              "beside it win")
+    better.add_argument("--variant", help="of a network that comes in several, which; ablation: SN, HN, IEEB or IEEB+RB")
     better.add_argument("--schedule", choices=("step", "cosine"), default="step",
                         help="step halves the learning rate every DECAY steps; cosine lets it fall to 0 at MAX_STEPS; "
                              "modern: cosine")

@@ -35,7 +35,7 @@ from .run_folder import Record, RunFolder
 from .sampler import Sampler
 
 # A resumed run must have these as before, or it would be another run.
-_FIXED = ("model", "scale", "patch_size", "batch_size", "seed", "weighting", "loss_fn", "ema")
+_FIXED = ("model", "variant", "scale", "patch_size", "batch_size", "seed", "weighting", "loss_fn", "ema")
 # These do not change the weights.
 _FREE = ("resume", "overwrite", "ckpt_dir", "ckpt_name", "sample_dir", "print_interval", "save_interval",
          "save_minutes", "val_data_dir", "num_workers", "cache", "shave", "group", "verbose", "recipe",
@@ -355,7 +355,7 @@ class Trainer:
                              "over it with --overwrite")
         state, note = self.folder.load()
         then, now = state["settings"], self._settings()
-        differing = [f"--{name} {then[name]}, not {now[name]}" for name in _FIXED if then[name] != now[name]]
+        differing = [f"--{name} {then.get(name)}, not {now[name]}" for name in _FIXED if then.get(name) != now[name]]
         if differing:
             raise InputError(f"{self.folder.folder}: its run has {'; '.join(differing)}: give the same, or another "
                              "--ckpt_dir")
@@ -386,7 +386,8 @@ class Trainer:
         """The network with its start weights, on the CPU."""
         args = self.args
         try:
-            net = model.build(args.model, args.scale or 2, multi_scale=args.scale == 0)
+            variant = {"variant": args.variant} if args.variant else {}
+            net = model.build(args.model, args.scale or 2, multi_scale=args.scale == 0, **variant)
         except (TypeError, ValueError) as error:
             raise InputError(f"--model {args.model} --scale {args.scale}: {error}") from None
         if args.init == "identity":
