@@ -89,6 +89,12 @@ def imresize(image: np.ndarray, scale: float | None = None, *, size: tuple[int, 
     return np.ascontiguousarray(_to_type(pixels, image.dtype)).reshape(*size, *image.shape[2:])
 
 
+def modcrop(image: np.ndarray, scale: int) -> np.ndarray:
+    """The picture without its last rows and columns, so that both sides are multiples of ``scale``."""
+    height, width = image.shape[:2]
+    return image[:height - height % scale, :width - width % scale]
+
+
 def enlarge(lr: np.ndarray, scale: int) -> np.ndarray:
     """Enlarge an LR picture bicubically: the "Bicubic" of our tables and of the sampling command.
 

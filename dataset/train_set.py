@@ -23,9 +23,9 @@ from .errors import InputError, describe
 CACHES = ("none", "ram", "device")
 WEIGHTINGS = ("uniform", "area")
 
-# Per open picture HDF5 keeps the last chunk read, and a chunk of ours has 48 KiB; so many pictures are
-# kept open. Together they bound the memory of a process (32 MiB), whatever the file's size.
-CHUNK_CACHE = 64 * 1024
+# Per open picture HDF5 keeps the last chunks read (one of ours has 48 KiB), and so many pictures are
+# kept open. Together they bound the memory of a process (64 MiB), whatever the size of the file.
+CHUNK_CACHE = 128 * 1024
 OPEN_PICTURES = 512
 
 
@@ -212,7 +212,7 @@ class TrainSet:
         groups = {group: file[group].id for group in self._sizes}
 
         def picture(group: str, index: int) -> h5py.Dataset:
-            return h5py.Dataset(h5py.h5d.open(groups[group], str(index).encode()))
+            return h5py.Dataset(h5py.h5d.open(groups[group], str(index).encode()), readonly=True)
         return picture
 
 

@@ -1,0 +1,254 @@
+"""Pack pictures into the one HDF5 file that training reads.
+
+As published, ``cd dataset && python div2h5.py`` reads DIV2K/DIV2K_train_HR and
+DIV2K/DIV2K_train_LR_bicubic/X2, X3, X4 and writes DIV2K_train.h5. Any other folders of pictures can be given
+too; low-resolution pictures that are not at hand are then made as DIV2K's were, by MATLAB's bicubic.
+
+The file has the groups HR, X2, X3 and X4 of uint8 (H, W, 3) RGB data sets "0", "1", …. An HR picture whose
+sides are no multiples of the scale is kept whole; its LR picture is made from it without the last rows
+and columns. Attributes say what the file was made from.
+"""
+
+import argparse
+import glob
+import io
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import h5py
+    import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dataset import errors, images  # noqa: E402
+from dataset.errors import InputError  # noqa: E402
+
+VERSION = 1  # of what the attributes say
+
+# Largest side of a chunk in pixels (48 KiB). Patches per second with TrainSet on pictures of DIV2K's size,
+# relative to data sets without chunks (x2, LR patch 48; file in the page cache / not in it):
+#   48: 1.2 / 1.3   64: 1.3 / 1.3   96: 1.2 / 1.5   128: 1.3 / 1.5   192: 1.2 / 1.5   256: 1.0 / 1.2
+#   h5py's own choice: 0.6 / 1.0
+CHUNK = 128
+
+
+@dataclass(frozen=True)
+class Source:
+    """One HR picture and its LR pictures by scale, as far as they are at hand."""
+
+    hr: Path
+    lr: dict[int, Path] = field(default_factory=dict)
+
+
+def main() -> None:
+    args = _arguments()
+    hr_folders, lr_folders = _folders(args)
+    sources = find(hr_folders, lr_folders, args.scales)
+    write(args.out, sources, args.scales, args.boundary, args.workers)
+    made = [f"X{scale}" for scale in args.scales if any(scale not in source.lr for source in sources)]
+    print(f"{args.out}: {len(sources)} pictures in HR and {', '.join(f'X{scale}' for scale in args.scales)}, "
+          f"{args.out.stat().st_size / 1e6:.1f} MB; made by bicubic: {', '.join(made) or 'none'}")
+
+
+def find(hr_folders: list[Path], lr_folders: list[Path], scales: list[int]) -> list[Source]:
+    """The pictures of all HR folders, in natural order, with those of the LR folders.
+
+    An LR folder holds X2, X3, …, with pictures named as the HR picture ("0001.png") or with the scale
+    ("0001x2.png"). A scale without a folder there is left out of the sources, to be generated.
+
+    Raises:
+        InputError: if a folder is missing or empty, or has LR for only some of the HR pictures.
+    """
+    sources = []
+    for index, folder in enumerate(hr_folders):
+        pictures = images.list_images(folder)
+        if not pictures:
+            raise InputError(f"{folder}: has no pictures")
+        lr_folder = lr_folders[index] if lr_folders else None
+        found = {scale: _lr_pictures(pictures, lr_folder / f"X{scale}", scale) for scale in scales
+                 if lr_folder and (lr_folder / f"X{scale}").is_dir()}
+        if lr_folder and not found:
+            raise InputError(f"{lr_folder}: has no folder {' or '.join(f'X{scale}' for scale in scales)}")
+        sources += [Source(hr, {scale: lr[hr] for scale, lr in found.items()}) for hr in pictures]
+    return sources
+
+
+def write(path: Path, sources: list[Source], scales: list[int], boundary: str = "symmetric",
+          workers: int = 0) -> None:
+    """Write the HDF5 file, whole or not at all, with a progress bar.
+
+    Memory holds a few pictures per worker. The same sources give the same file, byte for byte.
+
+    Raises:
+        InputError: for a picture that cannot be read or does not match, or if the file cannot be written.
+    """
+    from tqdm import tqdm
+
+    from dataset.parallel import in_order
+    _remove_leftovers(path)
+    with (images.written_whole(path) as temporary, _new_file(temporary) as (file, disk),
+          closing(in_order(partial(load, scales=scales, boundary=boundary), sources, workers)) as loaded):
+        file.attrs.update(version=VERSION, made_by="dataset/div2h5.py of LESRCNN", scales=scales,
+                          pictures=len(sources))
+        file.create_group("HR").attrs["folders"] = _folder_names(source.hr for source in sources)
+        for scale in scales:
+            file.create_group(f"X{scale}").attrs.update(_degradation(sources, scale, boundary))
+        for index, pictures in enumerate(tqdm(loaded, total=len(sources), unit="picture", disable=None)):
+            for group, pixels in pictures.items():
+                file[group].create_dataset(str(index), data=pixels, chunks=_chunk(pixels))
+            hr = sources[index].hr
+            file["HR"][str(index)].attrs["name"] = f"{hr.parent.name}/{hr.name}"
+            if disk.error:
+                break
+
+
+def load(source: Source, scales: list[int], boundary: str) -> dict:
+    """Read one picture and its LR pictures, or make those: group -> (H, W, 3) uint8.
+
+    Raises:
+        InputError: if a file cannot be read or the sizes do not match.
+    """
+    from dataset.bicubic import imresize, modcrop
+    hr = images.read_rgb(source.hr)
+    height, width = hr.shape[:2]
+    if min(height, width) < max(scales):
+        raise InputError(f"{source.hr}: has {width}x{height} pixels, too few for scale {max(scales)}")
+    pictures = {"HR": hr}
+    for scale in scales:
+        if scale not in source.lr:
+            pictures[f"X{scale}"] = imresize(modcrop(hr, scale), 1 / scale, boundary=boundary)
+            continue
+        lr = pictures[f"X{scale}"] = images.read_rgb(source.lr[scale])
+        if lr.shape[:2] != (height // scale, width // scale):
+            raise InputError(f"{source.lr[scale]}: has {lr.shape[1]}x{lr.shape[0]} pixels, which does not "
+                             f"match the {width}x{height} of {source.hr} at scale {scale}")
+    return pictures
+
+
+def _lr_pictures(pictures: list[Path], folder: Path, scale: int) -> dict[Path, Path]:
+    """HR file -> LR file for all ``pictures``."""
+    by_stem = {file.stem: file for file in images.list_images(folder)}
+    found = {hr: by_stem.get(f"{hr.stem}x{scale}", by_stem.get(hr.stem)) for hr in pictures}
+    missing = [hr for hr, lr in found.items() if lr is None]
+    if missing:
+        raise InputError(f"{folder}: has no LR picture for {len(missing)} of {len(pictures)} HR pictures, "
+                         f"the first of them {missing[0]}; remove the folder to have all made by bicubic")
+    return found
+
+
+def _degradation(sources: list[Source], scale: int, boundary: str) -> dict[str, str | list[str]]:
+    """The attributes of an LR group: where its pictures come from."""
+    given = [source.lr[scale] for source in sources if scale in source.lr]
+    if len(given) == len(sources):
+        return {"degradation": "as given", "folders": _folder_names(given)}
+    made = {"degradation": "MATLAB bicubic with antialiasing", "boundary": boundary, "intermediate": "uint8"}
+    return {**made, "as given": _folder_names(given)} if given else made
+
+
+def _folder_names(files: Iterable[Path]) -> list[str]:
+    """The folders of some files, as given, each once."""
+    return list(dict.fromkeys(str(file.parent) for file in files))
+
+
+def _chunk(pixels: "np.ndarray") -> tuple[int, int, int]:
+    """The picture cut evenly into chunks of at most ``CHUNK`` a side: little is padded at its edge."""
+    height, width = (math.ceil(side / math.ceil(side / CHUNK)) for side in pixels.shape[:2])
+    return height, width, 3
+
+
+class _Disk(io.FileIO):
+    """The file that HDF5 writes to.
+
+    HDF5 does not survive a write that fails: it goes on, and crashes when it closes the file. So the first
+    error is kept here, to be raised by us, and what HDF5 writes after it goes nowhere.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data) -> int:
+        rest = memoryview(data).cast("B")
+        try:
+            while self.error is None and len(rest):
+                rest = rest[super().write(rest):]
+        except OSError as error:
+            self.error = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size) if self.error is None else 0
+        except OSError as error:
+            self.error = error
+            return 0
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[tuple["h5py.File", _Disk]]:
+    """A new HDF5 file to be filled, and the disk that it goes to.
+
+    Raises:
+        OSError: at the end, if any of it could not be written.
+    """
+    import h5py
+    with _Disk(path, "w+") as disk:
+        with h5py.File(disk, "w") as file:
+            yield file, disk
+        if disk.error:
+            raise disk.error
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what runs that were killed have left of the same file: they may be large."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        process = part.name.split(".")[-2]
+        if process.isdigit() and not Path(f"/proc/{process}").exists():
+            part.unlink(missing_ok=True)
+
+
+def _folders(args: argparse.Namespace) -> tuple[list[Path], list[Path]]:
+    """HR and LR folders as asked for, or DIV2K's."""
+    if args.hr:
+        if args.lr and len(args.lr) != len(args.hr):
+            raise InputError(f"--lr names {len(args.lr)} folders for the {len(args.hr)} of --hr")
+        return args.hr, args.lr or []
+    base = next((folder for folder in (Path(), Path(__file__).parent) if (folder / "DIV2K").is_dir()), Path())
+    hr, lr = base / "DIV2K" / "DIV2K_train_HR", base / "DIV2K" / "DIV2K_train_LR_bicubic"
+    if not hr.is_dir():
+        raise InputError(f"{hr}: no such folder; get it with dataset/download.py DIV2K, or name other "
+                         "folders with --hr")
+    return [hr], args.lr or ([lr] if lr.is_dir() else [])
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hr", type=Path, nargs="+", metavar="DIR",
+                        help="folders of HR pictures (default: DIV2K/DIV2K_train_HR)")
+    parser.add_argument("--lr", type=Path, nargs="+", metavar="DIR",
+                        help="for each of them a folder with X2, X3, … of LR pictures, which are made where "
+                             "it has none (default, without --hr: DIV2K/DIV2K_train_LR_bicubic)")
+    parser.add_argument("--scales", type=int, nargs="+", default=[2, 3, 4], metavar="N",
+                        help="which scales (default: 2 3 4)")
+    parser.add_argument("--out", type=Path, default=Path("DIV2K_train.h5"), metavar="FILE",
+                        help="the file to write (default: DIV2K_train.h5)")
+    parser.add_argument("--boundary", choices=("symmetric", "replicate"), default="symmetric",
+                        help="what lies outside the picture when LR is made: symmetric as MATLAB and DIV2K "
+                             "(default), or replicate as the benchmark sets")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads (default: one per core)")
+    args = parser.parse_args()
+    if min(args.scales) < 2 or len(set(args.scales)) < len(args.scales):
+        parser.error("--scales are different whole numbers from 2")
+    if args.workers < 0:
+        parser.error("--workers is at least 0")
+    return args
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,175 @@
+"""The HDF5 file of the training pictures: what is in it, and that it is whole or not there."""
+
+import hashlib
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from dataset import images
+from dataset.bicubic import imresize, modcrop
+from dataset.train_set import TrainSet
+
+NAMES = ("0001", "0002", "0010")
+
+
+def hr_file(folder, name):
+    return folder / "DIV2K" / "DIV2K_train_HR" / f"{name}.png"
+
+
+def lr_file(folder, name, scale):
+    return folder / "DIV2K" / "DIV2K_train_LR_bicubic" / f"X{scale}" / f"{name}x{scale}.png"
+
+
+@pytest.fixture
+def div2k(tmp_path, picture):
+    """A folder with a small DIV2K in it, LR pictures for x2 and x3."""
+    for index, name in enumerate(NAMES):
+        hr = picture(48 + 12 * index, 60, seed=index)
+        images.write_rgb(hr_file(tmp_path, name), hr)
+        for scale in (2, 3):
+            images.write_rgb(lr_file(tmp_path, name, scale), imresize(hr, 1 / scale, boundary="symmetric"))
+    return tmp_path
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def left_over(folder):
+    return [file.name for file in folder.iterdir() if file.name.startswith(".")]
+
+
+def test_published_command_makes_the_published_file(div2k, command, root):
+    done = command(root / "dataset" / "div2h5.py", "--scales", 2, 3, cwd=div2k)
+    assert done.returncode == 0, done.stderr
+    assert "3 pictures in HR and X2, X3" in done.stdout
+    with h5py.File(div2k / "DIV2K_train.h5") as file:
+        assert set(file) == {"HR", "X2", "X3"}
+        for index, name in enumerate(NAMES):
+            hr = images.read_rgb(hr_file(div2k, name))
+            np.testing.assert_array_equal(file[f"HR/{index}"], hr)
+            assert file[f"HR/{index}"].dtype == np.uint8
+            for scale in (2, 3):
+                np.testing.assert_array_equal(file[f"X{scale}/{index}"],
+                                              images.read_rgb(lr_file(div2k, name, scale)))
+        assert file["X2"].attrs["degradation"] == "as given"
+    assert TrainSet(div2k / "DIV2K_train.h5", 3, 8, 4).batch(0).hr.shape == (4, 3, 24, 24)
+
+
+def test_lr_that_is_not_at_hand_is_made(div2k, command, root):
+    done = command(root / "dataset" / "div2h5.py", cwd=div2k)  # x4 has no folder
+    assert done.returncode == 0 and "made by bicubic: X4" in done.stdout
+    with h5py.File(div2k / "DIV2K_train.h5") as file:
+        for index in range(3):
+            np.testing.assert_array_equal(file[f"X4/{index}"],
+                                          imresize(file[f"HR/{index}"][:], 1 / 4, boundary="symmetric"))
+
+
+def test_several_folders_of_any_pictures(tmp_path, command, picture):
+    sizes = [("a/b.png", 33, 47), ("a/c.jpg", 20, 25), ("d/e.bmp", 31, 29)]
+    for name, height, width in sizes:
+        images.write_rgb(tmp_path / name, picture(height, width))
+    done = command("dataset/div2h5.py", "--hr", tmp_path / "a", tmp_path / "d", "--scales", 2, 4,
+                   "--out", tmp_path / "o" / "x.h5", "--boundary", "replicate", "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    with h5py.File(tmp_path / "o" / "x.h5") as file:
+        assert set(file) == {"HR", "X2", "X4"} and list(file.attrs["scales"]) == [2, 4]
+        for index, (name, height, width) in enumerate(sizes):
+            hr = file[f"HR/{index}"]
+            assert hr.shape == (height, width, 3) and hr.attrs["name"] == name
+            for scale in (2, 4):
+                np.testing.assert_array_equal(file[f"X{scale}/{index}"],
+                                              imresize(modcrop(hr[:], scale), 1 / scale))
+        made = dict(file["X4"].attrs)
+        assert made == {"degradation": "MATLAB bicubic with antialiasing", "boundary": "replicate",
+                        "intermediate": "uint8"}
+        assert [os.path.basename(folder) for folder in file["HR"].attrs["folders"]] == ["a", "d"]
+        assert file.attrs["version"] == 1 and file.attrs["pictures"] == 3
+    for scale in (2, 4):
+        TrainSet(tmp_path / "o" / "x.h5", scale, 5, 2).batch(0)
+
+
+def test_killed_and_run_again_ends_with_the_same_file(tmp_path, root, command, picture):
+    for index in range(40):
+        images.write_rgb(tmp_path / "hr" / f"{index}.png", picture(160, 200, seed=index))
+    arguments = [root / "dataset" / "div2h5.py", "--hr", tmp_path / "hr", "--out", tmp_path / "o" / "x.h5",
+                 "--workers", "1"]
+    run = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.DEVNULL)
+    while not (parts := list(tmp_path.glob("o/.x.h5.*.part"))) or parts[0].stat().st_size < 300_000:
+        assert run.poll() is None, "it ended before it could be killed"
+        time.sleep(0.001)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert not (tmp_path / "o" / "x.h5").exists() and left_over(tmp_path / "o")
+    assert command(*arguments).returncode == 0
+    assert left_over(tmp_path / "o") == []
+    first = digest(tmp_path / "o" / "x.h5")
+    assert command(*arguments[:-1], "2").returncode == 0  # other workers, same file
+    assert digest(tmp_path / "o" / "x.h5") == first
+
+
+@pytest.mark.parametrize("limit", [100, 3_000, 60_000])
+def test_a_full_disk_is_one_clear_line_and_leaves_nothing(div2k, root, limit):
+    done = subprocess.run([sys.executable, root / "dataset" / "div2h5.py"], cwd=div2k, text=True,
+                          stderr=subprocess.PIPE,
+                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    assert done.returncode == 2 and done.stderr.splitlines()[-1] == \
+        "div2h5.py: error: DIV2K_train.h5: cannot be written: file too large"
+    assert "Traceback" not in done.stderr
+    assert sorted(file.name for file in div2k.iterdir()) == ["DIV2K"]
+
+
+def test_a_failed_run_keeps_the_file_that_was_there(div2k, root, command):
+    (div2k / "DIV2K_train.h5").write_bytes(b"older")
+    hr_file(div2k, "0002").write_bytes(b"no picture")
+    done = command(root / "dataset" / "div2h5.py", cwd=div2k)
+    assert done.returncode == 2 and "0002.png: not a readable picture" in done.stderr
+    assert (div2k / "DIV2K_train.h5").read_bytes() == b"older" and left_over(div2k) == []
+
+
+
+@pytest.mark.parametrize("spoil, message", [
+    (lambda div2k: shutil.rmtree(div2k / "DIV2K"), "no such folder; get it with dataset/download.py DIV2K"),
+    (lambda div2k: [hr_file(div2k, name).unlink() for name in NAMES], "has no pictures"),
+    (lambda div2k: lr_file(div2k, "0010", 2).unlink(),
+     "X2: has no LR picture for 1 of 3 HR pictures, the first of them"),
+    (lambda div2k: images.write_rgb(lr_file(div2k, "0002", 3), np.zeros((20, 21, 3), np.uint8)),
+     "21x20 pixels, which does not match the 60x60"),
+    (lambda div2k: shutil.copy(hr_file(div2k, "0002"), hr_file(div2k, "0003")),
+     "has no LR picture for 1 of 4"),
+    (lambda div2k: hr_file(div2k, "0001").write_bytes(b""), "is empty")])
+def test_bad_input_is_one_clear_line(div2k, command, root, spoil, message):
+    spoil(div2k)
+    done = command(root / "dataset" / "div2h5.py", cwd=div2k)
+    assert done.returncode == 2 and message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    assert not (div2k / "DIV2K_train.h5").exists()
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--hr", "{}/DIV2K/DIV2K_train_HR", "--lr", "{}/DIV2K"], "has no folder X2 or X3 or X4"),
+    (["--hr", "{}/a", "{}/b", "--lr", "{}/c"], "--lr names 1 folders for the 2 of --hr"),
+    (["--hr", "{}/nowhere"], "no such folder"),
+    (["--scales", "1"], "--scales are"),
+    (["--hr", "{}/DIV2K/DIV2K_train_HR", "--scales", "99"], "too few for scale 99"),
+    (["--workers", "-1"], "--workers")])
+def test_wrong_arguments(div2k, command, arguments, message):
+    arguments = [argument.format(div2k) for argument in arguments]
+    done = command("dataset/div2h5.py", *arguments, "--out", div2k / "x.h5")
+    assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_reference_training_pictures(reference, tmp_path, command):
+    """Twenty real pictures at every scale make a file that every scale is trained from."""
+    for file in sorted((reference / ".." / "train" / "T91").iterdir())[:20]:
+        shutil.copy(file, tmp_path)
+    done = command("dataset/div2h5.py", "--hr", tmp_path, "--out", tmp_path / "x.h5")
+    assert done.returncode == 0, done.stderr
+    assert len(TrainSet(tmp_path / "x.h5", 0, 16, 4).batch(0).lr) == 4
