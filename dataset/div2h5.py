@@ -10,7 +10,6 @@ and columns. Attributes say what the file was made from.
 """
 
 import argparse
-import glob
 import io
 import math
 import sys
@@ -92,7 +91,7 @@ def write(path: Path, sources: list[Source], scales: list[int], boundary: str = 
     from tqdm import tqdm
 
     from dataset.parallel import in_order
-    _remove_leftovers(path)
+    images.remove_leftovers(path.parent)
     with (images.written_whole(path) as temporary, _new_file(temporary) as (file, disk),
           closing(in_order(partial(load, scales=scales, boundary=boundary), sources, workers)) as loaded):
         file.attrs.update(version=VERSION, made_by="dataset/div2h5.py of LESRCNN", scales=scales,
@@ -202,14 +201,6 @@ def _new_file(path: Path) -> Iterator[tuple["h5py.File", _Disk]]:
             yield file, disk
         if disk.error:
             raise disk.error
-
-
-def _remove_leftovers(path: Path) -> None:
-    """Remove what runs that were killed have left of the same file: they may be large."""
-    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        process = part.name.split(".")[-2]
-        if process.isdigit() and not Path(f"/proc/{process}").exists():
-            part.unlink(missing_ok=True)
 
 
 def _folders(args: argparse.Namespace) -> tuple[list[Path], list[Path]]:

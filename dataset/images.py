@@ -136,8 +136,8 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def to_tensor(pixels: np.ndarray):
-    """(H, W, 3) pixels of 8 or 16 bits -> float32 tensor (1, 3, H, W) in [0, 1].
+def to_tensor(pixels: np.ndarray, device="cpu"):
+    """(H, W, 3) pixels of 8 or 16 bits -> float32 tensor (1, 3, H, W) in [0, 1] on a device.
 
     Divided by 255 or 65535. In channels_last order, which is the order of the pixels on disk.
     """
@@ -145,23 +145,33 @@ def to_tensor(pixels: np.ndarray):
     peak = np.iinfo(pixels.dtype).max
     if pixels.dtype == np.uint16:
         pixels = pixels.astype(np.int32)  # torch computes little in uint16
-    tensor = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
-    return tensor.float().div_(peak)
+    tensor = torch.from_numpy(np.ascontiguousarray(pixels))
+    if torch.device(device).type == "cuda":
+        tensor = tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.permute(2, 0, 1)[None].float().div_(peak)
 
 
-def from_tensor(tensor, dtype=np.uint8, rounding: str = "truncate") -> np.ndarray:
-    """Float tensor (1, 3, H, W), about [0, 1] -> (H, W, 3) pixels, clipped to the type's range.
+def quantise(tensor, dtype=np.uint8, rounding: str = "truncate"):
+    """Float tensor (1, 3, H, W), about [0, 1] -> integer tensor (H, W, 3), clipped to the type's range.
+
+    On the tensor's device; uint8 for uint8 and, because torch computes little in uint16, int32 for it.
 
     Args:
-        tensor: the network's output, on any device.
+        tensor: the network's output.
         dtype: uint8 or uint16.
         rounding: ``truncate`` as the published protocol, or ``round`` to the nearest.
     """
-    scaled = tensor[0].float().mul(float(np.iinfo(dtype).max))
+    import torch
+    peak = np.iinfo(dtype).max
+    scaled = tensor[0].permute(1, 2, 0).float().mul(float(peak))
     if rounding == "round":
         scaled = scaled.round_()
-    scaled = scaled.clamp_(0, np.iinfo(dtype).max).permute(1, 2, 0).cpu().numpy()
-    return np.ascontiguousarray(scaled.astype(dtype))
+    return scaled.clamp_(0, peak).to(torch.uint8 if dtype == np.uint8 else torch.int32).contiguous()
+
+
+def from_tensor(tensor, dtype=np.uint8, rounding: str = "truncate") -> np.ndarray:
+    """As :func:`quantise`, but to (H, W, 3) pixels in memory."""
+    return quantise(tensor, dtype, rounding).cpu().numpy().astype(dtype, copy=False)
 
 
 def encode(picture: Picture, suffix: str) -> bytes:
@@ -234,6 +244,14 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         if temporary.exists():
             temporary.unlink()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of :func:`written_whole` whose process was killed."""
+    for part in Path(folder).glob(".*.part"):
+        process = part.name.split(".")[-2]
+        if process.isdigit() and Path("/proc/self").exists() and not Path("/proc", process).exists():
+            part.unlink(missing_ok=True)
 
 
 def _bits_per_channel(image: Image.Image, data: bytes) -> int:

@@ -1,0 +1,145 @@
+"""Make a benchmark set from a folder of high-resolution pictures.
+
+Writes xN/img_001_SRF_N_HR.png and _LR.png for each scale N, as Set5, Set14, B100 and Urban100 have them: HR
+without the last rows and columns, so that both sides are multiples of N, and LR by MATLAB's bicubic. From
+the HR pictures of those sets it makes their LR pictures, bit for bit.
+
+Run again after an interruption, it goes on where it was. What the set was made from is kept in
+made_from.json; a folder with other pictures in it is left alone.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dataset import errors, images  # noqa: E402
+from dataset.errors import InputError, describe  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An HR picture to be degraded, and the two files to be made of it at one scale."""
+
+    source: Path
+    scale: int
+    hr: Path
+    lr: Path
+
+
+def main() -> None:
+    args = _arguments()
+    sources = images.list_images(args.hr)
+    if not sources:
+        raise InputError(f"{args.hr}: has no pictures")
+    made = make(sources, args.out, args.scales, args.boundary, args.keep_names, args.workers)
+    asked = len(sources) * len(args.scales)
+    print(f"{args.out}: {made} pairs made, {asked - made} were there already "
+          f"({', '.join(f'x{scale}' for scale in args.scales)})")
+
+
+def make(sources: list[Path], out: Path, scales: list[int], boundary: str = "replicate",
+         keep_names: bool = False, workers: int = 0) -> int:
+    """Make the pairs that are not there yet, with a progress bar; returns how many.
+
+    Raises:
+        InputError: for a picture that cannot be read or is smaller than a scale, if something cannot be
+            written, or if ``out`` holds a set that was not made from the same pictures in the same way.
+    """
+    from tqdm import tqdm
+
+    from dataset.parallel import in_order
+    pairs = [pair for scale in scales for pair in _pairs(sources, out, scale, keep_names)]
+    _claim(out, sources, boundary, keep_names)
+    for scale in scales:
+        images.remove_leftovers(out / f"x{scale}")
+    missing = [pair for pair in pairs if not (pair.hr.exists() and pair.lr.exists())]
+    made = in_order(partial(_make, boundary=boundary), missing, workers)
+    for _ in tqdm(made, total=len(missing), unit="pair", disable=None):
+        pass
+    return len(missing)
+
+
+def _make(pair: Pair, boundary: str) -> None:
+    from dataset.bicubic import imresize, modcrop
+    picture = images.read(pair.source)
+    hr = modcrop(images.to_uint8(picture.rgb), pair.scale)
+    if not hr.size:
+        height, width = picture.rgb.shape[:2]
+        raise InputError(f"{pair.source}: has {width}x{height} pixels, too few for scale {pair.scale}")
+    lr = imresize(hr, 1 / pair.scale, boundary=boundary)
+    images.write(pair.hr, images.Picture(hr, grey=picture.grey))
+    images.write(pair.lr, images.Picture(lr, grey=picture.grey))
+
+
+def _pairs(sources: list[Path], out: Path, scale: int, keep_names: bool) -> list[Pair]:
+    stems = [f"{source.stem if keep_names else f'img_{number:03}'}_SRF_{scale}"
+             for number, source in enumerate(sources, start=1)]
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if twice:
+        raise InputError(f"{sources[stems.index(twice)]}: has the name of another picture but for the "
+                         "suffix; leave out --keep_names")
+    folder = out / f"x{scale}"
+    return [Pair(source, scale, folder / f"{stem}_HR.png", folder / f"{stem}_LR.png")
+            for source, stem in zip(sources, stems)]
+
+
+def _claim(out: Path, sources: list[Path], boundary: str, keep_names: bool) -> None:
+    """Note in ``out`` what is made there from what, or refuse if it holds something else."""
+    note = out / "made_from.json"
+    made_from = {"boundary": boundary, "keep_names": keep_names,
+                 "sha256": {source.name: _sha256(source) for source in sources}}
+    if note.exists():
+        try:
+            there = json.loads(note.read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{note}: cannot be read: {describe(error)}; choose another --out") from None
+        if there != made_from:
+            raise InputError(f"{out}: holds a set made from other pictures or in another way ({note.name} "
+                             "tells which); choose another --out")
+        return
+    others = sorted(folder.name for folder in out.glob("x[0-9]*")
+                    if folder.is_dir() and any(folder.iterdir()))
+    if others:
+        raise InputError(f"{out}: holds {', '.join(others)}, which this command has not made; "
+                         "choose another --out")
+    with images.written_whole(note) as temporary:
+        temporary.write_text(json.dumps(made_from, indent=1))
+
+
+def _sha256(file: Path) -> str:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {describe(error)}") from None
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hr", type=Path, required=True, metavar="DIR", help="folder of HR pictures")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
+                        help="folder of the set, for example dataset/Set5")
+    parser.add_argument("--scales", type=int, nargs="+", default=[2, 3, 4], metavar="N",
+                        help="which scales (default: 2 3 4)")
+    parser.add_argument("--keep_names", action="store_true",
+                        help="baby_SRF_2_HR.png instead of img_001_SRF_2_HR.png for baby.png")
+    parser.add_argument("--boundary", choices=("replicate", "symmetric"), default="replicate",
+                        help="what lies outside the picture: replicate as in the benchmark sets (default), "
+                             "or symmetric as in MATLAB and DIV2K")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads (default: one per core)")
+    args = parser.parse_args()
+    if min(args.scales) < 2 or len(set(args.scales)) < len(args.scales):
+        parser.error("--scales are different whole numbers from 2")
+    if args.workers < 0:
+        parser.error("--workers is at least 0")
+    return args
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,103 @@
+"""Benchmark sets made from HR pictures: the published pairs again, restartable, never mixed."""
+
+import hashlib
+import shutil
+
+import numpy as np
+import pytest
+
+from dataset import images, test_set
+from dataset.bicubic import imresize
+
+
+@pytest.fixture
+def hr(tmp_path, picture):
+    folder = tmp_path / "hr"
+    for index, name in enumerate(["baby.png", "bird.jpg", "10.bmp", "9.png"]):
+        images.write_rgb(folder / name, picture(40 + index, 53, seed=index))
+    return folder
+
+
+def contents(folder):
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def test_pairs_have_the_published_form(hr, tmp_path, command):
+    done = command("dataset/make_benchmark.py", "--hr", hr, "--out", tmp_path / "Set4", "--scales", 2, 3)
+    assert done.returncode == 0 and "8 pairs made" in done.stdout, done.stderr
+    for scale in (2, 3):
+        found = test_set.find(tmp_path / "Set4", scale)
+        assert not found.problems and len(found.items) == 4
+        assert [item.lr.name for item in found.items] == [f"img_00{n}_SRF_{scale}_LR.png" for n in (1, 2, 3, 4)]
+        for item, source in zip(found.items, ["9.png", "10.bmp", "baby.png", "bird.jpg"]):  # natural order
+            whole, cropped = images.read_rgb(hr / source), images.read_rgb(item.hr)
+            height, width = (side // scale * scale for side in whole.shape[:2])
+            np.testing.assert_array_equal(cropped, whole[:height, :width])
+            np.testing.assert_array_equal(images.read_rgb(item.lr), imresize(cropped, 1 / scale))
+
+
+def test_names_and_greyness_are_kept(tmp_path, picture, command):
+    images.write(tmp_path / "hr" / "bridge.png", images.Picture(picture(24, 24), grey=True))
+    done = command("dataset/make_benchmark.py", "--hr", tmp_path / "hr", "--out", tmp_path / "o",
+                   "--keep_names", "--scales", 4, "--boundary", "symmetric")
+    assert done.returncode == 0, done.stderr
+    lr = images.read(tmp_path / "o" / "x4" / "bridge_SRF_4_LR.png")
+    hr = images.read(tmp_path / "o" / "x4" / "bridge_SRF_4_HR.png")
+    assert lr.grey and hr.grey
+    np.testing.assert_array_equal(lr.rgb, imresize(hr.rgb, 1 / 4, boundary="symmetric"))
+
+
+def test_goes_on_where_it_was(hr, tmp_path, command):
+    arguments = ["dataset/make_benchmark.py", "--hr", hr, "--out", tmp_path / "Set4"]
+    assert command(*arguments).returncode == 0
+    whole = contents(tmp_path / "Set4")
+    assert len(whole) == 25
+    kept = tmp_path / "Set4" / "x2" / "img_001_SRF_2_LR.png"
+    made = kept.stat().st_mtime_ns
+    (tmp_path / "Set4" / "x2" / "img_002_SRF_2_LR.png").unlink()  # as if killed between HR and LR
+    (tmp_path / "Set4" / "x2" / ".img_002_SRF_2_LR.png.4194305.part").write_bytes(b"half")  # no such process
+    shutil.rmtree(tmp_path / "Set4" / "x4")
+    done = command(*arguments)
+    assert done.returncode == 0 and "5 pairs made, 7 were there already" in done.stdout
+    assert contents(tmp_path / "Set4") == whole and kept.stat().st_mtime_ns == made
+
+
+def test_refuses_to_mix(hr, tmp_path, picture, command):
+    arguments = ["dataset/make_benchmark.py", "--hr", hr, "--out", tmp_path / "Set4", "--scales", 2]
+    assert command(*arguments).returncode == 0
+    before = contents(tmp_path / "Set4")
+    done = command(*arguments, "--boundary", "symmetric")
+    assert done.returncode == 2 and "made from other pictures or in another way" in done.stderr
+    images.write_rgb(hr / "another.png", picture(20, 20))
+    done = command(*arguments)
+    assert done.returncode == 2 and "made from other pictures or in another way" in done.stderr
+    assert contents(tmp_path / "Set4") == before
+    (tmp_path / "Set4" / "made_from.json").unlink()
+    done = command(*arguments)
+    assert done.returncode == 2 and "holds x2, which this command has not made" in done.stderr
+
+
+@pytest.mark.parametrize("spoil, arguments, message", [
+    (lambda hr: (hr / "9.png").write_bytes((hr / "9.png").read_bytes()[:99]), [], "9.png: not a readable"),
+    (lambda hr: images.write_rgb(hr / "9.png", np.zeros((2, 9, 3), np.uint8)), [], "too few for scale 3"),
+    (lambda hr: images.write_rgb(hr / "9.bmp", np.zeros((9, 9, 3), np.uint8)), ["--keep_names"], "leave out"),
+    (lambda hr: [file.unlink() for file in hr.iterdir()], [], "has no pictures"),
+    (shutil.rmtree, [], "no such folder"),
+    (lambda hr: (hr.parent / "o").write_bytes(b""), [], "cannot be written"),
+    (lambda hr: None, ["--scales", "2", "2"], "--scales are")])
+def test_bad_input_is_one_clear_line(hr, tmp_path, command, spoil, arguments, message):
+    spoil(hr)
+    done = command("dataset/make_benchmark.py", "--hr", hr, "--out", tmp_path / "o", *arguments)
+    assert done.returncode == 2 and message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+def test_set5_again(reference, tmp_path, command):
+    for file in (reference / "Set5" / "x4").glob("*_HR.png"):
+        (tmp_path / "hr").mkdir(exist_ok=True)
+        shutil.copy(file, tmp_path / "hr")
+    made = tmp_path / "Set5"
+    done = command("dataset/make_benchmark.py", "--hr", tmp_path / "hr", "--out", made, "--scales", 4)
+    assert done.returncode == 0, done.stderr
+    for file in (reference / "Set5" / "x4").iterdir():
+        np.testing.assert_array_equal(images.read_rgb(made / "x4" / file.name), images.read_rgb(file))
