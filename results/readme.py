@@ -1,5 +1,10 @@
-"""The README's results: generated, not typed. A test compares them with ``results/measured.json``."""
+"""The README's generated parts, between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``: nothing there is typed.
 
+``results`` is made from ``results/measured.json``, ``weights`` from the cards beside the weights that ship; a test
+compares them.
+"""
+
+import json
 from pathlib import Path
 
 from dataset.errors import InputError
@@ -7,10 +12,8 @@ from dataset.images import written_whole
 
 from . import tables
 
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
-
-def section(entries: list[dict], protocol: str) -> str:
+def results_section(entries: list[dict], protocol: str) -> str:
     """What the README shows of the measurements, as Markdown.
 
     Args:
@@ -22,23 +25,48 @@ def section(entries: list[dict], protocol: str) -> str:
                       f"{tables.PROTOCOLS[protocol]}; `Sample` is what was validated on during training."])
 
 
-def update(path: Path, entries: list[dict], protocol: str) -> None:
-    """Put the section between the README's markers; a README without them is left as it is.
+def weights_section(cards: list[Path]) -> str:
+    """How the weights that ship were trained and what they reach, as a Markdown table.
+
+    Args:
+        cards: the JSON files beside the weights, see ``results/ship_weights.py``.
+    """
+    lines = ["| weights | scale | Set5 PSNR / SSIM | Set14 PSNR / SSIM | the paper's | trained |",
+             "| --- | --- | --- | --- | --- | --- |"]
+    for path in cards:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        training = card["training"]
+        how = f"{training['steps']:,} steps, {training['hours']:.1f} h, {training['hardware']['device'].removeprefix('the ')}"
+        for scale in card["scales"]:
+            set5, set14 = (card["test"][name][f"x{scale}"] for name in ("Set5", "Set14"))
+            paper = "LESRCNN-S" if card["blind"] else "LESRCNN"
+            lines.append(f"| [`{path.parent.name}/{card['weights']}`]({path.parent.name}/{path.name}) | x{scale} "
+                         f"| {_pair(set5)} | {_pair(set14)} | {set5[paper][0]:.2f}, {set14[paper][0]:.2f} | {how} |")
+    return "\n".join(lines)
+
+
+def replace(path: Path, name: str, section: str) -> None:
+    """Put a section between the markers of that name; a file without them is left as it is.
 
     Raises:
         InputError: if one of the two markers is missing, or the file cannot be read or written.
     """
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror.lower()}") from None
-    if BEGIN not in text and END not in text:
+    if begin not in text and end not in text:
         return
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise InputError(f"{path}: has one of the markers {BEGIN} and {END} without the other")
-    new = f"{before}{BEGIN}\n{section(entries, protocol)}\n{END}{after}"
+    before, found_begin, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found_begin or not found_end:
+        raise InputError(f"{path}: has one of the markers {begin} and {end} without the other")
+    new = f"{before}{begin}\n{section}\n{end}{after}"
     if new != text:
         with written_whole(path) as temporary:
             temporary.write_text(new, encoding="utf-8")
+
+
+def _pair(figures: dict) -> str:
+    return f"{figures['psnr']:.2f} / {figures['ssim']:.4f}"

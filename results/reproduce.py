@@ -120,7 +120,8 @@ def list_products(args: argparse.Namespace, methods: list[measure.Method], memor
             args.out / "report" / "index.html", tables.every(entries(), args.protocol), methods, args.pictures,
             args.protocol, existing(args.out / "figures", "figure[12].png"), existing(args.out / "curves", "*.csv"))))
     if args.out.resolve() == RESULTS:
-        products.append(("README", lambda: readme.update(ROOT / "README.md", entries(), args.protocol)))
+        products.append(("README", lambda: readme.replace(
+            ROOT / "README.md", "results", readme.results_section(entries(), args.protocol))))
     return products
 
 

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from dataset.errors import InputError, run  # noqa: E402
+from results import readme  # noqa: E402
 from solver.options import SHIPPED, Parser  # noqa: E402
 
 TEST_SETS = {"Set5": "table4_set5.csv", "Set14": "table5_set14.csv"}
@@ -59,7 +60,14 @@ def ship(run_folder: Path, data: Path, pictures: str, force: bool = False) -> Pa
         shutil.copyfile(weights, temporary)
     with written_whole(target.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    readme.replace(ROOT / "README.md", "weights", readme.weights_section(cards()))
     return target
+
+
+def cards() -> list[Path]:
+    """The cards of the weights that ship, in the order x2, x3, x4, blind."""
+    paths = [(ROOT / weights).with_suffix(".json") for weights in SHIPPED.values()]
+    return [path for path in paths if path.exists()]
 
 
 def make_card(weights: Path, name: str, record: dict, pictures: str, validation: dict, data: Path) -> dict:

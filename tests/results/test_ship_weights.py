@@ -1,0 +1,87 @@
+import json
+
+import pytest
+import torch
+
+import model
+from dataset import bicubic, images
+from dataset.errors import InputError
+from results import readme, ship_weights
+from solver.checkpoint import save_weights
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch, picture, root):
+    """A root with Sample, Set5 and Set14 of one small picture each, the paper's tables and a README."""
+    monkeypatch.setattr(ship_weights, "ROOT", tmp_path)
+    monkeypatch.setattr(ship_weights, "VALIDATION", tmp_path / "dataset/Sample")
+    for seed, name in enumerate(("Sample", "Set5", "Set14")):
+        hr = picture(48, 48, seed)
+        images.write_rgb(tmp_path / f"dataset/{name}/x2/a_HR.png", hr)
+        images.write_rgb(tmp_path / f"dataset/{name}/x2/a_LR.png", bicubic.imresize(hr, 1 / 2))
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/paper").symlink_to(root / "results/paper")
+    (tmp_path / "README.md").write_text("before\n<!-- weights:begin -->\nold\n<!-- weights:end -->\nafter\n")
+    return tmp_path
+
+
+def finished_run(folder, spoil=0.0, steps=6):
+    torch.manual_seed(0)
+    net = model.build("lesrcnn", 2)
+    net.init_identity()
+    with torch.no_grad():
+        net.irb.last.weight += spoil
+    save_weights(net, folder / "lesrcnn_x2.pth")
+    (folder / "run.json").write_text(json.dumps({
+        "settings": {"ckpt_name": "lesrcnn_x2", "max_steps": 6, "scale": 2}, "steps": steps, "seconds": 5400,
+        "data": {"file": "train.h5", "sha256": "0", "bytes": 1}, "commands": ["x2/train.py --max_steps 6"],
+        "hardware": {"device": "the CPU (2 threads)"}, "versions": {"torch": "2"}, "commit": "abc"}))
+    return folder
+
+
+def test_weights_card_and_readme(house):
+    run = finished_run(house / "run")
+    target = ship_weights.ship(run, house / "dataset", "a picture")
+    assert target == house / "x2/lesrcnn_x2.pth" and target.read_bytes() == (run / "lesrcnn_x2.pth").read_bytes()
+    card = json.loads((house / "x2/lesrcnn_x2.json").read_text())
+    assert card["trainable_parameters"] == 626_304 and card["training"]["hours"] == 1.5
+    set5 = card["test"]["Set5"]["x2"]
+    assert set5["LESRCNN"] == [37.65, 0.9586] and set5["SRCNN"] == [36.66, 0.9542] and 15 < set5["psnr"] < 60
+    text = (house / "README.md").read_text()
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert f"{set5['psnr']:.2f} / {set5['ssim']:.4f}" in text
+
+
+def test_only_better_weights_replace(house):
+    good, bad = finished_run(house / "good"), finished_run(house / "bad", spoil=0.02)
+    ship_weights.ship(bad, house / "dataset", "")
+    ship_weights.ship(good, house / "dataset", "")
+    with pytest.raises(InputError, match="not replaced"):
+        ship_weights.ship(bad, house / "dataset", "")
+    target = house / "x2/lesrcnn_x2.pth"
+    assert target.read_bytes() == (good / "lesrcnn_x2.pth").read_bytes()
+    ship_weights.ship(bad, house / "dataset", "", force=True)
+    assert target.read_bytes() == (bad / "lesrcnn_x2.pth").read_bytes()
+
+
+def test_what_cannot_be_shipped(house):
+    with pytest.raises(InputError, match="has done 3 of 6 steps"):
+        ship_weights.ship(finished_run(house / "run", steps=3), house / "dataset", "")
+    with pytest.raises(InputError, match="folder of a training run"):
+        ship_weights.ship(house, house / "dataset", "")
+    with pytest.raises(InputError, match="no such folder"):
+        ship_weights.ship(finished_run(house / "run"), house / "nothing", "")
+    assert not (house / "x2").exists()
+
+
+def test_shipped_cards_describe_the_shipped_weights(root):
+    from solver.checkpoint import file_hash
+    for path in ship_weights.cards():
+        card = json.loads(path.read_text())
+        assert card["sha256"] == file_hash(path.with_name(card["weights"]))
+
+
+def test_readme_shows_the_cards(root):
+    text = (root / "README.md").read_text(encoding="utf-8")
+    section = text.partition("<!-- weights:begin -->\n")[2].partition("\n<!-- weights:end -->")[0]
+    assert section == readme.weights_section(ship_weights.cards())
