@@ -1,0 +1,118 @@
+"""Train the five networks of the paper's Table 1 alike, and measure them.
+
+``python results/ablation.py --train_data_path dataset/DIV2K_train.h5 --max_steps 5000 --batch_size 16``: what
+this command does not know itself goes to ``x4/train.py`` as it is, the same for all five. One network is
+trained after the other; interrupted, the same command goes on where it was.
+"""
+
+import argparse
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from dataset.errors import InputError, run  # noqa: E402
+from solver.options import SCALES, Parser, add_protocol  # noqa: E402
+
+# The paper's names, from the least to the whole network -> what train.py calls them.
+NETWORKS = {name: ("--model", "ablation", "--variant", name) for name in ("SN", "HN", "IEEB", "IEEB+RB")} | {
+    "LESRCNN": ("--model", "lesrcnn")}
+_OURS = ("--model", "--variant", "--ckpt_dir", "--ckpt_name", "--resume", "--overwrite")
+# What a reader needs to know of the training, of train.py's settings.
+_BUDGET = ("max_steps", "batch_size", "patch_size", "recipe", "loss_fn", "lr", "schedule", "decay", "warmup", "ema",
+           "weighting", "init", "precision", "seed")
+
+
+def parser() -> Parser:
+    parser = Parser("Train the five networks of the paper's ablation (Table 1) under the same budget and measure them; "
+                    "interrupted, the same command goes on. All other flags go to x4/train.py, for all five alike.")
+    parser.add_argument("--scale", type=int, choices=SCALES, default=4, help="enlargement factor; the paper's is 4")
+    parser.add_argument("--test_data_dir", type=Path, default="dataset/Set5",
+                        help="the set that the final weights are measured on")
+    parser.add_argument("--ckpt_dir", type=Path, default="checkpoint/ablation", help="the five runs go into folders here")
+    parser.add_argument("--out", type=Path, default=ROOT / "results/ablation",
+                        help="where the figures and the runs' logs go: ablation.json and curves/")
+    add_protocol(parser)
+    return parser
+
+
+def main() -> int:
+    args, training = parser().parse_known_args()
+    taken = [flag for flag in _OURS if any(t == flag or t.startswith(f"{flag}=") for t in training)]
+    if taken:
+        raise InputError(f"{taken[0]}: is set by this command itself, for each network its own")
+    from dataset import test_set
+    pictures = test_set.find(args.test_data_dir, args.scale)
+    if pictures.problems or any(item.hr is None for item in pictures.items):
+        raise InputError(f"{args.test_data_dir}: needs an HR for every LR to measure with")
+    if "--val_data_dir" not in training:
+        training += ["--val_data_dir", str(ROOT / "dataset/Sample")]
+    rows = []
+    for name in NETWORKS:
+        status = train(name, args.scale, args.ckpt_dir, training)
+        if status:
+            print(f"{name} has not been trained to its end; the same command goes on", file=sys.stderr)
+            return status
+        rows.append(measure(name, args.ckpt_dir / name, pictures, args.protocol))
+        print(f"{name}: {rows[-1]['psnr']:.2f} dB / {rows[-1]['ssim']:.4f} on {pictures.name} x{args.scale}")
+    write(args, rows, pictures.name)
+    print(f"written to {args.out}")
+    return 0
+
+
+def train(name: str, scale: int, folder: Path, training: list[str]) -> int:
+    """Train one network with ``x4/train.py``, or go on with it; returns the exit status."""
+    command = [sys.executable, str(ROOT / "x4/train.py"), *training, *NETWORKS[name], "--scale", str(scale),
+               "--ckpt_dir", str(folder / name), "--ckpt_name", name, "--resume"]
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    finally:  # when we are told to stop, so is it: it saves first
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+
+
+def measure(name: str, folder: Path, pictures, protocol: str) -> dict:
+    """Figures of a finished run's last weights, and what the run took."""
+    from solver.checkpoint import load_network
+    from solver.evaluate import evaluate
+    from solver.sampler import Sampler
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    net, info = load_network(folder / f"{name}.pth", scale=pictures.scale)
+    scores = evaluate(Sampler(net, pictures.scale), pictures, protocol)
+    return {"network": name, "psnr": round(scores.psnr, 6), "ssim": round(scores.ssim, 6), "sha256": info.sha256,
+            "steps": record["steps"], "hours": round(record["seconds"] / 3600, 2), "settings": record["settings"],
+            "hardware": record["hardware"], "commit": record["commit"], "data": record["data"]}
+
+
+def write(args: argparse.Namespace, rows: list[dict], set_name: str) -> None:
+    """Write ``ablation.json``, ``ablation.csv`` and the runs' logs."""
+    from dataset.images import written_whole
+    first = rows[0]
+    settings = [row.pop("settings") for row in rows]
+    content = {
+        "set": set_name, "scale": args.scale, "protocol": args.protocol,
+        "budget": {name: settings[0].get(name) for name in _BUDGET},
+        "hardware": first["hardware"], "commit": first["commit"], "data": first["data"],
+        "networks": [{k: row[k] for k in ("network", "psnr", "ssim", "steps", "hours", "sha256")} for row in rows],
+    }
+    with written_whole(args.out / "ablation.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    with written_whole(args.out / "ablation.csv") as temporary:
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, list(content["networks"][0]), lineterminator="\n")
+            table.writeheader()
+            table.writerows(content["networks"])
+    for row in rows:
+        with written_whole(args.out / "curves" / f"{row['network']}.csv") as temporary:
+            shutil.copyfile(args.ckpt_dir / row["network"] / "log.csv", temporary)
+
+
+if __name__ == "__main__":
+    run(main)
