@@ -12,13 +12,14 @@ Where the paper's Figure 1 and its released weights disagree, this file follows 
 reproduce the paper's tables.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .ops import MeanShift, SubPixelUpsampler
+from .ops import Margins, MeanShift, SubPixelUpsampler, trim
 
 SCALES = (2, 3, 4)
 CHANNELS = 64   # width of every layer, Section 3.2
@@ -121,12 +122,14 @@ class Net(nn.Module):
         self.irb = IRB()
         self.add_mean = MeanShift(+1)
 
-    def forward(self, x: torch.Tensor, scale: int | None = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, scale: int | None = None, margins: Margins = (0, 0, 0, 0)) -> torch.Tensor:
         """Super-resolve a batch.
 
         Args:
             x: RGB (N, 3, H, W) in [0, 1].
             scale: of a blind network, 2, 3 or 4; of a single-scale one, its own scale or None.
+            margins: LR pixels at the top, bottom, left and right of ``x`` that are given as
+                surroundings only: the result lacks them, and much of the work on them is spared.
 
         Raises:
             ValueError: if the network has no up-sampler for ``scale``.
@@ -135,16 +138,24 @@ class Net(nn.Module):
         if scale not in self.scales:
             raise ValueError(f"this network enlarges by {self.scales}, not by {scale}")
         deep, shallow = self.ieeb(self.sub_mean(x))
-        return self.add_mean(self.irb(self.rb(deep, shallow, scale)))
+        # What lies beyond the reach of the layers to come has done its part.
+        near = tuple(min(m, math.ceil(self._reach_after_ieeb(scale))) for m in margins)
+        far = tuple(m - n for m, n in zip(margins, near))
+        sr = self.irb(self.rb(trim(deep, far), trim(shallow, far), scale))
+        return self.add_mean(trim(sr, tuple(scale * n for n in near)))
 
-    @staticmethod
-    def receptive_radius(scale: int) -> float:
+    @classmethod
+    def receptive_radius(cls, scale: int) -> float:
         """How far away, in LR pixels, an LR pixel can be and still change an output pixel.
 
         12.5 at x2, 11.67 at x3, 11.75 at x4: each 3x3 layer adds one pixel of its own grid.
         """
+        return 1 + PAIRS + cls._reach_after_ieeb(scale)
+
+    @staticmethod
+    def _reach_after_ieeb(scale: int) -> float:
         up = 1.5 if scale == 4 else 1.0  # x4's second stage works on the x2 grid
-        return 1 + PAIRS + up + (REFINEMENTS + 1) / scale
+        return up + (REFINEMENTS + 1) / scale
 
     @torch.no_grad()
     def init_identity(self) -> None:

@@ -7,6 +7,16 @@ from torch.nn import functional as F
 # Mean of the DIV2K training pictures, RGB in [0, 1], as the released LESRCNN weights carry it.
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 
+Margins = tuple[int, int, int, int]  # pixels at the top, bottom, left and right
+
+
+def trim(x: torch.Tensor, margins: Margins) -> torch.Tensor:
+    """(N, C, H, W) without so many pixels at its top, bottom, left and right: a view."""
+    if not any(margins):
+        return x
+    top, bottom, left, right = margins
+    return x[:, :, top:-bottom or None, left:-right or None]
+
 
 class MeanShift(nn.Module):
     """Add ``sign`` times the DIV2K mean to an RGB batch (N, 3, H, W) in [0, 1].

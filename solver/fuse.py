@@ -1,0 +1,120 @@
+"""A network rewritten to touch memory less often; its figures stay the same but for rounding.
+
+The networks in ``model/`` are written to be read: a convolution, an addition and a rectification are three
+passes over the features. In the rewritten one they are a single pass where the CPU's library (oneDNN) has
+one for it, and the last two happen in place elsewhere. The weights are shared with the original network, not
+copied. For inference only: nothing here has a gradient.
+"""
+
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+
+_RELU = (F.relu, torch.relu)
+_ADD = ("add", "iadd")
+
+
+def fuse(net: nn.Module, *arguments, **options) -> nn.Module:
+    """``net`` with everything but its input decided, as a module of one argument.
+
+    The network's Python code is followed once and the operations are recorded (``torch.fx``), so it must not
+    branch on the values or the size of its input.
+
+    Args:
+        net: a network made of convolutions, in the ``channels_last`` memory format; shared, not changed.
+        arguments, options: what ``net`` is called with after its input.
+    """
+    graph_module = fx.symbolic_trace(_Call(net, arguments, options))
+    for node in graph_module.graph.nodes:
+        if _is_convolution(graph_module, node):
+            _as_convolve(graph_module, node)
+    for node in graph_module.graph.nodes:
+        if node.op == "call_function" and node.target in _RELU:
+            _join(node)
+    graph_module.graph.eliminate_dead_code()
+    graph_module.recompile()
+    return graph_module
+
+
+def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride, padding, dilation,
+             groups: int, relu: bool = False, add: torch.Tensor | None = None) -> torch.Tensor:
+    """``relu(conv2d(x) + add)``, either or both left out, in the weight's precision."""
+    x = x.to(weight.dtype)
+    if weight.device.type != "cpu" or not (relu or add is not None) or not _has_onednn():
+        y = F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+        y = y if add is None else y.add_(add)
+        return y.relu_() if relu else y
+    where = ([*padding], [*stride], [*dilation], groups)
+    after = "relu" if relu else None
+    if add is None:
+        return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *where, after or "none", [], "")
+    return torch.ops.mkldnn._convolution_pointwise(x, add, weight, bias, *where, "add", 1.0, after, [], "")
+
+
+class _Call(nn.Module):
+    def __init__(self, net: nn.Module, arguments: tuple, options: dict) -> None:
+        super().__init__()
+        self.net = net
+        self.arguments = arguments
+        self.options = options
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x, *self.arguments, **self.options)
+
+
+def _has_onednn() -> bool:
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+
+
+def _is_convolution(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        module = graph_module.get_submodule(node.target)
+        return type(module) is nn.Conv2d and module.padding_mode == "zeros" and isinstance(module.padding, tuple)
+    return node.op == "call_function" and node.target is F.conv2d
+
+
+def _as_convolve(graph_module: fx.GraphModule, node: fx.Node) -> None:
+    """Replace a convolution, module or function, by :func:`convolve`."""
+    with graph_module.graph.inserting_before(node):
+        if node.op == "call_module":
+            conv = graph_module.get_submodule(node.target)
+            weight = graph_module.graph.get_attr(f"{node.target}.weight")
+            bias = None if conv.bias is None else graph_module.graph.get_attr(f"{node.target}.bias")
+            arguments = (node.args[0], weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+        else:
+            arguments = _conv2d_arguments(*node.args, **node.kwargs)
+        new = graph_module.graph.call_function(convolve, arguments)
+    node.replace_all_uses_with(new)
+    graph_module.graph.erase_node(node)
+
+
+def _conv2d_arguments(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> tuple:
+    """A call of ``F.conv2d`` as arguments of :func:`convolve`."""
+    pairs = (value if isinstance(value, (tuple, list)) else (value, value) for value in (stride, padding, dilation))
+    return (input, weight, bias, *pairs, groups)
+
+
+def _join(relu: fx.Node) -> None:
+    """Let the convolution before a rectification do it, and an addition between them, in the same pass."""
+    before = relu.args[0]
+    if len(before.users) > 1:
+        return
+    if before.target is F.pixel_shuffle or before.target is torch.pixel_shuffle:
+        conv = before.args[0]  # moves pixels only: they may as well be rectified before
+        if _only_feeds(conv, before):
+            conv.kwargs = {**conv.kwargs, "relu": True}
+            relu.replace_all_uses_with(before)
+    elif before.op == "call_function" and before.target is convolve:
+        before.kwargs = {**before.kwargs, "relu": True}
+        relu.replace_all_uses_with(before)
+    elif before.op == "call_function" and getattr(before.target, "__name__", "") in _ADD:
+        for conv, other in (before.args, before.args[::-1]):
+            if isinstance(other, fx.Node) and isinstance(conv, fx.Node) and _only_feeds(conv, before):
+                with relu.graph.inserting_before(before):
+                    new = relu.graph.call_function(convolve, conv.args, {"relu": True, "add": other})
+                relu.replace_all_uses_with(new)
+                return
+
+
+def _only_feeds(conv: fx.Node, user: fx.Node) -> bool:
+    return (conv.op == "call_function" and conv.target is convolve and not conv.kwargs and set(conv.users) == {user})

@@ -1,0 +1,75 @@
+"""How much memory there is, and how much a network wants."""
+
+import os
+import re
+from pathlib import Path
+
+import torch
+from torch import fx, nn
+
+from dataset.errors import InputError
+
+_UNITS = {"": 1, "K": 2 ** 10, "M": 2 ** 20, "G": 2 ** 30, "T": 2 ** 40}
+_PROBE = 16  # side of the picture on which a network's appetite is measured
+
+
+def parse_size(text: str) -> int:
+    """``2G``, ``1.5G``, ``800M`` or a number of bytes, as bytes; units are powers of 1024.
+
+    Raises:
+        InputError: for anything else.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    size = int(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
+    if size <= 0:
+        raise InputError(f"--memory {text}: give a size such as 2G or 800M")
+    return size
+
+
+def free(device: torch.device) -> int:
+    """Bytes that can still be allocated on a device: what the system calls available, or the GPU free."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    try:
+        available = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+        return min(int(available[1]) * 1024, _left_to_container())
+    except (OSError, TypeError):  # not Linux: half of what is built in
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def bytes_per_pixel(network: fx.GraphModule, device: torch.device) -> float:
+    """The most bytes that a network's features take at any one time, by the LR pixel.
+
+    Found by running it on a small black picture.
+
+    Args:
+        network: (1, 3, H, W) in and its output out, as :func:`solver.fuse.fuse` makes it.
+        device: where it computes.
+    """
+    watched = _Peak(network)
+    watched.run(torch.zeros(1, 3, _PROBE, _PROBE, device=device))
+    return watched.bytes / _PROBE ** 2
+
+
+class _Peak(fx.Interpreter):
+    """Runs a network and counts the bytes of the tensors that are alive at the same time, at most."""
+
+    bytes = 0
+
+    def run_node(self, node: fx.Node):
+        result = super().run_node(node)
+        alive = [value for value in (*self.env.values(), result)
+                 if isinstance(value, torch.Tensor) and not isinstance(value, nn.Parameter)]
+        storages = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in alive}
+        self.bytes = max(self.bytes, sum(storages.values()))
+        return result
+
+
+def _left_to_container() -> float:
+    """What a control group leaves of the memory it allows (Docker and the like), or infinity."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        return int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+    except (OSError, ValueError):
+        return float("inf")
