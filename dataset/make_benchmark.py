@@ -59,13 +59,16 @@ def make(sources: list[Path], out: Path, scales: list[int], boundary: str = "rep
     for scale in scales:
         images.remove_leftovers(out / f"x{scale}")
     missing = [pair for pair in pairs if not (pair.hr.exists() and pair.lr.exists())]
-    made = in_order(partial(_make, boundary=boundary), missing, workers)
+    made = in_order(partial(make_pair, boundary=boundary), missing, workers)
     for _ in tqdm(made, total=len(missing), unit="pair", disable=None):
         pass
     return len(missing)
 
 
-def _make(pair: Pair, boundary: str) -> None:
+def make_pair(pair: Pair, boundary: str) -> None:
+    """Make the two files of a pair, unless both are there; raises as :func:`make`."""
+    if pair.hr.exists() and pair.lr.exists():
+        return
     from dataset.bicubic import imresize, modcrop
     picture = images.read(pair.source)
     hr = modcrop(images.to_uint8(picture.rgb), pair.scale)
