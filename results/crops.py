@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset import bicubic, images, test_set
+from dataset import bicubic, images
 from dataset.errors import InputError
 from dataset.images import written_whole
 from dataset.test_set import Item
@@ -96,24 +96,27 @@ def check_box(box: Box, hr: np.ndarray, where: str) -> None:
                          f"{height} high; a box is TOP LEFT HEIGHT WIDTH")
 
 
-def figure(folder: Path, scale: int, methods: Sequence[Method], path: Path, protocol: str = "published",
-           count: int = 3) -> None:
-    """Figures 3 to 5: of a data set, the pictures in which the methods differ most, each with its box.
+def rows(items: Sequence[Item], scale: int, methods: Sequence[Method], protocol: str = "published",
+         box: Box | None = None, most: int | None = None) -> list[tuple[str, list[Version], Box]]:
+    """Name, versions and box of each picture.
 
     Args:
-        folder: the data set.
-        count: of pictures shown.
+        box: for all pictures; by default each its own, where the methods differ most.
+        most: if given, only so many pictures, those in which the methods differ most.
 
     Raises:
-        InputError: for pictures or weights that cannot be used, or if the file cannot be written.
+        InputError: for pictures or weights that cannot be used, or a box that is not inside a picture.
     """
-    rows = []
-    for item in test_set.find(folder, scale).items:
+    found = []
+    for item in items:
         results = versions(item, scale, tuple(m for m in methods if scale in m.scales), protocol)
-        box, score = find_box(results)
-        rows.append((score, f"{item.name}, x{scale}", results, box))
-    rows.sort(key=lambda row: row[0], reverse=True)
-    draw([row[1:] for row in rows[:count]], path)
+        own, score = find_box(results)
+        if box is not None:
+            check_box(box, results[0].rgb, str(item.hr))
+        found.append((score, (f"{item.name.split('_SRF_')[0]}, x{scale}", results, box or own)))
+    if most is not None:
+        found = sorted(found, key=lambda entry: entry[0], reverse=True)[:most]
+    return [row for _, row in found]
 
 
 def draw(rows: Sequence[tuple[str, list[Version], Box]], path: Path, dpi: int = 160) -> None:

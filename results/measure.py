@@ -52,7 +52,7 @@ class Method:
             InputError: if the file does not hold the weights that its name promises.
         """
         from solver.checkpoint import load_network
-        net, info = load_network(self.path, "lesrcnn", None if self.blind else self.scales[0])
+        net, info = load_network(self.path, None, None if self.blind else self.scales[0])
         if info.multi_scale != self.blind:
             kinds = {True: "blind weights (all scales in one network)", False: "weights of one scale"}
             raise InputError(f"{self.path}: holds {kinds[info.multi_scale]}, expected {kinds[self.blind]}")

@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ _WEBP_QUALITY = 90
 
 
 def write(path: Path, tables: Sequence[Table], methods: Sequence[Method], pictures: Path, protocol: str,
-          figures: Sequence[Path] = (), logs: Sequence[Path] = ()) -> None:
+          figures: Sequence[Path] = (), logs: Mapping[str, Sequence[Path]] | None = None) -> None:
     """Write the page.
 
     Args:
@@ -37,7 +37,7 @@ def write(path: Path, tables: Sequence[Table], methods: Sequence[Method], pictur
         pictures: the data set to compare them on, at every scale it has.
         protocol: of the figures below the pictures.
         figures: picture files to show as they are (the architecture).
-        logs: ``log.csv`` of training runs, to draw as curves.
+        logs: a title -> the ``log.csv`` files of the training runs to draw as curves in one plot.
 
     Raises:
         InputError: for pictures or weights that cannot be used, or if the page cannot be written.
@@ -49,7 +49,8 @@ def write(path: Path, tables: Sequence[Table], methods: Sequence[Method], pictur
         "tables": [table_data(table) for table in tables],
         "pictures": shown,
         "leftOut": left_out,
-        "curves": [curve_data(log) for log in logs],
+        "plots": [{"title": title, "curves": [curve_data(log) for log in files]}
+                  for title, files in (logs or {}).items() if files],
         "figures": [{"name": f.stem.replace("figure", "Figure "), "uri": uri(f.read_bytes(), "png")} for f in figures],
     }
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")

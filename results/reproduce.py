@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse  # noqa: E402
 from collections.abc import Callable  # noqa: E402
+from functools import partial  # noqa: E402
 
 from dataset.errors import run  # noqa: E402
 from results import measure  # noqa: E402
@@ -96,29 +97,39 @@ def reproduce(args: argparse.Namespace) -> None:
 
 def list_products(args: argparse.Namespace, methods: list[measure.Method], memory: measure.Memory,
                   ) -> list[tuple[str, Callable[[], None]]]:
-    """What is to be written once everything is measured: a name and what makes it, in order."""
+    """What is to be written once everything is measured: a name and what makes it, in order.
+
+    Raises:
+        InputError: if the pictures to show are not there.
+    """
+    from dataset import test_set
     from results import architecture, crops, page, readme, tables
-    products = []
 
     def entries() -> list[dict]:
         return memory.complete(methods, args.protocol)
 
+    def compare(path: Path, scale: int, items: list[test_set.Item]) -> None:
+        crops.draw(crops.rows(items, scale, methods, args.protocol, most=3), path)
+
+    products = []
     if args.tables:
         products.append(("tables", lambda: tables.write(tables.every(entries(), args.protocol, args.tables),
                                                         args.out / "tables")))
     for number in args.figures:
-        path = args.out / "figures" / f"figure{number}.png"
-        if number == 1:
-            products.append(("Figure 1", lambda path=path: architecture.figure1(path)))
-        elif number == 2:
-            products.append(("Figure 2", lambda path=path: architecture.figure2(path)))
-        else:
-            products.append((f"Figure {number}", lambda path=path, scale=number - 1: crops.figure(
-                args.pictures, scale, methods, path, args.protocol)))
+        path, scale = args.out / "figures" / f"figure{number}.png", number - 1
+        if number < 3:
+            draw = {1: architecture.figure1, 2: architecture.figure2}[number]
+            products.append((f"Figure {number}", partial(draw, path)))
+        elif any(scale in method.scales for method in methods):
+            items = test_set.find(args.pictures, scale).items
+            products.append((f"Figure {number}", partial(compare, path, scale, items)))
     if args.page:
         products.append(("page", lambda: page.write(
-            args.out / "report" / "index.html", tables.every(entries(), args.protocol), methods, args.pictures,
-            args.protocol, existing(args.out / "figures", "figure[12].png"), existing(args.out / "curves", "*.csv"))))
+            args.out / "report" / "index.html",
+            [tables.headline(entries()), *tables.every(entries(), args.protocol)], methods, args.pictures,
+            args.protocol, existing(args.out / "figures", "figure[12].png"),
+            {"The weights that ship": existing(args.out / "curves", "*.csv"),
+             "The ablation": existing(RESULTS / "ablation" / "curves", "*.csv")})))
     if args.out.resolve() == RESULTS:
         products.append(("README", lambda: readme.replace(
             ROOT / "README.md", "results", readme.results_section(entries(), args.protocol))))

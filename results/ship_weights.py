@@ -60,6 +60,9 @@ def ship(run_folder: Path, data: Path, pictures: str, force: bool = False) -> Pa
         shutil.copyfile(weights, temporary)
     with written_whole(target.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    if (run_folder / "log.csv").exists():  # the report page draws it
+        with written_whole(ROOT / "results/curves" / f"{target.stem}.csv") as temporary:
+            shutil.copyfile(run_folder / "log.csv", temporary)
     readme.replace(ROOT / "README.md", "weights", readme.weights_section(cards()))
     return target
 

@@ -5,15 +5,18 @@ A table is data first (:class:`Table`) and is then written as Markdown, CSV and 
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dataset.errors import InputError
 from dataset.images import written_whole
 
 from .measure import BENCHMARKS, SAMPLE, SCALES, mean
 
 PAPER = Path(__file__).parent / "paper"
+ABLATION = Path(__file__).parent / "ablation/ablation.json"  # made by results/ablation.py
 PAPER_SETS = {"Set5": ("4", "table4_set5"), "Set14": ("5", "table5_set14"),
               "B100": ("6", "table6_b100"), "Urban100": ("7", "table7_urban100")}
 PROTOCOLS = {
@@ -78,7 +81,7 @@ class Table:
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow([*(column.key for column in self.columns), "kind"])
-        writer.writerows([*("" if cell is None else cell for cell in row.cells), row.kind] for row in self.rows)
+        writer.writerows([*map(_exact, row.cells), row.kind] for row in self.rows)
         return buffer.getvalue()
 
     def latex(self) -> str:
@@ -106,6 +109,8 @@ def every(entries: list[dict], protocol: str, numbers: Sequence[int] = range(1, 
             tables.append(benchmark(sets[number], entries, protocol))
         elif number in (3, 9):
             tables.append(complexity(str(number)))
+        elif number == 1:
+            tables.append(ablation())
     if set(numbers) & set(sets):
         tables.append(benchmark(SAMPLE, entries, protocol))
     if set(numbers) & {3, 9}:
@@ -150,6 +155,9 @@ def benchmark(name: str, entries: list[dict], protocol: str) -> Table:
     if entries:
         rows += _measured(entries, keys, published)
         notes = [f"Bold: measured here, with {PROTOCOLS[protocol]}. PSNR in dB, on luma."]
+        if paper:
+            notes.append("Bicubic is measured too, on the same pictures and in the same way; the paper's row of it has "
+                         "the figures of earlier papers.")
     else:
         notes = [f"{name} was not measured: it was not there."]
     columns = [Column("method", "Method"), *(Column(key, f"x{key[1]} {key[3:].upper()}", ".2f" if "psnr" in key else ".4f")
@@ -171,7 +179,7 @@ def _measured(entries: list[dict], keys: list[str], published: dict[str, dict]) 
         if not measured:
             continue
         rows.append(Row((f"{method} (ours)", *(measured.get(key) for key in keys)), "ours"))
-        if method in published and method != "Bicubic":
+        if method in published:
             rows.append(Row((f"- difference to the paper's {method}", *(
                 _difference(measured.get(key), published[method][key]) for key in keys)), "difference"))
     return rows
@@ -205,11 +213,59 @@ def headline(entries: list[dict]) -> Table:
                 cells += [f"**{ours[label]}**" if label in ours else None,
                           _pair(row[f"x{scale}_psnr"], row[f"x{scale}_ssim"]) if row else None]
             rows.append(Row(tuple(cells)))
-    return Table("headline", "PSNR (dB) / SSIM on luma", columns, rows)
+    return Table("headline", "In short: PSNR (dB) / SSIM on luma", columns, rows)
 
 
 def _pair(psnr: float | None, ssim: float | None) -> str | None:
     return None if psnr is None or ssim is None else f"{psnr:.2f}/{ssim:.4f}"
+
+
+# -- Table 1 ---------------------------------------------------------------------------------------
+
+def ablation(path: Path = ABLATION) -> Table:
+    """Table 1: the paper's networks, each lacking one idea more, beside the ones trained here alike.
+
+    Args:
+        path: what ``results/ablation.py`` wrote; if it is not there, only the paper's figures are shown.
+
+    Raises:
+        InputError: if it is damaged.
+    """
+    paper = paper_rows("table1_ablation_set5_x4")
+    try:
+        trained = json.loads(path.read_text(encoding="utf-8"))
+        ours = {row["network"]: row for row in trained["networks"]}
+        notes = _ablation_notes(trained)
+    except FileNotFoundError:
+        trained, ours, notes = None, {}, ["Not trained here yet: `python results/ablation.py` does it."]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: is damaged; make it again with results/ablation.py") from None
+    columns = [Column("network", "Network"), Column("paper_psnr", "PSNR (paper)", ".2f"),
+               Column("paper_ssim", "SSIM (paper)", ".4f"), Column("paper_gap", "below LESRCNN (paper)", ".2f"),
+               Column("psnr", "PSNR (ours)", ".2f"), Column("ssim", "SSIM (ours)", ".4f"),
+               Column("gap", "below LESRCNN (ours)", ".2f")]
+    whole = paper[-1]["psnr"]
+    rows = []
+    for row in paper:
+        mine = ours.get(row["method"])
+        cells = (None,) * 3 if mine is None else (mine["psnr"], mine["ssim"], ours["LESRCNN"]["psnr"] - mine["psnr"])
+        rows.append(Row((row["method"], row["psnr"], row["ssim"], round(whole - row["psnr"], 2), *cells),
+                        "paper" if mine is None else "ours"))
+    where = f"{trained['set']}, x{trained['scale']}" if trained else "Set5, x4"
+    return Table("1", f"The ablation on {where} (the paper: Set5, x4)" if where != "Set5, x4" else
+                 "The ablation on Set5, x4", columns, rows, notes)
+
+
+def _ablation_notes(trained: dict) -> list[str]:
+    """The budget that all five had, and whether their order is the paper's."""
+    budget, hours = trained["budget"], sum(row["hours"] for row in trained["networks"])
+    by_psnr = sorted(trained["networks"], key=lambda row: row["psnr"])
+    order = " < ".join(row["network"] for row in by_psnr)
+    return [f"Ours: {budget['max_steps']:,} steps of {budget['batch_size']} patches of {budget['patch_size']}x"
+            f"{budget['patch_size']} LR pixels for each, {budget['loss_fn']} loss, the same start, seed and pictures; "
+            f"{hours:.1f} hours for all five on {trained['hardware']['device'].removeprefix('the ')}. The paper's: 600,000 "
+            "steps of 64 patches of 64x64, so its absolute figures are out of reach here; order and gaps can be compared.",
+            f"Order by PSNR: the paper's is HN < SN < IEEB < IEEB+RB < LESRCNN, ours is {order}."]
 
 
 # -- Tables 3 and 9, and complexity in full --------------------------------------------------------
@@ -276,6 +332,10 @@ def _text(cell, form: str, kind: str) -> str:
     if isinstance(cell, str):
         return cell
     return f"{cell:{'+' if kind == 'difference' else ''}{form}}"
+
+
+def _exact(cell):
+    return "" if cell is None else round(cell, 6) if isinstance(cell, float) else cell
 
 
 def _line(cells) -> str:
