@@ -14,6 +14,7 @@ A ``module.`` prefix, as left by ``DataParallel``, is dropped.
 """
 
 import hashlib
+import io
 import re
 import warnings
 from dataclasses import dataclass
@@ -100,12 +101,15 @@ def write_atomically(content, path: Path | str) -> None:
     Raises:
         InputError: if it cannot be written (disk full, no permission, ...).
     """
-    path = Path(path)
     with written_whole(path) as temporary:
-        try:
-            torch.save(content, temporary)
-        except RuntimeError as error:  # torch reports a full disk so
-            raise InputError(f"{path}: cannot be written: {describe(error)}") from None
+        temporary.write_bytes(serialised(content))
+
+
+def serialised(content) -> bytes:
+    """What ``torch.save`` makes of ``content``. (In memory: of a full disk, torch itself says little.)"""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
 
 
 def read_state(path: Path | str) -> dict:

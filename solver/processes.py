@@ -127,7 +127,7 @@ def spawn(count: int, command: list[str]) -> int:
 def _wait(children: list[subprocess.Popen]) -> int:
     deadline = None
     failed = 0
-    while any(child.poll() is None for child in children):
+    while None in [child.poll() for child in children]:
         failed = failed or next((c.returncode for c in children if c.returncode), 0)
         if failed and deadline is None:
             deadline = time.monotonic() + _GRACE

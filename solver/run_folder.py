@@ -28,7 +28,7 @@ from torch import nn
 from dataset.errors import InputError
 from dataset.images import written_whole
 
-from .checkpoint import file_hash, read_state, save_weights, write_atomically
+from .checkpoint import file_hash, read_state, save_weights, serialised
 
 _PACKAGES = ("torch", "numpy", "h5py")
 
@@ -61,20 +61,21 @@ class RunFolder:
             file.unlink(missing_ok=True)
         shutil.rmtree(self.tensorboard, ignore_errors=True)
 
+    def tidy(self) -> None:
+        """Remove what a killed run may have left half-written."""
+        for leftover in self.folder.glob(".*.part"):
+            leftover.unlink()
+
     def save(self, state: dict) -> None:
         """Write a checkpoint; the last one becomes the previous one.
 
         Raises:
             InputError: if it cannot be written; the last good one is still there.
         """
-        fresh = self.last.with_suffix(".part")
-        try:
-            write_atomically(state, fresh)
+        with written_whole(self.last) as temporary:
+            temporary.write_bytes(serialised(state))
             if self.last.exists():
                 os.replace(self.last, self.previous)
-            os.replace(fresh, self.last)
-        except OSError as error:
-            raise InputError(f"{self.last}: cannot be written: {error.strerror}") from None
 
     def load(self) -> tuple[dict, str]:
         """The last good checkpoint, and a line about what was passed over (mostly empty).

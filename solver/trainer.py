@@ -413,6 +413,7 @@ class Trainer:
         from torch.utils.tensorboard import SummaryWriter
         if self.args.overwrite:
             self.folder.clear()
+        self.folder.tidy()
         self.folder.cut_log(self.step)
         self.tensorboard = SummaryWriter(str(self.folder.tensorboard), purge_step=self.step + 1)
         return Record(self.folder.record, self._settings(), device_name(self.group.device), self.group.size)

@@ -259,12 +259,12 @@ def test_a_loss_that_is_not_finite_stops_before_its_step(settings, value):
 def test_a_full_disk_leaves_the_last_good_checkpoint(settings, monkeypatch):
     args = settings("--save_interval", 2)
 
-    def full(content, path):
-        if content["step"] > 2:
-            raise InputError(f"{path}: cannot be written: {os.strerror(errno.ENOSPC).lower()}")
-        return whole(content, path)
-    whole = run_folder.write_atomically
-    monkeypatch.setattr(run_folder, "write_atomically", full)
+    def serialised(content):
+        if content.get("step", 0) > 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return whole(content)
+    whole = run_folder.serialised
+    monkeypatch.setattr(run_folder, "serialised", serialised)
     with pytest.raises(InputError, match="no space left"):
         Trainer(args, ALONE).run()
     assert checkpoint.read_state(args.ckpt_dir / "lesrcnn_x2_last.pth")["step"] == 2
