@@ -8,7 +8,6 @@ figure is the median of its turns.
 
 import argparse
 import json
-import platform
 import random
 import statistics
 import sys
@@ -41,18 +40,21 @@ def parser() -> Parser:
 def main() -> int:
     args = parser().parse_args()
     import torch
+
+    from solver.sample import device_name
     gpu = bool(args.num_gpu) and torch.cuda.is_available()
     args.patch_size = args.patch_size or (64 if gpu else 32)
     args.batch_size = args.batch_size or (64 if gpu else 16)
     args.steps = args.steps or (50 if gpu else 3)
+    device = torch.device("cuda" if gpu else "cpu")
     with tempfile.TemporaryDirectory() as folder:
         data = args.train_data_path or make_data(Path(folder) / "random.h5", args.scale, args.patch_size)
-        contenders = make_contenders(args, data, Path(folder), torch.device("cuda" if gpu else "cpu"))
+        contenders = make_contenders(args, data, Path(folder), device)
         seconds = measure(contenders, args.rounds, args.steps)
     rows = {name: {"seconds_per_step": round(s, 5), "steps_per_second": round(1 / s, 3),
                    "times_published": round(seconds["published"] / s, 2)} for name, s in seconds.items()}
     report = {"scale": args.scale, "patch_size": args.patch_size, "batch_size": args.batch_size,
-              "device": device_name(gpu), "torch": torch.__version__, "turns": args.rounds,
+              "device": device_name(device), "torch": torch.__version__, "turns": args.rounds,
               "steps_per_turn": args.steps, "contenders": rows}
     write(report, args.output)
     print(f"x{args.scale}, batch {args.batch_size}, LR patch {args.patch_size}, {report['device']}, "
@@ -154,13 +156,6 @@ def make_data(path: Path, scale: int, patch: int, pictures: int = 8) -> Path:
             for i in range(pictures):
                 file[f"{group}/{i}"] = random_pixels.integers(0, 256, (size, size, 3), dtype=np.uint8)
     return path
-
-
-def device_name(gpu: bool) -> str:
-    import torch
-    if gpu:
-        return torch.cuda.get_device_name()
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
 
 
 def write(report: dict, path: Path) -> None:

@@ -36,6 +36,14 @@ class Group:
         """Whether this process is the one that validates, writes and prints."""
         return self.rank == 0
 
+    def share(self, thing):
+        """What the leading process has, given to all."""
+        if self.size > 1:
+            box = [thing]
+            dist.broadcast_object_list(box, device=self.device if self.device.type == "cuda" else None)
+            thing = box[0]
+        return thing
+
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """Mean of a tensor over all processes, in place."""
         if self.size > 1:
@@ -48,7 +56,7 @@ def launch(args: argparse.Namespace) -> int:
     """Train as ``args`` (see :mod:`solver.train_options`) ask for; returns the exit status.
 
     Raises:
-        InputError: for bad input, of which only the leading process speaks.
+        InputError: for bad input, of which one process of each machine speaks.
     """
     inside = "RANK" in os.environ and "WORLD_SIZE" in os.environ
     if not inside:
@@ -60,7 +68,7 @@ def launch(args: argparse.Namespace) -> int:
     try:
         return Trainer(args, group).run()
     except InputError:
-        if group.leads:
+        if os.environ.get("LOCAL_RANK", "0") == "0":
             raise
         return 2
     finally:
@@ -87,6 +95,7 @@ def join(num_gpu: int) -> Group:
                              "start fewer, or compute on the CPU with --num_gpu 0")
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = True  # patches have one size, or three if blind
     if size > 1:
         # The others wait while the leading one validates: longer than the usual ten minutes.
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=2))

@@ -160,12 +160,17 @@ class Record:
                          "processes": processes},
             "data": {"file": data.name, "bytes": data.stat().st_size, "sha256": None},
         }
-        threading.Thread(target=self._hash, args=(data,), daemon=True).start()
+        self._hashing = threading.Thread(target=self._hash, args=(data,), daemon=True)
+        self._hashing.start()
 
     def write(self, **figures) -> None:
         """Write the file with the figures reached so far."""
         with written_whole(self.path) as temporary:
             temporary.write_text(json.dumps(self.content | figures, indent=1) + "\n", encoding="utf-8")
+
+    def finish(self) -> None:
+        """Wait for the hash."""
+        self._hashing.join()
 
     def _commands(self) -> list[str]:
         """The commands of the run that is resumed."""

@@ -137,7 +137,9 @@ def train_parser(scale: int) -> Parser:
     fast.add_argument("--cache", choices=("none", "ram", "device"), default="none",
                       help="where the training pictures are: in the file, in memory, or on the device, where patches "
                            "are cut without a copy from the CPU")
-    fast.add_argument("--num_workers", type=natural, default=0, help="background processes that read patches")
+    fast.add_argument("--num_workers", type=natural,
+                      help="background processes that read patches (by default 4 beside a GPU, 0 on a CPU; none are "
+                           "needed with --cache device)")
     return parser
 
 

@@ -32,6 +32,7 @@ from .checkpoint import load_network
 from .evaluate import evaluate
 from .processes import Group
 from .run_folder import Record, RunFolder
+from .sample import device_name
 from .sampler import Sampler
 
 # A resumed run must have these as before, or it would be another run.
@@ -105,14 +106,14 @@ class Trainer:
     def __init__(self, args: argparse.Namespace, group: Group) -> None:
         self.args, self.group = args, group
         self.folder = RunFolder(args.ckpt_dir, args.ckpt_name)
-        resumed, note = self._find_run()
+        resumed, note = group.share(self._find_run() if group.leads else None)
         if args.batch_size % group.size:
             raise InputError(f"--batch_size {args.batch_size}: does not divide among {group.size} processes")
         self.data = TrainSet(args.train_data_path, args.scale, args.patch_size, args.batch_size, seed=args.seed,
                              weighting=args.weighting, cache=args.cache, device=group.device)
         self.val_sets = self._find_val_sets()
         torch.manual_seed(args.seed)
-        self.net = self._build().to(group.device, memory_format=torch.channels_last)
+        self.net = self._build(fresh=resumed is None).to(group.device, memory_format=torch.channels_last)
         self.loss = LOSSES[args.loss_fn]
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=args.lr, fused=True)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=args.precision == "fp16")
@@ -122,6 +123,7 @@ class Trainer:
         self.best = -math.inf    # mean PSNR
         self.loss_sum, self.loss_count, self.logged = 0.0, 0, 0   # since the last row of the log
         self.stop, self.stopped = _StopRequest(), False
+        self.record = self.tensorboard = None
         self.clock = time.monotonic()
         if resumed is not None:
             self._restore(resumed)
@@ -137,7 +139,7 @@ class Trainer:
         Raises:
             InputError: if a loss is not finite or a file cannot be written.
         """
-        self.record = self._start_files()
+        self._start_files()
         self.saved = time.monotonic()
         with _noting(self.stop), self._bar() as self.bar:
             try:
@@ -145,6 +147,14 @@ class Trainer:
             except InputError:  # raised between two steps, or before a step has changed the weights
                 self.save()
                 raise
+            except torch.OutOfMemoryError:
+                raise InputError(f"step {self.step + 1}: the GPU's memory is full; a smaller --batch_size or "
+                                 "--patch_size, or --precision bf16, takes less") from None
+            finally:
+                if self.tensorboard is not None:
+                    self.tensorboard.close()
+            if self.step == self.args.max_steps and self.record is not None:
+                self.record.finish()
             self.save()
         if self.step < self.args.max_steps:
             self._say(f"stopped after step {self.step} and saved; --resume continues")
@@ -156,7 +166,10 @@ class Trainer:
         """Steps, and what is due between them, until the last one or until a stop is asked for."""
         args = self.args
         self._row_if_due()  # the run was stopped between a step and its row
-        batches = self.data.loader(self.step, args.max_steps, args.num_workers, self.group.rank, self.group.size)
+        workers = args.num_workers
+        if workers is None:  # beside a GPU there is time to read; on a CPU they would take it from the network
+            workers = 4 if self.group.device.type == "cuda" else 0
+        batches = self.data.loader(self.step, args.max_steps, workers, self.group.rank, self.group.size)
         with contextlib.closing(batches):
             for batch in batches:
                 self.train_step(batch)
@@ -260,8 +273,8 @@ class Trainer:
                 if name != "step":
                     self.tensorboard.add_scalar(name, value, self.step)
             self._say(f"step {self.step}: loss {row['loss']:.6f}, lr {row['lr']:.2e}" + "".join(
-                f", {name.removesuffix('_psnr').replace('_', ' ')} {value:.2f} dB/{figures[name[:-4] + 'ssim']:.4f}"
-                for name, value in figures.items() if name.endswith("_psnr")))
+                f", {name.replace('_', ' ')} {value:.{2 if name.endswith('psnr') else 4}f}"
+                for name, value in figures.items()))
         self.logged, self.loss_sum, self.loss_count = self.step, 0.0, 0
 
     def _validate(self) -> dict[str, float]:
@@ -271,10 +284,11 @@ class Trainer:
         for pictures in self.val_sets:
             sampler = Sampler(net, pictures.scale, self.group.device)
             scores = evaluate(sampler, pictures, on_picture=self._writer(pictures), progress=self._until_stopped)
-            figures[f"{pictures.name}_x{pictures.scale}_psnr"] = scores.psnr
-            figures[f"{pictures.name}_x{pictures.scale}_ssim"] = scores.ssim
+            name = f"{pictures.name}_x{pictures.scale}"
+            figures |= {f"{name}_psnr": scores.psnr, f"{name}_ssim": scores.ssim}
         self.net.train()
-        return figures
+        # Pictures of a few pixels have no SSIM, or no PSNR either.
+        return {name: value for name, value in figures.items() if value is not None}
 
     def _until_stopped(self, items: list) -> Iterator:
         """Give the pictures one by one, unless a stop was asked for (alone: others would wait for us)."""
@@ -382,8 +396,8 @@ class Trainer:
                 found.append(pictures)
         return found
 
-    def _build(self) -> nn.Module:
-        """The network with its start weights, on the CPU."""
+    def _build(self, fresh: bool) -> nn.Module:
+        """The network on the CPU, with the weights that a fresh run starts from."""
         args = self.args
         try:
             variant = {"variant": args.variant} if args.variant else {}
@@ -394,7 +408,7 @@ class Trainer:
             if not hasattr(net, "init_identity"):
                 raise InputError(f"--init identity: {args.model} has no such start")
             net.init_identity()
-        if args.init_from is not None:
+        if args.init_from is not None and fresh:
             copy_weights(args.init_from, net, args.model)
         return net
 
@@ -407,16 +421,17 @@ class Trainer:
             module = nn.parallel.DistributedDataParallel(module, find_unused_parameters=self.net.multi_scale)
         return module
 
-    def _start_files(self) -> Record | None:
+    def _start_files(self) -> None:
+        """Open what the leading process writes."""
         if not self.group.leads:
-            return None
+            return
         from torch.utils.tensorboard import SummaryWriter
         if self.args.overwrite:
             self.folder.clear()
         self.folder.tidy()
         self.folder.cut_log(self.step)
         self.tensorboard = SummaryWriter(str(self.folder.tensorboard), purge_step=self.step + 1)
-        return Record(self.folder.record, self._settings(), device_name(self.group.device), self.group.size)
+        self.record = Record(self.folder.record, self._settings(), device_name(self.group.device), self.group.size)
 
     def _announce(self, resumed: bool, note: str) -> None:
         args = self.args
@@ -427,8 +442,8 @@ class Trainer:
         if args.num_gpu and self.group.device.type == "cpu":
             self._say("no CUDA GPU here: training on the CPU")
         if self.data.skipped:
-            self._say(f"{len(self.data.skipped)} pictures of {args.train_data_path} are smaller than a patch and "
-                      f"skipped: {', '.join(self.data.skipped[:5])}{' ...' if len(self.data.skipped) > 5 else ''}")
+            self._say(f"left out, smaller than a patch: {len(self.data.skipped)} of the training pictures "
+                      f"({', '.join(self.data.skipped[:5])}{', ...' if len(self.data.skipped) > 5 else ''})")
         if not self.val_sets:
             self._say("no --val_data_dir: training without validation")
         if args.verbose:
@@ -468,13 +483,6 @@ def copy_weights(path, net: nn.Module, name: str) -> None:
         raise InputError(f"--init_from {path}: shares no layer with this network")
     net.load_state_dict(shared, strict=False)
     tqdm.write(f"{len(shared)} of {len(target)} weights copied from {path}")
-
-
-def device_name(device: torch.device) -> str:
-    """A device as a person would name it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"the CPU ({torch.get_num_threads()} threads)"
 
 
 class _Stopped(Exception):

@@ -108,7 +108,7 @@ def test_a_step_is_adam_on_the_clipped_gradient(settings):
 
 
 def test_200_steps_lower_the_loss_on_fixed_patches(settings):
-    run = Trainer(settings("--lr", 1e-3, "--max_steps", 1000), ALONE)
+    run = Trainer(settings("--lr", 1e-3, "--patch_size", 6), ALONE)
     fixed = run.data.batch(0)
     losses = []
     for _ in range(200):
@@ -158,7 +158,8 @@ def test_the_averaged_weights_are_what_is_kept(settings):
 
 @pytest.mark.parametrize("flags", [
     ("--scale", 0, "--recipe", "modern"), ("--precision", "bf16", "--cache", "device", "--decay", 2),
-    ("--precision", "fp16", "--num_workers", 1)], ids=["blind", "bf16", "fp16"])
+    ("--precision", "fp16", "--patch_size", 4, "--batch_size", 1), ("--num_workers", 1)],
+    ids=["blind", "bf16", "fp16", "workers"])
 def test_a_stopped_and_resumed_run_is_the_run_that_never_stopped(settings, tmp_path, flags):
     whole, _ = train(settings("--max_steps", 9, "--ckpt_dir", tmp_path / "whole", *flags))
     part = Trainer(settings("--max_steps", 9, *flags), ALONE)
@@ -294,7 +295,7 @@ def test_a_missing_validation_set_is_said_at_the_start(settings, tmp_path):
 
 def test_pictures_smaller_than_a_patch_are_named(settings, capsys):
     Trainer(settings(), ALONE)
-    assert "1 pictures of" in capsys.readouterr().out
+    assert "smaller than a patch: 1 of the" in capsys.readouterr().out
 
 
 def test_bad_files_and_flags_are_one_error(settings, tmp_path):
