@@ -7,6 +7,8 @@ figure is the median of its turns.
 """
 
 import argparse
+import contextlib
+import io
 import json
 import random
 import statistics
@@ -98,7 +100,8 @@ def our_loop(flags: list[str], device) -> Callable[[], None]:
     """This project's trainer with these flags; the rest is the published recipe."""
     from solver.processes import Group
     from solver.trainer import Trainer
-    trainer = Trainer(parse(2, flags), Group(0, 1, device))
+    with contextlib.redirect_stdout(io.StringIO()):  # what it says at the start is of no interest here
+        trainer = Trainer(parse(2, flags), Group(0, 1, device))
     batches = trainer.data.loader(0, sys.maxsize)
     return lambda: trainer.train_step(next(batches))
 

@@ -153,6 +153,8 @@ def test_the_averaged_weights_are_what_is_kept(settings):
     run, _ = train(args)
     kept = checkpoint.load_network(args.ckpt_dir / "lesrcnn_x2.pth")[0].state_dict()
     assert all(torch.equal(v, run.average.net.state_dict()[k]) for k, v in kept.items())
+    from_checkpoint = checkpoint.load_network(args.ckpt_dir / "lesrcnn_x2_last.pth")[0].state_dict()
+    assert same(dict(kept), dict(from_checkpoint))
     assert not torch.equal(kept["irb.last.weight"], run.net.state_dict()["irb.last.weight"])
 
 

@@ -88,10 +88,17 @@ def test_killed_five_times_and_resumed_it_ends_with_the_same_weights(root, train
     assert done.stdout.count("resuming after step") >= 4
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_ends_cleanly(root, training_file, tmp_path, number, status):
-    run = subprocess.Popen([sys.executable, "x2/train.py", *map(str, SMALL), "--print_interval", "1", "--ckpt_dir",
-                            tmp_path / "run", "--train_data_path", training_file], cwd=root, text=True,
+# What --num_gpu 2 does, on a CPU.
+SPAWN = "import sys; from solver.processes import spawn; sys.exit(spawn(2, sys.argv))"
+
+
+@pytest.mark.parametrize("launcher, number, status", [
+    ([], signal.SIGTERM, 143), ([], signal.SIGINT, 130), (["-c", SPAWN], signal.SIGTERM, 143)],
+    ids=["SIGTERM", "Ctrl-C", "two processes"])
+def test_a_signal_saves_and_ends_cleanly(root, training_file, tmp_path, launcher, number, status):
+    flags = [*SMALL, "--print_interval", 1, "--num_gpu", 0, "--ckpt_dir", tmp_path / "run", "--train_data_path",
+             training_file]
+    run = subprocess.Popen([sys.executable, *launcher, "x2/train.py", *map(str, flags)], cwd=root, text=True,
                            env=os.environ | ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     for line in run.stdout:
         if line.startswith("step 3:"):
@@ -99,7 +106,7 @@ def test_a_signal_saves_and_ends_cleanly(root, training_file, tmp_path, number, 
     run.send_signal(number)
     out, err = run.communicate(timeout=100)
     assert run.returncode == status and "Traceback" not in err
-    assert "--resume" in out
+    assert out.count("--resume continues") == 1
     state = checkpoint.read_state(tmp_path / "run" / "lesrcnn_x2_last.pth")
     assert state["step"] >= 3 and state["logged"] == state["step"]
 
