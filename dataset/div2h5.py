@@ -101,7 +101,7 @@ def write(path: Path, sources: list[Source], scales: list[int], boundary: str = 
             file.create_group(f"X{scale}").attrs.update(_degradation(sources, scale, boundary))
         for index, pictures in enumerate(tqdm(loaded, total=len(sources), unit="picture", disable=None)):
             for group, pixels in pictures.items():
-                file[group].create_dataset(str(index), data=pixels, chunks=_chunk(pixels))
+                file[group].create_dataset(str(index), data=pixels, chunks=chunk(pixels))
             hr = sources[index].hr
             file["HR"][str(index)].attrs["name"] = f"{hr.parent.name}/{hr.name}"
             if disk.error:
@@ -156,7 +156,7 @@ def _folder_names(files: Iterable[Path]) -> list[str]:
     return list(dict.fromkeys(str(file.parent) for file in files))
 
 
-def _chunk(pixels: "np.ndarray") -> tuple[int, int, int]:
+def chunk(pixels: "np.ndarray") -> tuple[int, int, int]:
     """The picture cut evenly into chunks of at most ``CHUNK`` a side: little is padded at its edge."""
     height, width = (math.ceil(side / math.ceil(side / CHUNK)) for side in pixels.shape[:2])
     return height, width, 3

@@ -4,8 +4,9 @@ Which patches a step sees depends on the seed and the step alone: a resumed run 
 that it would have seen, whatever the number of workers and processes.
 """
 
+import math
+import mmap
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -98,47 +99,39 @@ class TrainSet:
         """The batch of a step (from 0), which depends on the seed and the step alone.
 
         Of ``world_size`` processes, ``rank`` gets its contiguous part of the one global batch.
+
+        Raises:
+            InputError: if the file can no longer be read.
         """
-        random = np.random.default_rng([self.seed, step])
-        scale = self.scales[random.integers(len(self.scales))] if len(self.scales) > 1 else self.scales[0]
-        numbers = random.random((self.batch_size, 4))  # row i: patch i of the global batch
-        numbers = numbers[rank * self.batch_size // world_size:(rank + 1) * self.batch_size // world_size]
-
-        pictures, cumulated = self._choices[scale]
-        drawn = np.searchsorted(cumulated, numbers[:, 0], side="right")
-        picture = pictures[np.minimum(drawn, len(pictures) - 1)]
-        places = self._sizes[f"X{scale}"][picture] - self.patch_size + 1
-        corner = (numbers[:, 1:3] * places).astype(np.int64)  # (N, 2): top, left
-        turn = (numbers[:, 3] * 8).astype(np.int64)
-
-        cut = self._gather if self.cache == "device" else self._cut
-        lr = cut(f"X{scale}", picture, corner, turn, self.patch_size)
-        hr = cut("HR", picture, corner * scale, turn, self.patch_size * scale)
-        return Batch(scale, lr.permute(0, 3, 1, 2), hr.permute(0, 3, 1, 2))
+        drawn = self._draw(step, rank, world_size)
+        if self.cache == "device":
+            return _batch(drawn.scale, *self._gather(drawn))
+        lr, hr = (np.empty(shape, np.uint8) for shape in self._shapes(drawn.scale, len(drawn.picture)))
+        self._cut(drawn, lr, hr)
+        return _batch(drawn.scale, torch.from_numpy(lr), torch.from_numpy(hr))
 
     def loader(self, first_step: int, last_step: int, workers: int = 0, rank: int = 0, world_size: int = 1,
                prefetch: int = 4) -> Iterator[Batch]:
         """The batches of steps ``first_step`` … ``last_step - 1`` in order.
 
         With ``workers``, that many background processes make them, each up to ``prefetch`` batches ahead, in
-        pinned memory if ``device`` is a GPU. (With ``cache="device"`` they are cut on the device, here.)
+        pinned memory if ``device`` is a GPU. With ``cache="device"``, and on systems that cannot fork, this
+        process makes them all the same.
+
+        Raises:
+            InputError: if the file can no longer be read.
         """
-        if workers == 0 or self.cache == "device":
+        if workers == 0 or self.cache == "device" or not hasattr(os, "fork"):
             for step in range(first_step, last_step):
                 yield self.batch(step, rank, world_size)
             return
-        batches = DataLoader(_Batches(self, rank, world_size), sampler=range(first_step, last_step),
-                             batch_size=None, collate_fn=_unchanged, num_workers=workers,
-                             prefetch_factor=prefetch, pin_memory=self.device.type == "cuda",
-                             # forked workers share a cached file with this process
-                             multiprocessing_context="fork" if sys.platform == "linux" else None)
-        for batch in batches:
-            if isinstance(batch, InputError):
-                raise batch
-            yield batch
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_process": 0, "_open": None}
+        slots = _Slots(self, rank, world_size, workers * prefetch + 1)
+        made = DataLoader(slots, sampler=range(first_step, last_step), batch_size=None, collate_fn=_unchanged,
+                          num_workers=workers, prefetch_factor=prefetch, multiprocessing_context="fork")
+        for step, outcome in enumerate(made, start=first_step):
+            if isinstance(outcome, InputError):
+                raise outcome
+            yield slots.take(step, *outcome)
 
     def _choice(self, file: h5py.File, scale: int) -> tuple[np.ndarray, np.ndarray]:
         """The pictures that hold a patch, and their cumulated probabilities; notes those that do not."""
@@ -158,39 +151,55 @@ class TrainSet:
         weights = sizes[pictures].prod(axis=1) if self.weighting == "area" else np.ones(len(pictures))
         return pictures, np.cumsum(weights) / weights.sum()
 
-    def _cut(self, group: str, picture: np.ndarray, corner: np.ndarray, turn: np.ndarray,
-             side: int) -> torch.Tensor:
-        """(N, side, side, 3) patches, read one by one and flipped and turned as ``turn`` (N,) says."""
-        patches = np.empty((len(picture), side, side, 3), np.uint8)
-        for target, index, (top, left), bits in zip(patches, picture.tolist(), corner.tolist(),
-                                                    turn.tolist()):
-            with _readable(self.path):
-                patch = self._picture(group, index)[top:top + side, left:left + side]
-            if bits & 4:
-                patch = cv2.transpose(patch)
-            if bits & 3:
-                cv2.flip(patch, (0, 1, -1)[(bits & 3) - 1], target)  # up-down, left-right, both
-            else:
-                target[...] = patch
-        return torch.from_numpy(patches)
+    def _draw(self, step: int, rank: int, world_size: int) -> "_Drawn":
+        random = np.random.default_rng([self.seed, step])
+        scale = self.scales[random.integers(len(self.scales))] if len(self.scales) > 1 else self.scales[0]
+        numbers = random.random((self.batch_size, 4))  # row i: patch i of the global batch
+        numbers = numbers[rank * self.batch_size // world_size:(rank + 1) * self.batch_size // world_size]
+        pictures, cumulated = self._choices[scale]
+        chosen = np.searchsorted(cumulated, numbers[:, 0], side="right")
+        picture = pictures[np.minimum(chosen, len(pictures) - 1)]
+        places = self._sizes[f"X{scale}"][picture] - self.patch_size + 1
+        return _Drawn(scale, picture, (numbers[:, 1:3] * places).astype(np.int64),
+                      (numbers[:, 3] * 8).astype(np.int64))
 
-    def _gather(self, group: str, picture: np.ndarray, corner: np.ndarray, turn: np.ndarray,
-                side: int) -> torch.Tensor:
-        """The same patches as of :meth:`_cut`, gathered at once on the device."""
-        width = self._sizes[group][picture, 1]
-        up_down, left_right, transposed = turn & 1, turn & 2, turn & 4
-        # A flip or turn is another first pixel and another step down and to the right.
-        down, right = np.where(up_down, -1, 1), np.where(left_right, -1, 1)
-        down, right = np.where(transposed, down, down * width), np.where(transposed, right * width, right)
-        first = self._starts[group][picture] + corner[:, 0] * width + corner[:, 1]
-        first -= (side - 1) * (np.minimum(down, 0) + np.minimum(right, 0))
-        numbers = torch.from_numpy(np.stack([first, down, right])).to(self.device)
-        first, down, right = 3 * numbers[:, :, None]  # (N, 1), counted in bytes now
-        there = torch.arange(side, device=self.device)
-        rows = first + there * down  # (N, side)
-        columns = (there * right)[:, :, None] + torch.arange(3, device=self.device)  # (N, side, 3)
-        index = rows[:, :, None] + columns.flatten(1)[:, None]
-        return self._pixels[group].index_select(0, index.flatten()).view(-1, side, side, 3)
+    def _shapes(self, scale: int, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Shapes of LR and HR patches in memory, as in the file: (N, side, side, 3)."""
+        return tuple((count, side, side, 3) for side in (self.patch_size, self.patch_size * scale))
+
+    def _cut(self, drawn: "_Drawn", lr: np.ndarray, hr: np.ndarray) -> None:
+        """Read the patches one by one into ``lr`` and ``hr``, flipped and turned."""
+        with _readable(self.path):
+            for group, factor, patches in ((f"X{drawn.scale}", 1, lr), ("HR", drawn.scale, hr)):
+                side, corners = patches.shape[1], (drawn.corner * factor).tolist()
+                for target, picture, (top, left), turn in zip(patches, drawn.picture.tolist(), corners,
+                                                              drawn.turn.tolist()):
+                    patch = self._picture(group, picture)[top:top + side, left:left + side]
+                    if turn & 4:
+                        patch = cv2.transpose(patch)
+                    if turn & 3:
+                        cv2.flip(patch, (0, 1, -1)[(turn & 3) - 1], target)  # up-down, left-right, both
+                    else:
+                        target[...] = patch
+
+    def _gather(self, drawn: "_Drawn") -> Iterator[torch.Tensor]:
+        """The same LR and HR patches, each gathered at once on the device: (N, side, side, 3)."""
+        up_down, left_right, transposed = drawn.turn & 1, drawn.turn & 2, drawn.turn & 4
+        for group, factor in ((f"X{drawn.scale}", 1), ("HR", drawn.scale)):
+            side, (top, left) = self.patch_size * factor, (drawn.corner * factor).T
+            width = self._sizes[group][drawn.picture, 1]
+            # A flip or turn is another first pixel and another step down and to the right.
+            down, right = np.where(up_down, -1, 1), np.where(left_right, -1, 1)
+            down, right = np.where(transposed, down, down * width), np.where(transposed, right * width, right)
+            first = self._starts[group][drawn.picture] + top * width + left
+            first -= (side - 1) * (np.minimum(down, 0) + np.minimum(right, 0))
+            numbers = torch.from_numpy(np.stack([first, down, right])).to(self.device)
+            first, down, right = 3 * numbers[:, :, None]  # (N, 1), counted in bytes now
+            there = torch.arange(side, device=self.device)
+            rows = first + there * down  # (N, side)
+            columns = (there * right)[:, :, None] + torch.arange(3, device=self.device)  # (N, side, 3)
+            index = rows[:, :, None] + columns.flatten(1)[:, None]
+            yield self._pixels[group].index_select(0, index.flatten()).view(-1, side, side, 3)
 
     def _picture(self, group: str, index: int) -> np.ndarray | h5py.Dataset:
         """One picture, (H, W, 3) uint8, to cut from."""
@@ -216,21 +225,64 @@ class TrainSet:
         return picture
 
 
-class _Batches(Dataset):
-    """What the loader's workers see: step -> batch, or the error to raise in the main process."""
+class _Drawn(NamedTuple):
+    """Which patches a batch has: of which pictures, from where in LR, and flipped and turned how.
 
-    def __init__(self, train_set: TrainSet, rank: int, world_size: int):
+    Attributes:
+        scale: the batch's scale.
+        picture: (N,) numbers of pictures.
+        corner: (N, 2) top and left in LR pixels.
+        turn: (N,) three bits: 4 transpose rows and columns, then 1 flip up-down, 2 flip left-right.
+    """
+
+    scale: int
+    picture: np.ndarray
+    corner: np.ndarray
+    turn: np.ndarray
+
+
+class _Slots(Dataset):
+    """What the loader's workers work on: step -> a batch, cut into memory that all processes share.
+
+    Sending batches from process to process would take longer than cutting them. There is one slot more than
+    batches can be on their way, so that the slot of the batch that is taken is not written to yet.
+    """
+
+    def __init__(self, train_set: TrainSet, rank: int, world_size: int, count: int):
         self.train_set, self.rank, self.world_size = train_set, rank, world_size
+        shapes = train_set._shapes(max(train_set.scales), train_set.batch_size)
+        largest = sum(math.prod(shape) for shape in shapes)
+        self.slots = [np.frombuffer(mmap.mmap(-1, largest), np.uint8) for _ in range(count)]
 
-    def __getitem__(self, step: int) -> Batch | InputError:
+    def __getitem__(self, step: int) -> tuple[int, int] | InputError:
+        """In a worker: make the batch; returns its scale and size, or the error to raise elsewhere."""
+        drawn = self.train_set._draw(step, self.rank, self.world_size)
         try:
-            return self.train_set.batch(step, self.rank, self.world_size)
+            self.train_set._cut(drawn, *self._patches(step, drawn.scale, len(drawn.picture)))
         except InputError as error:
             return error
+        return drawn.scale, len(drawn.picture)
+
+    def take(self, step: int, scale: int, count: int) -> Batch:
+        """In the main process: a copy of the batch."""
+        patches = [torch.from_numpy(patches) for patches in self._patches(step, scale, count)]
+        on_gpu = self.train_set.device.type == "cuda"
+        return _batch(scale, *(tensor.pin_memory() if on_gpu else tensor.clone() for tensor in patches))
+
+    def _patches(self, step: int, scale: int, count: int) -> Iterator[np.ndarray]:
+        start = 0
+        for shape in self.train_set._shapes(scale, count):
+            yield self.slots[step % len(self.slots)][start:start + math.prod(shape)].reshape(shape)
+            start += math.prod(shape)
 
 
-def _unchanged(batch):
-    return batch
+def _batch(scale: int, lr: torch.Tensor, hr: torch.Tensor) -> Batch:
+    """Patches as they lie in memory, (N, side, side, 3), as a batch."""
+    return Batch(scale, lr.permute(0, 3, 1, 2), hr.permute(0, 3, 1, 2))
+
+
+def _unchanged(outcome):  # instead of the DataLoader's own conversions
+    return outcome
 
 
 @contextmanager

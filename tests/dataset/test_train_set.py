@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dataset.errors import InputError
-from dataset.train_set import TrainSet
+from dataset.train_set import TrainSet, _Drawn
 
 SIZES = [(48, 60), (61, 40), (13, 80), (96, 97)]  # HR heights and widths; the third is small
 
@@ -227,7 +227,7 @@ def test_one_gather_index_serves_all_eight_turns(file):
     """The device's index arithmetic against flips and turns written out."""
     train_set = TrainSet(file, 2, 6, 8, cache="device")
     picture, corner = np.full(8, 3), np.tile([5, 7], (8, 1))
-    made = train_set._gather("X2", picture, corner, np.arange(8), 6).numpy()
+    made = next(train_set._gather(_Drawn(2, picture, corner, np.arange(8)))).numpy()
     plain = coordinates(48, 48, 3)[5:11, 7:13]
     for turn, (transpose, left_right, up_down) in enumerate(itertools.product([0, 1], repeat=3)):
         expected = plain.swapaxes(0, 1) if transpose else plain
