@@ -1,15 +1,14 @@
 """Train the five networks of the paper's Table 1 alike, and measure them.
 
-``python results/ablation.py --train_data_path dataset/DIV2K_train.h5 --max_steps 5000 --batch_size 16``: what
-this command does not know itself goes to ``x4/train.py`` as it is, the same for all five. One network is
-trained after the other; interrupted, the same command goes on where it was.
+``python results/ablation.py --train_data_path dataset/DIV2K_train.h5 --max_steps 5000 --batch_size 16``: the flags
+that this command does not know itself are those of ``x4/train.py``, the same for all five networks. They are trained
+one after the other; interrupted, the same command goes on where it was.
 """
 
 import argparse
 import csv
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from dataset.errors import InputError, run  # noqa: E402
 from solver.options import SCALES, Parser, add_protocol  # noqa: E402
+from solver.train_options import parse as parse_training  # noqa: E402
 
 # The paper's names, from the least to the whole network -> what train.py calls them.
 NETWORKS = {name: ("--model", "ablation", "--variant", name) for name in ("SN", "HN", "IEEB", "IEEB+RB")} | {
@@ -50,41 +50,51 @@ def main() -> int:
     pictures = test_set.find(args.test_data_dir, args.scale)
     if pictures.problems or any(item.hr is None for item in pictures.items):
         raise InputError(f"{args.test_data_dir}: needs an HR for every LR to measure with")
-    if "--val_data_dir" not in training:
-        training += ["--val_data_dir", str(ROOT / "dataset/Sample")]
     rows = []
-    for name in NETWORKS:
-        status = train(name, args.scale, args.ckpt_dir, training)
-        if status:
-            print(f"{name} has not been trained to its end; the same command goes on", file=sys.stderr)
-            return status
-        rows.append(measure(name, args.ckpt_dir / name, pictures, args.protocol))
-        print(f"{name}: {rows[-1]['psnr']:.2f} dB / {rows[-1]['ssim']:.4f} on {pictures.name} x{args.scale}")
+    for name, settings in {name: settings_of(name, args, training) for name in NETWORKS}.items():
+        if not finished(settings):
+            from solver import processes
+            status = processes.launch(settings)
+            if status:
+                return status
+        rows.append(measure(name, settings, pictures, args.protocol))
+        print(f"{name}: {rows[-1]['psnr']:.2f} dB / {rows[-1]['ssim']:.4f} on {pictures.name} x{args.scale}", flush=True)
     write(args, rows, pictures.name)
     print(f"written to {args.out}")
     return 0
 
 
-def train(name: str, scale: int, folder: Path, training: list[str]) -> int:
-    """Train one network with ``x4/train.py``, or go on with it; returns the exit status."""
-    command = [sys.executable, str(ROOT / "x4/train.py"), *training, *NETWORKS[name], "--scale", str(scale),
-               "--ckpt_dir", str(folder / name), "--ckpt_name", name, "--resume"]
-    process = subprocess.Popen(command)
+def settings_of(name: str, args: argparse.Namespace, training: list[str]) -> argparse.Namespace:
+    """The training settings of one network.
+
+    Raises:
+        InputError: for flags that do not fit.
+    """
+    settings = parse_training(args.scale, [*training, *NETWORKS[name], "--scale", str(args.scale), "--ckpt_dir",
+                                           str(args.ckpt_dir / name), "--ckpt_name", name, "--resume"])
+    if settings.num_gpu > 1:
+        raise InputError(f"--num_gpu {settings.num_gpu}: the ablation trains on one GPU, or with 0 on the CPU")
+    settings.val_data_dir = settings.val_data_dir or [ROOT / "dataset/Sample"]
+    return settings
+
+
+def finished(settings: argparse.Namespace) -> bool:
+    """Whether a run with these settings has been trained to its end."""
     try:
-        return process.wait()
-    finally:  # when we are told to stop, so is it: it saves first
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
+        record = json.loads((settings.ckpt_dir / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    alike = all(record["settings"].get(name) == getattr(settings, name) for name in _BUDGET)
+    return alike and record["steps"] == settings.max_steps and (settings.ckpt_dir / f"{settings.ckpt_name}.pth").exists()
 
 
-def measure(name: str, folder: Path, pictures, protocol: str) -> dict:
+def measure(name: str, settings: argparse.Namespace, pictures, protocol: str) -> dict:
     """Figures of a finished run's last weights, and what the run took."""
     from solver.checkpoint import load_network
     from solver.evaluate import evaluate
     from solver.sampler import Sampler
-    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    net, info = load_network(folder / f"{name}.pth", scale=pictures.scale)
+    record = json.loads((settings.ckpt_dir / "run.json").read_text(encoding="utf-8"))
+    net, info = load_network(settings.ckpt_dir / f"{name}.pth", scale=pictures.scale)
     scores = evaluate(Sampler(net, pictures.scale), pictures, protocol)
     return {"network": name, "psnr": round(scores.psnr, 6), "ssim": round(scores.ssim, 6), "sha256": info.sha256,
             "steps": record["steps"], "hours": round(record["seconds"] / 3600, 2), "settings": record["settings"],

@@ -58,10 +58,16 @@ class Method:
             raise InputError(f"{self.path}: holds {kinds[info.multi_scale]}, expected {kinds[self.blind]}")
         return net
 
+    @cached_property
+    def _samplers(self) -> dict:
+        return {}
+
     def sampler(self, scale: int):
-        """A :class:`solver.sampler.Sampler` with these weights."""
+        """The :class:`solver.sampler.Sampler` with these weights, made when first needed."""
         from solver.sampler import Sampler
-        return Sampler(self.network, scale)
+        if scale not in self._samplers:
+            self._samplers[scale] = Sampler(self.network, scale)
+        return self._samplers[scale]
 
 
 def find_methods(folder: Path | None) -> tuple[list[Method], list[str]]:

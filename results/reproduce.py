@@ -10,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse  # noqa: E402
+import re  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from functools import partial  # noqa: E402
 
@@ -48,10 +49,10 @@ def numbers(last: int) -> Callable[[str], list[int]]:
     def parse(text: str) -> list[int]:
         chosen = set()
         for part in text.split(",") if text != "none" else ():
-            first, _, end = part.partition("-")
-            if not first.isdigit() or not (end or first).isdigit():
+            if not re.fullmatch(r"\d+(-\d+)?", part):
                 raise argparse.ArgumentTypeError(f"{text!r} is not like 4-7, 1,4 or none")
-            chosen |= set(range(int(first), int(end or first) + 1))
+            first, *_, end = part.split("-") * 2
+            chosen |= set(range(int(first), int(end) + 1))
         if not chosen <= set(range(1, last + 1)):
             raise argparse.ArgumentTypeError(f"{text!r}: there are 1 to {last}")
         return sorted(chosen)

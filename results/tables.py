@@ -6,6 +6,7 @@ A table is data first (:class:`Table`) and is then written as Markdown, CSV and 
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +93,8 @@ class Table:
         for row in self.rows:
             bold = r"\textbf{{{}}}" if row.kind == "ours" else "{}"
             lines.append(" & ".join(bold.format(_escape(text)) for text in self.texts(row)) + r" \\")
-        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+        text = "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+        return re.sub(r"`([^`]*)`", r"\\texttt{\1}", text)
 
 
 def every(entries: list[dict], protocol: str, numbers: Sequence[int] = range(1, 10)) -> list[Table]:

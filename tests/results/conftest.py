@@ -1,0 +1,84 @@
+import types
+
+import pytest
+import torch
+
+import model
+from dataset import bicubic, images
+from results import measure, reproduce
+from solver.checkpoint import save_weights
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny pictures are not worth two threads, which would only wait for each other on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """Weights of all published names that enlarge bilinearly, so their figures are sensible."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    for name, scale, blind in (("lesrcnn_x2", 2, False), ("lesrcnn_x3", 3, False), ("lesrcnn_x4", 4, False),
+                               ("lesrcnn", 2, True)):
+        net = model.build("lesrcnn", scale, multi_scale=blind)
+        net.init_identity()
+        save_weights(net, folder / f"{name}.pth")
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path, picture):
+    """A folder with Set5 and Sample, two small pictures each."""
+    folder = tmp_path / "data"
+    for seed, (name, index) in enumerate((n, i) for n in ("Set5", "Sample") for i in (1, 2)):
+        hr = picture(48, 60, seed)
+        for scale in (2, 3, 4):
+            stem = folder / name / f"x{scale}" / f"img_00{index}_SRF_{scale}"
+            images.write_rgb(f"{stem}_HR.png", hr)
+            images.write_rgb(f"{stem}_LR.png", bicubic.imresize(hr, 1 / scale))
+    return folder
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """A root of its own for reproduce.py, with nothing but a README in it."""
+    root = tmp_path / "house"
+    (root / "results").mkdir(parents=True)
+    (root / "README.md").write_text("before\n<!-- results:begin -->\nold\n<!-- results:end -->\nafter\n")
+    monkeypatch.setattr(reproduce, "ROOT", root)
+    monkeypatch.setattr(reproduce, "RESULTS", root / "results")
+    return root
+
+
+@pytest.fixture
+def settings(weights, data, house):
+    """Make reproduce.py's settings: the small data, nothing drawn, output in the house's results/."""
+    def make(**changes):
+        given = {"weights": weights, "data": [data], "tables": [], "figures": [], "page": False,
+                 "pictures": data / "Sample", "out": house / "results", "protocol": "published"}
+        return types.SimpleNamespace(**given | changes)
+    return make
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Count the pictures that are measured: the list grows with each."""
+    import solver.evaluate
+    done, real = [], solver.evaluate.evaluate
+
+    def evaluate(sampler, pictures, *rest, **named):
+        done.append((pictures.name, pictures.scale, pictures.items[0].name))
+        return real(sampler, pictures, *rest, **named)
+
+    monkeypatch.setattr(solver.evaluate, "evaluate", evaluate)
+    return done
+
+
+@pytest.fixture
+def methods(weights):
+    return measure.find_methods(weights)[0]
