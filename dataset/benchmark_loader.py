@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset import errors  # noqa: E402
-from dataset.errors import InputError  # noqa: E402
+from dataset.errors import InputError, Parser  # noqa: E402
 
 if TYPE_CHECKING:
     import torch
@@ -182,8 +182,7 @@ def resident(args: argparse.Namespace, way: str, workers: int) -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, nargs="?",
                         help="HDF5 file made by div2h5.py (default: random pictures)")
     parser.add_argument("--gigabytes", type=float, default=2,

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset import errors, images  # noqa: E402
-from dataset.errors import InputError, describe  # noqa: E402
+from dataset.errors import InputError, Parser, describe  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 DIV2K_SITE = "https://data.vision.ee.ethz.ch/cvl/DIV2K"
@@ -292,8 +292,7 @@ def _address(url: str, mirror: str | None) -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
     choices = ["DIV2K", "benchmarks", "released-weights", *BENCHMARKS]
     parser.add_argument("what", nargs="+", choices=choices, metavar="WHAT", help=", ".join(choices))
     parser.add_argument("--root", type=Path, default=ROOT, metavar="DIR",

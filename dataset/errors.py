@@ -1,5 +1,6 @@
 """What happens when the user's input is bad: one clear line, exit status 2, no traceback."""
 
+import argparse
 import signal
 import sys
 from collections.abc import Callable
@@ -8,6 +9,16 @@ from pathlib import Path
 
 class InputError(Exception):
     """Bad input. The message is one line: which file or flag, what is wrong, what to do."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line on which a wrong flag is one line and exit status 2, without the usage."""
+
+    def __init__(self, description: str, formatter_class=argparse.ArgumentDefaultsHelpFormatter) -> None:
+        super().__init__(description=description, formatter_class=formatter_class)
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
 
 def run(main: Callable[[], int | None]) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset import errors, images  # noqa: E402
-from dataset.errors import InputError, describe  # noqa: E402
+from dataset.errors import InputError, Parser, describe  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,7 @@ def _sha256(file: Path) -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hr", type=Path, required=True, metavar="DIR", help="folder of HR pictures")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR",
                         help="folder of the set, for example dataset/Set5")

@@ -7,21 +7,11 @@ import argparse
 from pathlib import Path
 
 import model
-from dataset.errors import InputError, run
+from dataset.errors import InputError, Parser, run
 from dataset.images import SUFFIXES
 
 SCALES = (2, 3, 4)
 SHIPPED = {2: "x2/lesrcnn_x2.pth", 3: "x3/lesrcnn_x3.pth", 4: "x4/lesrcnn_x4.pth", 0: "lesrcnn_b/lesrcnn.pth"}
-
-
-class Parser(argparse.ArgumentParser):
-    """Defaults shown in ``--help``; a wrong flag is one line and exit status 2, without the usage."""
-
-    def __init__(self, description: str) -> None:
-        super().__init__(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-
-    def error(self, message: str):
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
 
 def sample_main(weights: int) -> None:
