@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset import errors, images  # noqa: E402
-from dataset.errors import InputError  # noqa: E402
+from dataset.errors import InputError, Parser  # noqa: E402
 
 VERSION = 1  # of what the attributes say
 
@@ -48,15 +48,15 @@ class Source:
 
 def main() -> None:
     args = _arguments()
-    hr_folders, lr_folders = _folders(args)
-    sources = find(hr_folders, lr_folders, args.scales)
+    _complete(args)
+    sources = find(args.hr, args.lr, args.scales)
     write(args.out, sources, args.scales, args.boundary, args.workers)
     made = [f"X{scale}" for scale in args.scales if any(scale not in source.lr for source in sources)]
     print(f"{args.out}: {len(sources)} pictures in HR and {', '.join(f'X{scale}' for scale in args.scales)}, "
           f"{args.out.stat().st_size / 1e6:.1f} MB; made by bicubic: {', '.join(made) or 'none'}")
 
 
-def find(hr_folders: list[Path], lr_folders: list[Path], scales: list[int]) -> list[Source]:
+def find(hr_folders: list[Path], lr_folders: list[Path] | None, scales: list[int]) -> list[Source]:
     """The pictures of all HR folders, in natural order, with those of the LR folders.
 
     An LR folder holds X2, X3, …, with pictures named as the HR picture ("0001.png") or with the scale
@@ -203,23 +203,24 @@ def _new_file(path: Path) -> Iterator[tuple["h5py.File", _Disk]]:
             raise disk.error
 
 
-def _folders(args: argparse.Namespace) -> tuple[list[Path], list[Path]]:
-    """HR and LR folders as asked for, or DIV2K's."""
-    if args.hr:
-        if args.lr and len(args.lr) != len(args.hr):
-            raise InputError(f"--lr names {len(args.lr)} folders for the {len(args.hr)} of --hr")
-        return args.hr, args.lr or []
-    base = next((folder for folder in (Path(), Path(__file__).parent) if (folder / "DIV2K").is_dir()), Path())
-    hr, lr = base / "DIV2K" / "DIV2K_train_HR", base / "DIV2K" / "DIV2K_train_LR_bicubic"
-    if not hr.is_dir():
-        raise InputError(f"{hr}: no such folder; get it with dataset/download.py DIV2K, or name other "
-                         "folders with --hr")
-    return [hr], args.lr or ([lr] if lr.is_dir() else [])
+def _complete(args: argparse.Namespace) -> None:
+    """Put DIV2K's folders, and the file beside them, for what is not given."""
+    if args.hr is None:
+        places = (Path(), Path(__file__).parent)
+        here = next((folder for folder in places if (folder / "DIV2K").is_dir()), Path())
+        args.hr, given = [here / "DIV2K" / "DIV2K_train_HR"], here / "DIV2K" / "DIV2K_train_LR_bicubic"
+        if not args.hr[0].is_dir():
+            raise InputError(f"{args.hr[0]}: no such folder; get it with dataset/download.py DIV2K, or name "
+                             "other folders with --hr")
+        args.lr = args.lr or ([given] if given.is_dir() else None)
+        args.out = args.out or here / "DIV2K_train.h5"
+    args.out = args.out or Path("DIV2K_train.h5")
+    if args.lr and len(args.lr) != len(args.hr):
+        raise InputError(f"--lr names {len(args.lr)} folders for the {len(args.hr)} of --hr")
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hr", type=Path, nargs="+", metavar="DIR",
                         help="folders of HR pictures (default: DIV2K/DIV2K_train_HR)")
     parser.add_argument("--lr", type=Path, nargs="+", metavar="DIR",
@@ -227,8 +228,8 @@ def _arguments() -> argparse.Namespace:
                              "it has none (default, without --hr: DIV2K/DIV2K_train_LR_bicubic)")
     parser.add_argument("--scales", type=int, nargs="+", default=[2, 3, 4], metavar="N",
                         help="which scales (default: 2 3 4)")
-    parser.add_argument("--out", type=Path, default=Path("DIV2K_train.h5"), metavar="FILE",
-                        help="the file to write (default: DIV2K_train.h5)")
+    parser.add_argument("--out", type=Path, metavar="FILE",
+                        help="the file to write (default: DIV2K_train.h5, beside DIV2K)")
     parser.add_argument("--boundary", choices=("symmetric", "replicate"), default="symmetric",
                         help="what lies outside the picture when LR is made: symmetric as MATLAB and DIV2K "
                              "(default), or replicate as the benchmark sets")
