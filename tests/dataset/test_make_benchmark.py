@@ -29,7 +29,8 @@ def test_pairs_have_the_published_form(hr, tmp_path, command):
     for scale in (2, 3):
         found = test_set.find(tmp_path / "Set4", scale)
         assert not found.problems and len(found.items) == 4
-        assert [item.lr.name for item in found.items] == [f"img_00{n}_SRF_{scale}_LR.png" for n in (1, 2, 3, 4)]
+        names = [f"img_00{number}_SRF_{scale}_LR.png" for number in (1, 2, 3, 4)]
+        assert [item.lr.name for item in found.items] == names
         for item, source in zip(found.items, ["9.png", "10.bmp", "baby.png", "bird.jpg"]):  # natural order
             whole, cropped = images.read_rgb(hr / source), images.read_rgb(item.hr)
             height, width = (side // scale * scale for side in whole.shape[:2])

@@ -1,0 +1,46 @@
+"""Work on many pictures at once: in order, bounded, and stopped by an error."""
+
+import threading
+import time
+
+import pytest
+
+from dataset.parallel import in_order
+
+
+def test_results_come_in_order_whatever_takes_longest():
+    def work(number):
+        time.sleep(0.002 * (number % 3))
+        return number * number
+    assert list(in_order(work, range(50), 4)) == [number * number for number in range(50)]
+
+
+def test_several_threads_work_at_once():
+    both = threading.Barrier(2, timeout=20)  # passes only if two are waiting
+    list(in_order(lambda _: both.wait(), range(4), 2))
+
+
+def test_only_few_results_are_ahead_of_the_reader():
+    begun = []
+    results = in_order(begun.append, range(1000), 3)
+    next(results)
+    time.sleep(0.05)
+    assert len(begun) <= 2 * 3 + 1
+    results.close()
+    assert len(begun) <= 2 * 3 + 1
+
+
+def test_an_error_is_raised_in_its_turn_and_ends_the_work():
+    begun = []
+
+    def work(number):
+        begun.append(number)
+        if number == 5:
+            raise ValueError("five")
+        return number
+
+    seen = []
+    with pytest.raises(ValueError, match="five"):
+        for result in in_order(work, range(1000), 2):
+            seen.append(result)
+    assert seen == [0, 1, 2, 3, 4] and len(begun) < 20
