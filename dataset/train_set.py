@@ -7,6 +7,7 @@ that it would have seen, whatever the number of workers and processes.
 import math
 import mmap
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -127,7 +128,8 @@ class TrainSet:
             return
         slots = _Slots(self, rank, world_size, workers * prefetch + 1)
         made = DataLoader(slots, sampler=range(first_step, last_step), batch_size=None, collate_fn=_unchanged,
-                          num_workers=workers, prefetch_factor=prefetch, multiprocessing_context="fork")
+                          num_workers=workers, prefetch_factor=prefetch, multiprocessing_context="fork",
+                          worker_init_fn=_leave_signals_to_the_main_process)
         for step, outcome in enumerate(made, start=first_step):
             if isinstance(outcome, InputError):
                 raise outcome
@@ -283,6 +285,13 @@ def _batch(scale: int, lr: torch.Tensor, hr: torch.Tensor) -> Batch:
 
 def _unchanged(outcome):  # instead of the DataLoader's own conversions
     return outcome
+
+
+def _leave_signals_to_the_main_process(worker: int) -> None:
+    """Of a signal to the whole process group (Ctrl-C, the end of a batch job) a worker would die first and
+    take the main process with it. As it is, workers end when the main process does."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

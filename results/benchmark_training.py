@@ -33,9 +33,9 @@ def parser() -> Parser:
     p.add_argument("--rounds", type=positive, default=7, help="turns of each contender")
     p.add_argument("--steps", type=positive, help="steps in a turn; by default 3 on a CPU, 50 on a GPU")
     p.add_argument("--train_data_path", type=Path, help="HDF5 file; by default one of random pixels is made")
-    p.add_argument("--num_gpu", type=int, choices=(0, 1), default=1, help="0 is the CPU, even where there is a GPU")
+    p.add_argument("--num_gpu", type=int, choices=(0, 1), default=1, help="0 is the CPU")
     p.add_argument("--compile", action="store_true", help="measure the compiled network too")
-    p.add_argument("--output", type=Path, default="results/benchmark_training.json", help="the figures, as JSON")
+    p.add_argument("--output", type=Path, default="results/benchmark_training.json", help="the figures")
     return p
 
 
@@ -82,7 +82,8 @@ def measure(contenders: dict[str, Callable[[], None]], rounds: int, steps: int) 
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def make_contenders(args: argparse.Namespace, data: Path, folder: Path, device) -> dict[str, Callable[[], None]]:
+def make_contenders(args: argparse.Namespace, data: Path, folder: Path,
+                    device) -> dict[str, Callable[[], None]]:
     """Name -> a function that does the next training step."""
     contenders = {"published": published_loop(data, args.scale, args.patch_size, args.batch_size, device)}
     for precision in ("fp32", "bf16"):

@@ -57,90 +57,100 @@ def parse(scale: int, arguments: Sequence[str] | None = None) -> argparse.Namesp
 def train_parser(scale: int) -> Parser:
     parser = Parser("Train a super-resolution network. The defaults are the paper's training to the letter; "
                     "--recipe modern gathers what is better.")
-    published = parser.add_argument_group("published flags")
-    add_model(published)
-    published.add_argument("--scale", type=int, choices=(0, *SCALES), default=scale,
-                           help="enlargement factor; 0 is blind: one network, and one of the scales 2, 3, 4 "
-                                "drawn for each step")
-    published.add_argument("--train_data_path", type=Path, default="dataset/DIV2K_train.h5",
-                           help="HDF5 file made by dataset/div2h5.py")
-    published.add_argument("--ckpt_dir", type=Path,
-                           help="folder of this run's files: checkpoints, weights, log.csv, run.json, TensorBoard "
-                                "(by default checkpoint/CKPT_NAME)")
-    published.add_argument("--ckpt_name", help="what they are called (by default as lesrcnn_x2, blind: lesrcnn)")
-    published.add_argument("--sample_dir", type=Path,
-                           help="if given, each validation writes its pictures there, over the last one's")
-    published.add_argument("--num_gpu", type=natural, default=1,
-                           help="GPUs of this machine to use; 0 is the CPU. For more machines, or several processes "
-                                "on CPUs, start this script with torchrun")
-    published.add_argument("--patch_size", type=positive, default=64, help="side of a training patch in LR pixels")
-    published.add_argument("--batch_size", type=positive, default=64,
-                           help="patches in a step, all processes together")
-    published.add_argument("--max_steps", type=positive, default=600_000, help="steps in all")
-    published.add_argument("--decay", type=positive, default=400_000,
-                           help="schedule step: the learning rate is halved every so many steps")
-    published.add_argument("--lr", type=positive_number, default=1e-4, help="learning rate; modern: 8e-4")
-    published.add_argument("--clip", type=not_negative, default=10.0,
-                           help="largest norm of the gradient, longer ones are shortened; 0 leaves them")
-    published.add_argument("--loss_fn", choices=("MSE", "L1", "SmoothL1", "Charbonnier"), default="MSE",
-                           help="on pixels in [0, 1]; Charbonnier is sqrt(d^2 + 1e-6), a smooth L1; "
-                                "modern: Charbonnier")
-    published.add_argument("--print_interval", type=positive, default=1000,
-                           help="steps between validations, each a row in log.csv")
-    published.add_argument("--shave", type=int, default=20,
-                           help="accepted as published; validation takes pictures whole, so there is nothing to shave")
-    add_group(published)
-    published.add_argument("--verbose", action="store_true", help="print every setting and the network at the start")
-
-    better = parser.add_argument_group("what is better than published")
-    better.add_argument("--recipe", choices=RECIPES, default="paper",
-                        help="modern sets other defaults: Charbonnier loss, learning rate 8e-4 with warm-up and cosine "
-                             "decay, averaged weights, pictures drawn by area, start as an enlarger; flags given "
-                             "beside it win")
-    better.add_argument("--variant", help="of a network that comes in several, which; ablation: SN, HN, IEEB or IEEB+RB")
-    better.add_argument("--schedule", choices=("step", "cosine"), default="step",
-                        help="step halves the learning rate every DECAY steps; cosine lets it fall to 0 at MAX_STEPS; "
-                             "modern: cosine")
-    better.add_argument("--warmup", type=natural, default=0,
-                        help="steps over which the learning rate rises from 0; modern: 200")
-    better.add_argument("--ema", type=not_negative, default=0.0,
-                        help="decay of an exponential moving average of the weights, which then is what is validated "
-                             "and kept; 0 is none; modern: 0.999")
-    better.add_argument("--weighting", choices=("uniform", "area"), default="uniform",
-                        help="how a patch's picture is drawn: each alike, or by its area, so that every pixel is as "
-                             "likely as any other; modern: area")
-    better.add_argument("--init", choices=("default", "identity"), default="default",
-                        help="identity starts as a bilinear enlarger instead of at random: 31.84 dB on Set5 x2 before "
-                             "the first step (default: 12.66), and after 3,000 steps of batch 16 and patch 32 37.03 "
-                             "where the default start has 36.01, 36.73 after 9,000; modern: identity")
-    better.add_argument("--init_from", type=Path,
-                        help="start from these weights, of the same network at any scale: all layers of the same name "
-                             "and shape are copied")
-    better.add_argument("--seed", type=natural, default=0, help="of the start and of the patches")
-    better.add_argument("--val_data_dir", type=Path, nargs="+", default=[],
-                        help="benchmark folders to validate on, for example dataset/Set5; the weights with the best "
-                             "mean PSNR are kept as CKPT_NAME_best.pth")
-
-    surviving = parser.add_argument_group("surviving")
-    surviving.add_argument("--resume", action="store_true",
-                           help="continue the run in CKPT_DIR as if it had never stopped; without one, start it")
-    surviving.add_argument("--overwrite", action="store_true", help="start anew over the run in CKPT_DIR")
-    surviving.add_argument("--save_interval", type=positive, default=1000, help="steps between checkpoints, and ...")
-    surviving.add_argument("--save_minutes", type=positive_number, default=10.0,
-                           help="... minutes between them, whichever is over first")
-
-    fast = parser.add_argument_group("speed")
-    fast.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32",
-                      help="of the network's arithmetic; the weights stay in fp32. bf16 wants a recent CPU or GPU")
-    fast.add_argument("--compile", action="store_true", help="torch.compile the network: minutes at the start, "
-                                                            "faster steps after")
-    fast.add_argument("--cache", choices=("none", "ram", "device"), default="none",
-                      help="where the training pictures are: in the file, in memory, or on the device, where patches "
-                           "are cut without a copy from the CPU")
-    fast.add_argument("--num_workers", type=natural,
-                      help="background processes that read patches (by default 4 beside a GPU, 0 on a CPU; none are "
-                           "needed with --cache device)")
+    _add_published(parser.add_argument_group("published flags"), scale)
+    _add_better(parser.add_argument_group("what is better than published"))
+    _add_surviving(parser.add_argument_group("surviving"))
+    _add_speed(parser.add_argument_group("speed"))
     return parser
+
+
+def _add_published(group, scale: int) -> None:
+    add = group.add_argument
+    add_model(group)
+    add("--scale", type=int, choices=(0, *SCALES), default=scale,
+        help="enlargement factor; 0 is blind: one network, and one of the scales 2, 3, 4 drawn for each step")
+    add("--train_data_path", type=Path, default="dataset/DIV2K_train.h5",
+        help="HDF5 file made by dataset/div2h5.py")
+    add("--ckpt_dir", type=Path,
+        help="folder of this run's files: checkpoints, weights, log.csv, run.json, TensorBoard "
+             "(by default checkpoint/CKPT_NAME)")
+    add("--ckpt_name", help="what they are called (by default as lesrcnn_x2, blind: lesrcnn)")
+    add("--sample_dir", type=Path,
+        help="if given, each validation writes its pictures there, over the last one's")
+    add("--num_gpu", type=natural, default=1,
+        help="GPUs of this machine to use; 0 is the CPU. For more machines, or several processes on CPUs, "
+             "start this script with torchrun")
+    add("--patch_size", type=positive, default=64, help="side of a training patch in LR pixels")
+    add("--batch_size", type=positive, default=64, help="patches in a step, all processes together")
+    add("--max_steps", type=positive, default=600_000, help="steps in all")
+    add("--decay", type=positive, default=400_000,
+        help="schedule step: the learning rate is halved every so many steps")
+    add("--lr", type=positive_number, default=1e-4, help="learning rate; modern: 8e-4")
+    add("--clip", type=not_negative, default=10.0,
+        help="largest norm of the gradient, longer ones are shortened; 0 leaves them")
+    add("--loss_fn", choices=("MSE", "L1", "SmoothL1", "Charbonnier"), default="MSE",
+        help="on pixels in [0, 1]; Charbonnier is sqrt(d^2 + 1e-6), a smooth L1; modern: Charbonnier")
+    add("--print_interval", type=positive, default=1000,
+        help="steps between validations, each a row in log.csv")
+    add("--shave", type=int, default=20,
+        help="accepted as published; a validation's result is that of whole pictures, so nothing is shaved")
+    add_group(group)
+    add("--verbose", action="store_true", help="print every setting and the network at the start")
+
+
+def _add_better(group) -> None:
+    add = group.add_argument
+    add("--recipe", choices=RECIPES, default="paper",
+        help="modern sets other defaults: Charbonnier loss, learning rate 8e-4 with warm-up and cosine "
+             "decay, averaged weights, pictures drawn by area, start as an enlarger; flags given with it win")
+    add("--variant", help="of a network that comes in several, which; ablation: SN, HN, IEEB or IEEB+RB")
+    add("--schedule", choices=("step", "cosine"), default="step",
+        help="step halves the learning rate every DECAY steps; cosine lets it fall to 0 at MAX_STEPS; "
+             "modern: cosine")
+    add("--warmup", type=natural, default=0,
+        help="steps over which the learning rate rises from 0; modern: 200")
+    add("--ema", type=not_negative, default=0.0,
+        help="decay of an exponential moving average of the weights, which then is what is validated and "
+             "kept; 0 is none; modern: 0.999")
+    add("--weighting", choices=("uniform", "area"), default="uniform",
+        help="how a patch's picture is drawn: each alike, or by its area, so that every pixel is as likely "
+             "as any other; modern: area")
+    add("--init", choices=("default", "identity"), default="default",
+        help="identity starts as a bilinear enlarger instead of at random: 31.84 dB on Set5 x2 before the "
+             "first step (a default start: 12.66), and 37.03 after 3,000 steps of batch 16 and patch 32, "
+             "where a default start has 36.01, and 36.73 after 9,000; modern: identity")
+    add("--init_from", type=Path,
+        help="start from these weights, of the same network at any scale: all layers of the same name and "
+             "shape are copied")
+    add("--seed", type=natural, default=0, help="of the start and of the patches")
+    add("--val_data_dir", type=Path, nargs="+", default=[],
+        help="benchmark folders to validate on, for example dataset/Set5; the weights with the best mean "
+             "PSNR are kept as CKPT_NAME_best.pth")
+
+
+def _add_surviving(group) -> None:
+    add = group.add_argument
+    add("--resume", action="store_true",
+        help="continue the run in CKPT_DIR as if it had never stopped; without one, start it")
+    add("--overwrite", action="store_true", help="start anew over the run in CKPT_DIR")
+    add("--save_interval", type=positive, default=1000, help="steps between checkpoints, and ...")
+    add("--save_minutes", type=positive_number, default=10.0,
+        help="... minutes between them, whichever is over first")
+
+
+def _add_speed(group) -> None:
+    add = group.add_argument
+    add("--precision", choices=("fp32", "bf16", "fp16"), default="fp32",
+        help="of the network's arithmetic, the weights stay in fp32; on a CPU that has bf16 it makes steps "
+             "about twice as fast")
+    add("--compile", action="store_true",
+        help="torch.compile the network: a minute or more at the start, faster steps after it")
+    add("--cache", choices=("none", "ram", "device"), default="none",
+        help="where the training pictures are: in the file, in memory, or on the device, where patches are "
+             "cut without a copy from the CPU")
+    add("--num_workers", type=natural,
+        help="background processes that read patches (by default 4 beside a GPU, 0 on a CPU; none are needed "
+             "with --cache device)")
 
 
 def positive(text: str) -> int:

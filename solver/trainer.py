@@ -109,8 +109,8 @@ class Trainer:
         resumed, note = group.share(self._find_run() if group.leads else None)
         if args.batch_size % group.size:
             raise InputError(f"--batch_size {args.batch_size}: does not divide among {group.size} processes")
-        self.data = TrainSet(args.train_data_path, args.scale, args.patch_size, args.batch_size, seed=args.seed,
-                             weighting=args.weighting, cache=args.cache, device=group.device)
+        self.data = TrainSet(args.train_data_path, args.scale, args.patch_size, args.batch_size,
+                             seed=args.seed, weighting=args.weighting, cache=args.cache, device=group.device)
         self.val_sets = self._find_val_sets()
         torch.manual_seed(args.seed)
         self.net = self._build(fresh=resumed is None).to(group.device, memory_format=torch.channels_last)
@@ -153,9 +153,6 @@ class Trainer:
             finally:
                 if self.tensorboard is not None:
                     self.tensorboard.close()
-            if self.step == self.args.max_steps and self.record is not None:
-                self.record.finish()
-            self.save()
         if self.step < self.args.max_steps:
             self._say(f"stopped after step {self.step} and saved; --resume continues")
             return 128 + (self.stop.signal or signal.SIGTERM)
@@ -164,12 +161,9 @@ class Trainer:
 
     def _loop(self) -> None:
         """Steps, and what is due between them, until the last one or until a stop is asked for."""
-        args = self.args
         self._row_if_due()  # the run was stopped between a step and its row
-        workers = args.num_workers
-        if workers is None:  # beside a GPU there is time to read; on a CPU they would take it from the network
-            workers = 4 if self.group.device.type == "cuda" else 0
-        batches = self.data.loader(self.step, args.max_steps, workers, self.group.rank, self.group.size)
+        batches = self.data.loader(self.step, self.args.max_steps, self._workers(), self.group.rank,
+                                   self.group.size)
         with contextlib.closing(batches):
             for batch in batches:
                 self.train_step(batch)
@@ -177,9 +171,21 @@ class Trainer:
                 self._row_if_due()
                 if self.stopped:
                     break
-                minutes = (time.monotonic() - self.saved) / 60
-                if self.step % args.save_interval == 0 or minutes >= args.save_minutes:
+                if self._save_is_due():
                     self.save()
+            if self.step == self.args.max_steps and self.record is not None:
+                self.record.finish()
+            self.save()
+
+    def _workers(self) -> int:
+        """How many processes read patches: beside a GPU there is time for them, a CPU they have to share."""
+        if self.args.num_workers is None:
+            return 4 if self.group.device.type == "cuda" else 0
+        return self.args.num_workers
+
+    def _save_is_due(self) -> bool:
+        minutes = (time.monotonic() - self.saved) / 60
+        return self.step % self.args.save_interval == 0 or minutes >= self.args.save_minutes
 
     # -- one step ------------------------------------------------------------------------------------
 
@@ -224,8 +230,8 @@ class Trainer:
         # Under fp16 a gradient may overflow: the scaler then leaves the step out.
         if not math.isfinite(value) or not (self.scaler.is_enabled() or math.isfinite(norm.item())):
             what = f"loss is {value}" if not math.isfinite(value) else f"gradient's norm is {norm.item()}"
-            raise InputError(f"step {self.step + 1}: the {what}; stopped, {self.folder.last} has the state before "
-                             "it. A lower --lr or --clip may help, given with --resume")
+            raise InputError(f"step {self.step + 1}: the {what}; stopped, {self.folder.last} has the state "
+                             "before it. A lower --lr or --clip may help, given with --resume")
         return value
 
     def _zero_unused(self) -> None:
@@ -283,7 +289,8 @@ class Trainer:
         figures = {}
         for pictures in self.val_sets:
             sampler = Sampler(net, pictures.scale, self.group.device)
-            scores = evaluate(sampler, pictures, on_picture=self._writer(pictures), progress=self._until_stopped)
+            scores = evaluate(sampler, pictures, on_picture=self._writer(pictures),
+                              progress=self._until_stopped)
             name = f"{pictures.name}_x{pictures.scale}"
             figures |= {f"{name}_psnr": scores.psnr, f"{name}_ssim": scores.ssim}
         self.net.train()
@@ -325,7 +332,8 @@ class Trainer:
     def _state(self) -> dict:
         state = {
             "kind": "training checkpoint",
-            "network": {"name": self.args.model, "scale": self.net.scale, "multi_scale": self.net.multi_scale},
+            "network": {"name": self.args.model, "scale": self.net.scale,
+                        "multi_scale": self.net.multi_scale},
             "model": self.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -365,14 +373,15 @@ class Trainer:
         if not args.resume:
             if args.overwrite:
                 return None, ""
-            raise InputError(f"{self.folder.folder}: has a run already; continue it with --resume, or start anew "
-                             "over it with --overwrite")
+            raise InputError(f"{self.folder.folder}: has a run already; continue it with --resume, or start "
+                             "anew over it with --overwrite")
         state, note = self.folder.load()
         then, now = state["settings"], self._settings()
-        differing = [f"--{name} {then.get(name)}, not {now[name]}" for name in _FIXED if then.get(name) != now[name]]
+        differing = [f"--{name} {then.get(name)}, not {now[name]}" for name in _FIXED
+                     if then.get(name) != now[name]]
         if differing:
-            raise InputError(f"{self.folder.folder}: its run has {'; '.join(differing)}: give the same, or another "
-                             "--ckpt_dir")
+            raise InputError(f"{self.folder.folder}: its run has {'; '.join(differing)}: give the same, or "
+                             "another --ckpt_dir")
         changed = [f"--{name} {then[name]} -> {now[name]}" for name in now
                    if name not in _FIXED + _FREE and name in then and then[name] != now[name]]
         if changed:
@@ -431,13 +440,15 @@ class Trainer:
         self.folder.tidy()
         self.folder.cut_log(self.step)
         self.tensorboard = SummaryWriter(str(self.folder.tensorboard), purge_step=self.step + 1)
-        self.record = Record(self.folder.record, self._settings(), device_name(self.group.device), self.group.size)
+        self.record = Record(self.folder.record, self._settings(), device_name(self.group.device),
+                             self.group.size)
 
     def _announce(self, resumed: bool, note: str) -> None:
         args = self.args
         count = sum(p.numel() for p in self.net.parameters())
         kind = "blind" if args.scale == 0 else f"x{args.scale}"
-        self._say(f"{args.model} {kind}, {count:,} parameters, {args.precision} on {device_name(self.group.device)}"
+        self._say(f"{args.model} {kind}, {count:,} parameters, {args.precision} on "
+                  f"{device_name(self.group.device)}"
                   + (f", {self.group.size} processes" if self.group.size > 1 else ""))
         if args.num_gpu and self.group.device.type == "cpu":
             self._say("no CUDA GPU here: training on the CPU")

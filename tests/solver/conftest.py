@@ -36,14 +36,19 @@ def validation_folder(tmp_path_factory):
 
 
 @pytest.fixture
-def settings(training_file, tmp_path):
-    """Read a training command line of a tiny run: the flags given here come on top, and win."""
+def one_thread():
+    """Let torch compute in one thread: runs as small as the tests' only wait for a second one."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # runs as small as these only wait for a second one
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
+
+@pytest.fixture
+def settings(training_file, tmp_path, one_thread):
+    """Read a training command line of a tiny run: the flags given here come on top, and win."""
     def read(*flags, scale=2):
         small = ["--train_data_path", training_file, "--ckpt_dir", tmp_path / "run", "--patch_size", 8,
                  "--batch_size", 4, "--max_steps", 6, "--print_interval", 2]
         return train_options.parse(scale, [str(flag) for flag in (*small, *flags)])
-    yield read
-    torch.set_num_threads(threads)
+    return read
