@@ -36,7 +36,8 @@ def weights_section(cards: list[Path]) -> str:
     for path in cards:
         card = json.loads(path.read_text(encoding="utf-8"))
         training = card["training"]
-        how = f"{training['steps']:,} steps, {training['hours']:.1f} h, {training['hardware']['device'].removeprefix('the ')}"
+        start = f" on top of `{training['started_from']}`" if training["started_from"] else ""
+        how = f"{training['steps']:,} steps{start}, {training['hours']:.1f} h, {_device(training['hardware'])}"
         for scale in card["scales"]:
             set5, set14 = (card["test"][name][f"x{scale}"] for name in ("Set5", "Set14"))
             paper = "LESRCNN-S" if card["blind"] else "LESRCNN"
@@ -66,6 +67,11 @@ def replace(path: Path, name: str, section: str) -> None:
     if new != text:
         with written_whole(path) as temporary:
             temporary.write_text(new, encoding="utf-8")
+
+
+def _device(hardware: dict) -> str:
+    name = hardware["device"].removeprefix("the ")
+    return name if hardware["processor"] in name else f"{hardware['processor']} {name}"
 
 
 def _pair(figures: dict) -> str:

@@ -77,6 +77,7 @@ def make_card(weights: Path, name: str, record: dict, pictures: str, validation:
     """Everything a user of the weights wants to know, as JSON can hold it."""
     from solver.checkpoint import load_network
     net, info = load_network(weights)
+    settings = record["settings"]
     return {
         "weights": name,
         "sha256": info.sha256,
@@ -88,6 +89,7 @@ def make_card(weights: Path, name: str, record: dict, pictures: str, validation:
             "pictures": pictures,
             "data": {key: record["data"][key] for key in ("sha256", "bytes")},
             "commands": record["commands"],
+            "started_from": settings.get("init_from") and Path(settings["init_from"]).name,
             "steps": record["steps"],
             "hours": round(record["seconds"] / 3600, 2),
             "hardware": record["hardware"],
