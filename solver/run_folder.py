@@ -51,9 +51,13 @@ class RunFolder:
         self.record = self.folder / "run.json"
         self.tensorboard = self.folder / "tensorboard"
 
-    def has_run(self) -> bool:
+    def has_checkpoint(self) -> bool:
         """Whether a run has left a checkpoint here."""
         return self.last.exists() or self.previous.exists()
+
+    def in_use(self) -> bool:
+        """Whether a run has left something here that another would write over."""
+        return self.has_checkpoint() or self.weights.exists() or self.best.exists()
 
     def clear(self) -> None:
         """Remove the files of a run, and nothing else that may be here."""

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 import model
 from dataset import images, test_set
-from dataset.errors import InputError
+from dataset.errors import InputError, describe
 from dataset.train_set import Batch, TrainSet
 
 from .checkpoint import load_network
@@ -150,6 +150,9 @@ class Trainer:
             except torch.OutOfMemoryError:
                 raise InputError(f"step {self.step + 1}: the GPU's memory is full; a smaller --batch_size or "
                                  "--patch_size, or --precision bf16, takes less") from None
+            except torch._dynamo.exc.TorchDynamoException as error:
+                reason = describe(error).split(" Set TORCH")[0]  # what follows is advice to developers
+                raise InputError(f"--compile: {reason}; train without it") from None
             finally:
                 if self.tensorboard is not None:
                     self.tensorboard.close()
@@ -367,14 +370,13 @@ class Trainer:
 
     def _find_run(self) -> tuple[dict | None, str]:
         """The state to resume, or None for a new run, and a line about it."""
-        args = self.args
-        if not self.folder.has_run():
-            return None, f"no run in {self.folder.folder} to resume: starting one" if args.resume else ""
-        if not args.resume:
-            if args.overwrite:
-                return None, ""
+        if not (self.args.resume or self.args.overwrite) and self.folder.in_use():
             raise InputError(f"{self.folder.folder}: has a run already; continue it with --resume, or start "
                              "anew over it with --overwrite")
+        if not self.args.resume:
+            return None, ""
+        if not self.folder.has_checkpoint():
+            return None, f"no run in {self.folder.folder} to resume: starting one"
         state, note = self.folder.load()
         then, now = state["settings"], self._settings()
         differing = [f"--{name} {then.get(name)}, not {now[name]}" for name in _FIXED
@@ -427,7 +429,9 @@ class Trainer:
         if self.args.compile:
             module = torch.compile(module)
         if self.group.size > 1:
-            module = nn.parallel.DistributedDataParallel(module, find_unused_parameters=self.net.multi_scale)
+            module = nn.parallel.DistributedDataParallel(
+                module, broadcast_buffers=False,  # the buffers are constants
+                find_unused_parameters=self.net.multi_scale)
         return module
 
     def _start_files(self) -> None:

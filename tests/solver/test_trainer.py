@@ -204,6 +204,15 @@ def test_with_both_checkpoints_damaged_the_error_says_so(settings):
         Trainer(settings("--resume"), ALONE)
 
 
+def test_weights_without_a_checkpoint_are_not_overwritten_either(settings, tmp_path):
+    shipped = tmp_path / "run" / "lesrcnn_x2.pth"
+    checkpoint.save_weights(model.build("lesrcnn", 2), shipped)
+    before = shipped.read_bytes()
+    with pytest.raises(InputError, match="--overwrite"):
+        Trainer(settings(), ALONE)
+    assert shipped.read_bytes() == before
+
+
 def test_an_existing_run_is_not_overwritten_unless_asked(settings):
     args = settings()
     train(args)
@@ -240,7 +249,7 @@ def test_resume_without_a_run_starts_one_and_says_so(settings, capsys):
 def test_the_log_is_cut_back_to_the_resumed_step(settings):
     args = settings("--print_interval", 1, "--save_interval", 4)
     train(args)
-    (args.ckpt_dir / "lesrcnn_x2_last.pth").unlink()  # as if killed after step 6, the checkpoint being of step 4
+    (args.ckpt_dir / "lesrcnn_x2_last.pth").unlink()  # as if killed after step 6
     with open(args.ckpt_dir / "log.csv", "a") as file:
         file.write("7,1.0,0.0")  # and in the middle of a row
     train(settings("--print_interval", 1, "--resume"))
