@@ -86,7 +86,7 @@ def find_methods(folder: Path | None) -> tuple[list[Method], list[str]]:
     for scale, shipped in SHIPPED.items():
         path = root / shipped if folder is None else Path(folder) / Path(shipped).name
         if not path.is_file():
-            missing.append(f"{path}: not there, so its cells stay empty")
+            missing.append(f"{shipped if folder is None else path}: not there, so its cells stay empty")
         elif scale:
             methods.append(Method("LESRCNN", path, (scale,), False))
         else:

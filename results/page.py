@@ -83,10 +83,11 @@ def compared(folder: Path, methods: Sequence[Method], protocol: str) -> tuple[li
 
 def table_data(table: Table) -> dict:
     """A table as the page sorts it: texts to read, values to sort by."""
-    rows = [{"kind": row.kind, "texts": [text.replace("**", "") for text in table.texts(row)],
+    rows = [{"kind": row.kind, "texts": table.texts(row),
              "values": [_sortable(cell) for cell in row.cells]} for row in table.rows]
     return {"name": table.name, "heading": table.heading, "notes": list(table.notes), "rows": rows,
-            "columns": [{"title": column.title, "numeric": bool(column.form)} for column in table.columns]}
+            "columns": [{"title": column.title, "numeric": bool(column.form), "ours": column.ours}
+                        for column in table.columns]}
 
 
 def curve_data(log: Path) -> dict:

@@ -17,6 +17,7 @@ from dataset.images import written_whole
 from .measure import BENCHMARKS, SAMPLE, SCALES, mean
 
 PAPER = Path(__file__).parent / "paper"
+RUNTIME = Path(__file__).parent / "runtime.csv"             # made by results/runtime.py
 ABLATION = Path(__file__).parent / "ablation/ablation.json"  # made by results/ablation.py
 PAPER_SETS = {"Set5": ("4", "table4_set5"), "Set14": ("5", "table5_set14"),
               "B100": ("6", "table6_b100"), "Urban100": ("7", "table7_urban100")}
@@ -30,16 +31,19 @@ PROTOCOLS = {
 
 @dataclass(frozen=True)
 class Column:
-    """``key`` names it in the CSV file, ``title`` for people; ``form`` formats its numbers (``.2f``)."""
+    """``key`` names it in the CSV file, ``title`` for people; ``form`` formats its numbers (``.2f``); ``ours`` says
+    that it holds what was measured here (set in bold)."""
 
     key: str
     title: str
     form: str = ""
+    ours: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """``kind`` is ``paper``, ``ours`` (set in bold) or ``difference`` (with a sign); None is an empty cell."""
+    """``kind`` is ``paper``, ``ours`` (measured here, set in bold) or ``difference`` (of ours and the paper's, with a
+    sign); None is an empty cell."""
 
     cells: tuple
     kind: str = "paper"
@@ -68,13 +72,17 @@ class Table:
         """A row's cells as people read them; an empty cell is a dash."""
         return [_text(cell, column.form, row.kind) for cell, column in zip(row.cells, self.columns, strict=True)]
 
+    def is_ours(self, row: Row, column: Column) -> bool:
+        """Whether a cell was measured here: in some tables rows are ours, in others columns."""
+        return column.ours or row.kind == "ours"
+
     def markdown(self) -> str:
         """As Markdown: heading, table, notes."""
         lines = [f"**{self.heading}**", "", _line(column.title for column in self.columns),
                  _line("--:" if column.form else "---" for column in self.columns)]
         for row in self.rows:
-            bold = "**{}**" if row.kind == "ours" else "{}"
-            lines.append(_line(bold.format(text) if text != "-" else text for text in self.texts(row)))
+            lines.append(_line(f"**{text}**" if self.is_ours(row, column) and text != "-" else text
+                               for text, column in zip(self.texts(row), self.columns)))
         return "\n".join([*lines, "", *_paragraphs(self.notes)])
 
     def csv(self) -> str:
@@ -91,8 +99,9 @@ class Table:
                  rf"\begin{{tabular}}{{{''.join('r' if c.form else 'l' for c in self.columns)}}}", r"\toprule",
                  " & ".join(_escape(column.title) for column in self.columns) + r" \\", r"\midrule"]
         for row in self.rows:
-            bold = r"\textbf{{{}}}" if row.kind == "ours" else "{}"
-            lines.append(" & ".join(bold.format(_escape(text)) for text in self.texts(row)) + r" \\")
+            lines.append(" & ".join(
+                rf"\textbf{{{_escape(text)}}}" if self.is_ours(row, column) and text != "-" else _escape(text)
+                for text, column in zip(self.texts(row), self.columns)) + r" \\")
         text = "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
         return re.sub(r"`([^`]*)`", r"\\texttt{\1}", text)
 
@@ -113,6 +122,8 @@ def every(entries: list[dict], protocol: str, numbers: Sequence[int] = range(1, 
             tables.append(complexity(str(number)))
         elif number == 1:
             tables.append(ablation())
+        else:
+            tables.append(runtime(str(number)))
     if set(numbers) & set(sets):
         tables.append(benchmark(SAMPLE, entries, protocol))
     if set(numbers) & {3, 9}:
@@ -198,8 +209,8 @@ def _difference(ours: float | None, paper: float | None) -> float | None:
 def headline(entries: list[dict]) -> Table:
     """Every set in one small table for the README: bicubic, ours, and the paper's, as PSNR/SSIM."""
     columns = [Column("set", "Set"), Column("scale", "Scale"), Column("bicubic", "Bicubic"),
-               Column("lesrcnn", "LESRCNN"), Column("lesrcnn_paper", "paper's LESRCNN"),
-               Column("lesrcnn_s", "LESRCNN-S (blind)"), Column("lesrcnn_s_paper", "paper's LESRCNN-S")]
+               Column("lesrcnn", "LESRCNN (ours)", "", True), Column("lesrcnn_paper", "LESRCNN (paper)"),
+               Column("lesrcnn_s", "LESRCNN-S, blind (ours)", "", True), Column("lesrcnn_s_paper", "LESRCNN-S, blind (paper)")]
     rows = []
     for name in (*BENCHMARKS, SAMPLE):
         paper = {row["method"]: row for row in paper_rows(PAPER_SETS[name][1])} if name in PAPER_SETS else {}
@@ -212,7 +223,7 @@ def headline(entries: list[dict]) -> Table:
             cells = [name, f"x{scale}", _pair(mean(any_entry, "bicubic_psnr"), mean(any_entry, "bicubic_ssim"))]
             for label in ("LESRCNN", "LESRCNN-S"):
                 row = paper.get(label)
-                cells += [f"**{ours[label]}**" if label in ours else None,
+                cells += [ours.get(label),
                           _pair(row[f"x{scale}_psnr"], row[f"x{scale}_ssim"]) if row else None]
             rows.append(Row(tuple(cells)))
     return Table("headline", "In short: PSNR (dB) / SSIM on luma", columns, rows)
@@ -244,15 +255,14 @@ def ablation(path: Path = ABLATION) -> Table:
         raise InputError(f"{path}: is damaged; make it again with results/ablation.py") from None
     columns = [Column("network", "Network"), Column("paper_psnr", "PSNR (paper)", ".2f"),
                Column("paper_ssim", "SSIM (paper)", ".4f"), Column("paper_gap", "below LESRCNN (paper)", ".2f"),
-               Column("psnr", "PSNR (ours)", ".2f"), Column("ssim", "SSIM (ours)", ".4f"),
-               Column("gap", "below LESRCNN (ours)", ".2f")]
+               Column("psnr", "PSNR (ours)", ".2f", True), Column("ssim", "SSIM (ours)", ".4f", True),
+               Column("gap", "below LESRCNN (ours)", ".2f", True)]
     whole = paper[-1]["psnr"]
     rows = []
     for row in paper:
         mine = ours.get(row["method"])
         cells = (None,) * 3 if mine is None else (mine["psnr"], mine["ssim"], ours["LESRCNN"]["psnr"] - mine["psnr"])
-        rows.append(Row((row["method"], row["psnr"], row["ssim"], round(whole - row["psnr"], 2), *cells),
-                        "paper" if mine is None else "ours"))
+        rows.append(Row((row["method"], row["psnr"], row["ssim"], round(whole - row["psnr"], 2), *cells)))
     where = f"{trained['set']}, x{trained['scale']}" if trained else "Set5, x4"
     return Table("1", f"The ablation on {where} (the paper: Set5, x4)" if where != "Set5, x4" else
                  "The ablation on Set5, x4", columns, rows, notes)
@@ -270,6 +280,51 @@ def _ablation_notes(trained: dict) -> list[str]:
             f"Order by PSNR: the paper's is HN < SN < IEEB < IEEB+RB < LESRCNN, ours is {order}."]
 
 
+# -- Tables 2 and 8 --------------------------------------------------------------------------------
+
+def runtime(number: str, path: Path = RUNTIME) -> Table:
+    """Table 2 (SN and HN, x4) or Table 8 (LESRCNN among others, x2), in seconds for a picture.
+
+    Args:
+        path: what ``results/runtime.py`` wrote; if it is not there, only the paper's figures are shown.
+
+    Raises:
+        InputError: if it is damaged.
+    """
+    file, scale, timed = {"2": ("table2_runtime_x4_seconds", "4", ("SN", "HN")),
+                          "8": ("table8_runtime_x2_seconds", "2", ("LESRCNN",))}[number]
+    paper = paper_rows(file)
+    try:
+        with open(path, newline="", encoding="utf-8") as rows:
+            ours = {(row["network"], row["sr_size"]): row for row in csv.DictReader(rows) if row["scale"] == scale}
+        seconds = {key: float(row["seconds"]) for key, row in ours.items()}
+        notes = [_hardware(next(iter(ours.values())))]
+    except FileNotFoundError:
+        seconds, notes = {}, ["Not measured here yet: `python results/runtime.py` does it."]
+    except (ValueError, KeyError, TypeError, StopIteration):
+        raise InputError(f"{path}: is damaged; make it again with results/runtime.py") from None
+    methods = [name for name in paper[0] if name != "sr_size"]
+    columns = [Column("sr_size", "Size of the result"), *(Column(f"{name}_paper", f"{name} (paper)", "g") for name in methods),
+               *(Column(name, f"{name} (ours)", ".3g", True) for name in timed)]
+    ratio = number == "2"
+    if ratio:
+        columns += [Column("ratio_paper", "HN : SN (paper)", ".2f"), Column("ratio", "HN : SN (ours)", ".2f", True)]
+    rows = []
+    for row in paper:
+        own = [seconds.get((name, row["sr_size"])) for name in timed]
+        cells = (row["sr_size"], *(row[name] for name in methods), *own)
+        if ratio:
+            cells += (row["HN"] / row["SN"], own[1] / own[0] if None not in own else None)
+        rows.append(Row(cells))
+    return Table(number, f"Running time in seconds, x{scale}", columns, rows, notes)
+
+
+def _hardware(row: dict) -> str:
+    where = row["device"] + ("" if row["device"].startswith("NVIDIA") else f", {row['threads']} threads")
+    return (f"Ours: {where}, torch {row['torch']}, single precision, median for a whole picture from pixels to pixels. The "
+            "paper's seconds are of its authors' machine; what can be compared is one network with another.")
+
+
 # -- Tables 3 and 9, and complexity in full --------------------------------------------------------
 
 def complexity(number: str) -> Table:
@@ -279,15 +334,15 @@ def complexity(number: str) -> Table:
                    "9": ("table9_complexity_x2", "Complexity, x2")}[number]
     columns = [Column("method", "Network"),
                Column("paper_parameters", "Parameters (paper)", "s"), Column("paper_flops", "FLOPs (paper)", "s"),
-               Column("parameters_as_paper", "Parameters, counted its way", ",d"),
-               Column("macs_without_up", "Multiply-adds without the up-sampler", "s"),
-               Column("parameters", "True parameters", ",d"), Column("macs", "True multiply-adds", "s")]
+               Column("parameters_as_paper", "Parameters, counted its way", ",d", True),
+               Column("macs_without_up", "Multiply-adds without the up-sampler", "s", True),
+               Column("parameters", "True parameters", ",d", True), Column("macs", "True multiply-adds", "s", True)]
     rows = []
     for row in paper_rows(file):
         count = counts.of(row["method"]) if row["method"] in counts.NETWORKS else None
         ours = (None,) * 4 if count is None else (
             count.paper_parameters, _giga(count.macs_without_up), count.parameters, _giga(count.macs))
-        rows.append(Row((row["method"], row["parameters"], row["flops"], *ours), "paper" if count is None else "ours"))
+        rows.append(Row((row["method"], row["parameters"], row["flops"], *ours)))
     notes = ["The paper counts the up-sampler's parameters as those of one 3x3 convolution from 64 to 64 channels, and "
              "what it calls FLOPs are multiply-adds for an LR patch of 64x64 pixels.",
              {"3": "Its 3.06G for the SN is the true count; its 1.38G for the HN leaves the up-sampler out.",
@@ -301,15 +356,15 @@ def complexity(number: str) -> Table:
 def complexity_by_scale() -> Table:
     """Parameters and multiply-adds of every network that ships, for the input that model zoos quote."""
     from . import complexity as counts
-    columns = [Column("network", "Network"), Column("scale", "Scale"), Column("parameters", "Parameters", ",d"),
-               Column("megaparameters", "in millions", ".3f"), Column("macs_64", "multiply-adds, 3x64x64 input", "s"),
-               Column("macs_128", "multiply-adds, 3x128x128 input", "s")]
+    columns = [Column("network", "Network"), Column("scale", "Scale"), Column("parameters", "Parameters", ",d", True),
+               Column("megaparameters", "in millions", ".3f", True),
+               Column("macs_64", "Multiply-adds, 3x64x64 input", "s", True),
+               Column("macs_128", "Multiply-adds, 3x128x128 input", "s", True)]
     rows = []
     for label, multi_scale in (("LESRCNN", False), ("LESRCNN-S", True)):
         for scale in SCALES:
             small, large = (counts.count("lesrcnn", scale, side, multi_scale=multi_scale) for side in (64, 128))
-            rows.append(Row((label, f"x{scale}", small.parameters, small.parameters / 1e6, _giga(small.macs),
-                             _giga(large.macs)), "ours"))
+            rows.append(Row((label, f"x{scale}", small.parameters, small.parameters / 1e6, _giga(small.macs), _giga(large.macs))))
     notes = ["Model zoos publish 0.626 M parameters (x2) and 0.774 M (x4) with a 3x128x128 LR input; some of them "
              "call a multiply-add two FLOPs."]
     return Table("complexity", "Complexity at every scale", columns, rows, notes)

@@ -17,7 +17,7 @@ EVERYTHING = {"tables": list(range(1, 10)), "figures": [1, 2, 3, 4, 5], "page": 
 def test_one_command_makes_everything(settings, house, counted):
     reproduce.reproduce(settings(**EVERYTHING))
     made = {str(p.relative_to(house / "results")) for p in (house / "results").rglob("*") if p.is_file()}
-    wanted = {f"tables/table{n}.{kind}" for n in (1, 3, 4, 5, 6, 7, 9) for kind in ("md", "csv", "tex")}
+    wanted = {f"tables/table{n}.{kind}" for n in range(1, 10) for kind in ("md", "csv", "tex")}
     wanted |= {f"figures/figure{n}.png" for n in range(1, 6)} | {"report/index.html", "measured.json", "tables/README.md"}
     assert wanted <= made
     assert not [name for name in made if name.endswith(".part")]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dataset.errors import InputError
-from results import complexity, readme, tables
+from results import complexity, readme, runtime, tables
 from results.tables import Column, Row, Table
 
 SMALL = Table("4", "A & B", [Column("method", "Method"), Column("x2_psnr", "x2 PSNR", ".2f")],
@@ -92,10 +92,41 @@ def test_complexity_tables():
     assert rows["SN"][1:4] == ["630K", "3.06G", "630,144"] and rows["SN"][6] == "3.06G"
     assert rows["HN"][1:5] == ["368K", "1.38G", "368,000", "1.38G"]
     rows = {row.cells[0]: row for row in tables.complexity("9").rows}
-    assert rows["LESRCNN"].kind == "ours" and rows["VDSR"].cells[3:] == (None,) * 4
+    assert None not in rows["LESRCNN"].cells and rows["VDSR"].cells[3:] == (None,) * 4
+    assert "| DRCN | 1774K | 29.07G | - |" in tables.complexity("9").markdown()
+    assert "| LESRCNN | 516K | 3.08G | **515,456** | **3.79G** |" in tables.complexity("9").markdown()
     zoo = {row.cells[:2]: row.cells for row in tables.complexity_by_scale().rows}
     assert f"{zoo['LESRCNN', 'x2'][3]:.3f} {zoo['LESRCNN', 'x4'][3]:.3f}" == "0.626 0.774"
     assert zoo["LESRCNN-S", "x3"][2] == 1_254_080
+
+
+# -- Tables 2 and 8 --------------------------------------------------------------------------------
+
+def test_runtime_tables(tmp_path):
+    path = tmp_path / "runtime.csv"
+    lines = ["scale,sr_size,network,seconds,device,threads,torch"]
+    for size in ("256x256", "512x512", "1024x1024"):
+        lines += [f"{row},A CPU,2,2.15.0" for row in (f"4,{size},SN,0.2", f"4,{size},HN,0.1", f"2,{size},LESRCNN,0.3")]
+    path.write_text("\n".join(lines))
+    table = tables.runtime("2", path)
+    assert [table.texts(row) for row in table.rows][0] == ["256x256", "0.00669", "0.00651", "0.2", "0.1", "0.97", "0.50"]
+    assert "A CPU, 2 threads" in table.notes[0]
+    table = tables.runtime("8", path)
+    assert table.texts(table.rows[2]) == ["1024x1024", "0.2126", "14.69", "0.032", "0.0222", "0.3"]
+    path.write_text("scale\n4\n")
+    with pytest.raises(InputError, match="is damaged"):
+        tables.runtime("2", path)
+    assert "Not measured" in tables.runtime("8", tmp_path / "none.csv").notes[0]
+
+
+def test_runtime_is_measured(tmp_path):
+    import torch
+    runtime.measure(tmp_path / "runtime.csv", torch.device("cpu"), repeats=2, sizes=(32, 64))
+    with open(tmp_path / "runtime.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(r["scale"], r["network"], r["sr_size"]) for r in rows} == {
+        (scale, name, f"{n}x{n}") for n in (32, 64) for scale, name in (("4", "SN"), ("4", "HN"), ("2", "LESRCNN"))}
+    assert all(float(r["seconds"]) > 0 and r["device"] for r in rows)
 
 
 # -- Table 1 ---------------------------------------------------------------------------------------
@@ -121,7 +152,7 @@ def test_ablation_table(tmp_path):
 
 def test_ablation_not_trained_or_damaged(tmp_path):
     table = tables.ablation(tmp_path / "ablation.json")
-    assert {row.kind for row in table.rows} == {"paper"} and "Not trained" in table.notes[0]
+    assert {row.cells[4:] for row in table.rows} == {(None,) * 3} and "Not trained" in table.notes[0]
     (tmp_path / "ablation.json").write_text("[]")
     with pytest.raises(InputError, match="is damaged"):
         tables.ablation(tmp_path / "ablation.json")
