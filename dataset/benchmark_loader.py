@@ -85,8 +85,11 @@ def _batches(args: argparse.Namespace, patches: "TrainSet | PlainSet", workers: 
         for lr, hr in patches.batches():
             yield lr.to(args.device), hr.to(args.device)
         return
-    for batch in patches.loader(0, sys.maxsize, workers=workers):
-        yield batch.lr.to(args.device).float().div_(255), batch.hr.to(args.device).float().div_(255)
+    import torch
+    floats = None  # made once: fresh memory for every batch would cost more than filling it
+    for _, *both in patches.loader(0, sys.maxsize, workers=workers):
+        floats = floats or [torch.empty_like(part, dtype=torch.float32, device=args.device) for part in both]
+        yield tuple(kept.copy_(part).div_(255) for kept, part in zip(floats, both))
 
 
 def _rate(batches: Batches, seconds: float) -> float:
