@@ -31,10 +31,9 @@ from dataset.errors import InputError, Parser  # noqa: E402
 
 VERSION = 1  # of what the attributes say
 
-# Largest side of a chunk in pixels (48 KiB). Patches per second with TrainSet on pictures of DIV2K's size,
-# relative to data sets without chunks (x2, LR patch 48; file in the page cache / not in it):
-#   48: 1.2 / 1.3   64: 1.3 / 1.3   96: 1.2 / 1.5   128: 1.3 / 1.5   192: 1.2 / 1.5   256: 1.0 / 1.2
-#   h5py's own choice: 0.6 / 1.0
+# Largest side of a chunk in pixels (48 KiB). Speed of TrainSet (x2, no cache) on pictures of DIV2K's size,
+# relative to data sets without chunks: processor time with the file in the page cache / elapsed time without.
+#   48: 0.9 / 1.3   64: 1.0 / 1.3   96: 1.1 / 1.5   128: 1.2 / 1.5   192: 1.1 / 1.5   h5py's own choice: 0.6 / 1.0
 CHUNK = 128
 
 
