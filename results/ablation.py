@@ -30,7 +30,8 @@ _BUDGET = ("max_steps", "batch_size", "patch_size", "recipe", "loss_fn", "lr", "
 
 def parser() -> Parser:
     parser = Parser("Train the five networks of the paper's ablation (Table 1) under the same budget and measure them; "
-                    "interrupted, the same command goes on. All other flags go to x4/train.py, for all five alike.")
+                    "interrupted, the same command goes on. All other flags are those of x4/train.py, for all five alike: "
+                    "--train_data_path, --max_steps, --batch_size, --patch_size, --recipe, --precision and so on.")
     parser.add_argument("--scale", type=int, choices=SCALES, default=4, help="enlargement factor; the paper's is 4")
     parser.add_argument("--test_data_dir", type=Path, default="dataset/Set5",
                         help="the set that the final weights are measured on")

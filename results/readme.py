@@ -21,7 +21,7 @@ def results_section(entries: list[dict], protocol: str) -> str:
         protocol: what they were measured with.
     """
     table = tables.headline(entries)
-    return "\n".join([*table.markdown().splitlines()[2:], f"Bold: the weights that ship, measured with "
+    return "\n".join([*table.markdown().splitlines()[2:], "", f"Bold: the weights that ship, measured with "
                       f"{tables.PROTOCOLS[protocol]}; `Sample` is what was validated on during training."])
 
 
