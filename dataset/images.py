@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -76,25 +77,30 @@ def read(path: Path) -> Picture:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            if not file.read(1):
+                raise InputError(f"{path}: is empty (0 bytes)")
+            file.seek(0)
+            return _decode(file, path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {describe(error)}") from None
-    if not data:
-        raise InputError(f"{path}: is empty (0 bytes)")
+
+
+def _decode(file: BinaryIO, path: Path) -> Picture:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata is no reason to worry the user
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(file) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise InputError(f"{path}: declares {width}x{height} pixels, more than the "
                                      f"{MAX_PIXELS:,} that are accepted")
                 image.load()  # also finds a truncated file, which OpenCV would pass over
                 orientation = image.getexif().get(0x0112, 1)
-                deep = _bits_per_channel(image, data) == 16
-                picture = _from_opencv(data) if deep else _from_pillow(image)
+                deep = _bits_per_channel(image, file) == 16
+                picture = _from_opencv(file) if deep else _from_pillow(image)
     except InputError:
         raise
     except Exception as error:  # decoders raise anything on a damaged file
@@ -254,29 +260,39 @@ def remove_leftovers(folder: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def _bits_per_channel(image: Image.Image, data: bytes) -> int:
+def _bits_per_channel(image: Image.Image, file: BinaryIO) -> int:
     if image.format == "PNG":
-        return data[24]  # IHDR: width, height, then the bit depth
+        file.seek(24)  # IHDR: width, height, then the bit depth
+        return file.read(1)[0]
     if image.format == "TIFF":
         return max(image.tag_v2.get(258, (1,)))  # BitsPerSample
     return 8
 
 
 def _from_pillow(image: Image.Image) -> Picture:
+    grey = image.mode in ("1", "L", "LA", "La")
     transparent = image.has_transparency_data
-    if image.mode in ("1", "L", "LA", "La"):
-        pixels = np.array(image.convert("LA" if transparent else "L"))
-        grey = pixels[:, :, 0] if transparent else pixels
-        rgb = np.repeat(grey[:, :, None], 3, axis=2)
-        return Picture(rgb, np.ascontiguousarray(pixels[:, :, 1]) if transparent else None, True)
-    pixels = np.array(image.convert("RGBA" if transparent else "RGB"))
-    alpha = np.ascontiguousarray(pixels[:, :, 3]) if transparent else None
+    pixels = _pixels(image, ("LA" if transparent else "L") if grey else ("RGBA" if transparent else "RGB"))
+    alpha = np.ascontiguousarray(pixels[:, :, -1]) if transparent else None
+    if grey:
+        return Picture(np.repeat(pixels[:, :, :1], 3, axis=2), alpha, True)
     return Picture(np.ascontiguousarray(pixels[:, :, :3]), alpha)
 
 
-def _from_opencv(data: bytes) -> Picture:
+def _pixels(image: Image.Image, mode: str) -> np.ndarray:
+    """(H, W, channels) in a Pillow mode; converted in bands, because Pillow makes several copies."""
+    pixels = np.empty((image.height, image.width, len(mode)), np.uint8)
+    rows = max(1, 2 ** 22 // image.width)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height))).convert(mode)
+        pixels[top:top + rows] = np.asarray(band).reshape(-1, image.width, len(mode))
+    return pixels
+
+
+def _from_opencv(file: BinaryIO) -> Picture:
     import cv2
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    file.seek(0)
+    pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise ValueError("this kind of 16-bit file is not supported")
     if pixels.ndim == 2:

@@ -116,10 +116,12 @@ def published_loop(path: Path, scale: int, patch: int, batch: int, device) -> Ca
     from torchvision.transforms import ToTensor
 
     import model
+    from results.published_form import PublishedForm
     with h5py.File(path) as file:
         pairs = [(file["HR"][name][:], file[f"X{scale}"][name][:]) for name in file["HR"]]
     pairs = [(hr, lr) for hr, lr in pairs if min(lr.shape[:2]) >= patch]
     net = model.build("lesrcnn", scale).to(device)
+    forward = PublishedForm(net)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
     to_tensor = ToTensor()
 
@@ -131,11 +133,6 @@ def published_loop(path: Path, scale: int, patch: int, batch: int, device) -> Ca
         turns, flip = random.randrange(4), random.random() < 0.5
         lr, hr = (np.rot90(p[:, ::-1] if flip else p, turns).copy() for p in (lr, hr))
         return to_tensor(hr), to_tensor(lr)
-
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        deep, shallow = net.ieeb(net.sub_mean(x))
-        up = net.rb.up[f"x{scale}"]
-        return net.add_mean(net.irb(F.relu(up(deep) + up(shallow))))
 
     def step() -> None:
         hr, lr = (torch.stack(patches).to(device) for patches in zip(*(cut() for _ in range(batch))))

@@ -1,6 +1,7 @@
 """Super-resolve a test set and measure it: the one loop behind sampling, validation and tables."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -8,8 +9,10 @@ import numpy as np
 
 from dataset import bicubic, images
 from dataset.errors import InputError
+from dataset.streams import Bands
 from dataset.test_set import Item, TestSet
 
+from . import background
 from .metrics import psnr_ssim
 from .sampler import Sampler
 
@@ -18,7 +21,8 @@ from .sampler import Sampler
 class Row:
     """One picture's figures; PSNR in dB, None where there is no HR or too little of it.
 
-    ``height`` and ``width`` are the result's; ``seconds`` is what the network took.
+    ``height`` and ``width`` are the result's; ``seconds`` is what the network took (of a result written in
+    bands, writing included).
     """
 
     name: str
@@ -54,9 +58,12 @@ class Scores:
 
 def evaluate(sampler: Sampler, test_set: TestSet, protocol: str = "published", channel: str = "luma", *,
              compare_bicubic: bool = False, skip_bad: bool = False,
-             on_picture: Callable[[Item, images.Picture], None] | None = None,
+             on_picture: Callable[[Item, images.Picture | Bands], None] | None = None,
              progress: Callable[[list[Item]], Iterable[Item]] = iter) -> Scores:
     """Super-resolve every picture of a set and compare those that have an HR with it.
+
+    Pictures are read before the network asks for them, and measured and written behind it (see
+    :mod:`solver.background`).
 
     Args:
         sampler: the network, its scale and device.
@@ -64,7 +71,8 @@ def evaluate(sampler: Sampler, test_set: TestSet, protocol: str = "published", c
         protocol, channel: see :mod:`solver.metrics`; the protocol decides the rounding too.
         compare_bicubic: measure bicubic interpolation beside it.
         skip_bad: note pictures that cannot be used in ``skipped`` and go on, instead of raising.
-        on_picture: is given each result, to write it.
+        on_picture: is given each result, to write it, maybe in another thread; a result without HR that is
+            too large for memory as :class:`dataset.streams.Bands`.
         progress: wraps the list of items, for example in a progress bar.
 
     Raises:
@@ -74,17 +82,8 @@ def evaluate(sampler: Sampler, test_set: TestSet, protocol: str = "published", c
         raise InputError(test_set.problems[0])
     rounding = "truncate" if protocol == "published" else "round"
     scores = Scores(skipped=list(test_set.problems))
-    for item in progress(test_set.items):
-        try:
-            lr, hr = _read(item, test_set.scale)
-        except InputError as error:
-            if not skip_bad:
-                raise
-            scores.skipped.append(str(error))
-            continue
-        start = time.perf_counter()
-        sr = sampler.enlarge(lr, rounding)
-        seconds = time.perf_counter() - start
+
+    def finish(item: Item, lr: images.Picture, hr: np.ndarray | None, sr: images.Picture, seconds: float) -> Row:
         figures = {}
         if hr is not None:
             measure = (hr, test_set.scale, protocol, channel)
@@ -92,9 +91,32 @@ def evaluate(sampler: Sampler, test_set: TestSet, protocol: str = "published", c
             if compare_bicubic:
                 enlarged = bicubic.enlarge(images.to_uint8(lr.rgb), test_set.scale)
                 figures["bicubic_psnr"], figures["bicubic_ssim"] = psnr_ssim(enlarged, *measure)
-        scores.rows.append(Row(item.name, *sr.rgb.shape[:2], seconds, **figures))
         if on_picture is not None:
             on_picture(item, sr)
+        return Row(item.name, *sr.rgb.shape[:2], seconds, **figures)
+
+    with background.executor(sampler.device.type) as workers:
+        reading = background.ahead((workers.submit(_read, item, test_set.scale) for item in test_set.items), workers)
+        finishing = deque()
+        for item, read in zip(progress(test_set.items), reading):
+            try:
+                lr, hr = read.result()
+            except InputError as error:
+                if not skip_bad:
+                    raise
+                scores.skipped.append(str(error))
+                continue
+            start = time.perf_counter()
+            if hr is None and on_picture is not None and sampler.too_large(lr.rgb):
+                sr = sampler.enlarge_in_bands(lr, rounding)
+                on_picture(item, sr)
+                finishing.append(workers.submit(Row, item.name, sr.height, sr.width, time.perf_counter() - start))
+            else:
+                sr = sampler.enlarge(lr, rounding)
+                finishing.append(workers.submit(finish, item, lr, hr, sr, time.perf_counter() - start))
+            while len(finishing) > background.depth(workers):
+                scores.rows.append(finishing.popleft().result())
+        scores.rows.extend(future.result() for future in finishing)
     return scores
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 _RELU = (F.relu, torch.relu)
 _ADD = ("add", "iadd")
+_VECTOR = 16  # float32 in an AVX-512 register, which is what oneDNN fills up output channels to
 
 
 def fuse(net: nn.Module, *arguments, **options) -> nn.Module:
@@ -36,10 +37,14 @@ def fuse(net: nn.Module, *arguments, **options) -> nn.Module:
     return graph_module
 
 
-def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride, padding, dilation,
-             groups: int, relu: bool = False, add: torch.Tensor | None = None) -> torch.Tensor:
+def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride, padding, dilation, groups: int,
+             relu: bool = False, add: torch.Tensor | None = None) -> torch.Tensor:
     """``relu(conv2d(x) + add)``, either or both left out, in the weight's precision."""
     x = x.to(weight.dtype)
+    add = None if add is None else add.to(weight.dtype)
+    pixels = _pixels_at_once(x, weight, bias, stride, groups)
+    if pixels > 1 and not relu and add is None and dilation == (1, 1):
+        return _convolve_to_few(x, weight, padding, pixels)
     if weight.device.type != "cpu" or not (relu or add is not None) or not _has_onednn():
         y = F.conv2d(x, weight, bias, stride, padding, dilation, groups)
         y = y if add is None else y.add_(add)
@@ -49,6 +54,31 @@ def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, s
     if add is None:
         return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *where, after or "none", [], "")
     return torch.ops.mkldnn._convolution_pointwise(x, add, weight, bias, *where, "add", 1.0, after, [], "")
+
+
+def _pixels_at_once(x: torch.Tensor, weight: torch.Tensor, bias, stride, groups: int) -> int:
+    """How many pixels side by side a convolution to a few channels should compute as one, 1 for no such."""
+    if weight.device.type != "cpu" or bias is not None or groups > 1 or stride != (1, 1) or weight.shape[3] == 1:
+        return 1
+    fitting = range(_VECTOR // weight.shape[0], 1, -1)
+    return next((n for n in fitting if x.shape[3] % n == 0), 1)
+
+
+def _convolve_to_few(x: torch.Tensor, weight: torch.Tensor, padding, pixels: int) -> torch.Tensor:
+    """A convolution to a few channels, several pixels side by side computed as channels of one.
+
+    The CPU computes output channels in vectors of 16, so the three of a picture waste most of each. The kernels of
+    ``n`` neighbours are the same one, shifted, and all fit into one that is ``n - 1`` taps wider, moved ``n``
+    pixels at a time. In channels_last order its output is the picture already.
+    """
+    outputs, inputs, height, width = weight.shape
+    wide = weight.new_zeros(pixels, outputs, inputs, height, width + pixels - 1)
+    for i in range(pixels):
+        wide[i, :, :, :, i:i + width] = weight
+    wide = wide.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    y = F.conv2d(x, wide, None, (1, pixels), padding)
+    batch, _, rows, columns = y.shape
+    return y.permute(0, 2, 3, 1).reshape(batch, rows, columns * pixels, outputs).permute(0, 3, 1, 2)
 
 
 class _Call(nn.Module):

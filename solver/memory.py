@@ -7,23 +7,7 @@ from pathlib import Path
 import torch
 from torch import fx, nn
 
-from dataset.errors import InputError
-
-_UNITS = {"": 1, "K": 2 ** 10, "M": 2 ** 20, "G": 2 ** 30, "T": 2 ** 40}
 _PROBE = 16  # side of the picture on which a network's appetite is measured
-
-
-def parse_size(text: str) -> int:
-    """``2G``, ``1.5G``, ``800M`` or a number of bytes, as bytes; units are powers of 1024.
-
-    Raises:
-        InputError: for anything else.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    size = int(float(match[1]) * _UNITS[match[2].upper()]) if match else 0
-    if size <= 0:
-        raise InputError(f"--memory {text}: give a size such as 2G or 800M")
-    return size
 
 
 def free(device: torch.device) -> int:

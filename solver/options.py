@@ -4,6 +4,7 @@ Nothing heavy is imported before the arguments have been read, so ``--help`` ans
 """
 
 import argparse
+import re
 from pathlib import Path
 
 import model
@@ -43,20 +44,45 @@ def sample_parser(weights: int) -> Parser:
     published.add_argument("--scale", type=int, choices=SCALES, default=weights or 2, help="enlargement factor")
     published.add_argument("--cuda", action="store_true", help="compute on the GPU")
     add_group(published)
-    published.add_argument("--shave", type=int, default=20,
-                           help="LR pixels that tiles overlap at least, when a picture is cut into tiles")
+    published.add_argument("--shave", type=int, default=0,
+                           help="LR pixels of surroundings that a tile gets at least, when a picture is cut into tiles; "
+                                "the network's own reach, which makes tiles exact, it gets in any case (published: 20)")
     ours = parser.add_argument_group("further flags")
     add_protocol(ours)
     ours.add_argument("--channel", choices=("luma", "rgb"), default="luma", help="what PSNR and SSIM compare")
     ours.add_argument("--format", choices=sorted(s[1:] for s in SUFFIXES), default="png",
                       help="file format of the results; png and tif keep 16 bits and alpha")
+    speed = parser.add_argument_group("speed and memory")
+    add_sampler(speed)
+    speed.add_argument("--self_ensemble", action="store_true",
+                       help="the mean over the eight flips and turns of a picture: eight times the work, up to 0.1 dB")
+    speed.add_argument("--num_gpu", type=int, default=1,
+                       help="split the pictures over so many GPUs of this machine; for more machines, or several "
+                            "processes on CPUs, start this script with torchrun")
     return parser
+
+
+def add_sampler(group) -> None:
+    """Flags of :class:`solver.sampler.Sampler`."""
+    group.add_argument("--tile", type=tile, default="auto",
+                       help="how pictures are cut, the result is the same: auto, the largest tiles that fit the memory; "
+                            "none, in one piece; or a number, tiles of at most so many LR pixels a side")
+    group.add_argument("--memory", type=memory,
+                       help="what a picture, its result and the network's features may take together, as 2G or 800M "
+                            "(by default half of what is free); larger results are written as they are made")
+    group.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32",
+                       help="of the network's arithmetic; bf16 (recent CPUs and GPUs) is twice as fast and within "
+                            "0.02 dB, fp16 is for GPUs")
+    group.add_argument("--compile", action="store_true",
+                       help="torch.compile the network: a minute at the start, again for each new size of picture")
 
 
 def check_sample(args: argparse.Namespace) -> None:
     """Raise InputError for what the parser alone cannot see."""
     if args.shave < 0:
         raise InputError(f"--shave {args.shave}: must be 0 or more")
+    if args.num_gpu < 1:
+        raise InputError(f"--num_gpu {args.num_gpu}: must be 1 or more")
 
 
 def add_model(group) -> None:
@@ -71,3 +97,21 @@ def add_group(group) -> None:
 def add_protocol(group) -> None:
     group.add_argument("--protocol", choices=("published", "modern"), default="published",
                        help="published: truncate the output, luma as uint8; modern: round, luma as float")
+
+
+def tile(text: str) -> str | int:
+    """``--tile``: ``auto``, ``none`` or a number."""
+    if text in ("auto", "none"):
+        return text
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto, none nor a number of pixels")
+    return int(text)
+
+
+def memory(text: str) -> int:
+    """``--memory``: ``2G``, ``1.5G``, ``800M`` or a number of bytes, as bytes; a G is 1024^3."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", text.strip().upper())
+    size = int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " ")) if match else 0
+    if size == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 2G or 800M")
+    return size

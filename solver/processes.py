@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -44,6 +45,14 @@ class Group:
             thing = box[0]
         return thing
 
+    def gather(self, thing) -> list:
+        """What every process has, in their order, given to all. All wait for each other here."""
+        things = [thing]
+        if self.size > 1:
+            things = [None] * self.size
+            dist.all_gather_object(things, thing)
+        return things
+
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """Mean of a tensor over all processes, in place."""
         if self.size > 1:
@@ -58,15 +67,31 @@ def launch(args: argparse.Namespace) -> int:
     Raises:
         InputError: for bad input, of which one process of each machine speaks.
     """
+    def train(group: Group) -> int:
+        from .trainer import Trainer
+        torch.backends.cudnn.benchmark = True  # patches have one size, or three if blind
+        return Trainer(args, group).run()
+    return together(train, args.num_gpu)
+
+
+def together(work: Callable[[Group], int], num_gpu: int) -> int:
+    """Do a command's ``work`` in one process or in all of its group; returns the exit status.
+
+    Args:
+        work: is told its group and returns the exit status.
+        num_gpu: GPUs of this machine to use, each by a process of its own; 0 is the CPU.
+
+    Raises:
+        InputError: for bad input, of which one process of each machine speaks.
+    """
     inside = "RANK" in os.environ and "WORLD_SIZE" in os.environ
     if not inside:
-        check_gpus(args.num_gpu)
-        if args.num_gpu > 1:
-            return spawn(args.num_gpu, sys.orig_argv)
-    from .trainer import Trainer
-    group = join(args.num_gpu)
+        check_gpus(num_gpu)
+        if num_gpu > 1:
+            return spawn(num_gpu, sys.orig_argv)
+    group = join(num_gpu)
     try:
-        return Trainer(args, group).run()
+        return work(group)
     except InputError:
         if os.environ.get("LOCAL_RANK", "0") == "0":
             raise
@@ -95,7 +120,6 @@ def join(num_gpu: int) -> Group:
                              "start fewer, or compute on the CPU with --num_gpu 0")
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-        torch.backends.cudnn.benchmark = True  # patches have one size, or three if blind
     if size > 1:
         # The others wait while the leading one validates: longer than the usual ten minutes.
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=2))

@@ -5,19 +5,24 @@ import csv
 import json
 import platform
 import shutil
-from dataclasses import asdict
+import time
+from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from dataset import images, test_set
+from dataset import images, streams, test_set
 from dataset.errors import InputError
+from dataset.streams import Bands
 from dataset.test_set import Item, TestSet
 
+from . import processes
 from .checkpoint import WeightsInfo, load_network
 from .evaluate import Scores, evaluate
+from .processes import Group
 from .sampler import Sampler
 
 _PACKAGES = ("torch", "numpy", "scikit-image", "Pillow", "opencv-python", "scipy")
@@ -33,32 +38,86 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: if nothing can be done at all.
     """
+    if args.cuda and not torch.cuda.is_available():
+        raise InputError("--cuda: no CUDA GPU is available; leave the flag out to compute on the CPU")
+    return processes.together(partial(sample, args), args.num_gpu if args.cuda or args.num_gpu > 1 else 0)
+
+
+def sample(args: argparse.Namespace, group: Group) -> int:
+    """This process's part of :func:`run`."""
     net, weights = load_network(args.ckpt_path, args.model, args.scale)
     pictures = test_set.find(args.test_data_dir, args.scale)
     folder = args.sample_dir / weights.path.stem / pictures.name / f"x{args.scale}"
-    prepare(folder)
-    sampler = Sampler(net, args.scale, device(args.cuda))
-    print(f"{weights.network} x{args.scale} ({weights.path}) on {device_name(sampler.device)}, "
-          f"{len(pictures.items)} pictures of {args.test_data_dir}")
+    if group.leads:
+        prepare(folder)
+    group.gather("ready")
+    sampler = Sampler(net, args.scale, group.device, tile=args.tile, memory=args.memory, precision=args.precision,
+                      compile=args.compile, self_ensemble=args.self_ensemble, shave=args.shave)
+    if group.leads:
+        times = f"{group.size} x " if group.size > 1 else ""
+        print(f"{weights.network} x{args.scale} ({weights.path}) on {times}{device_name(sampler.device)}, "
+              f"{len(pictures.items)} pictures of {args.test_data_dir}")
 
-    def write(item: Item, sr: images.Picture) -> None:
-        images.write(folder / "SR" / f"{item.name}.{args.format}", sr)
+    def write(item: Item, sr: images.Picture | Bands) -> None:
+        path = folder / "SR" / f"{item.name}.{args.format}"
+        (streams if isinstance(sr, Bands) else images).write(path, sr)
         if item.hr is not None:
             hr = folder / "HR" / item.hr.name
             with images.written_whole(hr) as temporary:
                 shutil.copyfile(item.hr, temporary)
 
-    scores = evaluate(sampler, pictures, args.protocol, args.channel, compare_bicubic=True, skip_bad=True,
-                      on_picture=write, progress=lambda items: tqdm(items, unit="picture", disable=None))
-    report = describe(scores, pictures, weights, args, sampler.device)
-    write_report(report, folder)
-    print(table(scores, args))
-    print(f"{len(scores.rows)} pictures in {folder / 'SR'}, figures in {folder / 'results.csv'} and results.json")
-    for problem in scores.skipped:
-        print(f"skipped: {problem}")
-    if scores.skipped:
-        print(f"{len(scores.skipped)} skipped, {len(scores.rows)} done")
+    start = time.perf_counter()
+    scores = evaluate(sampler, share(pictures, group), args.protocol, args.channel, compare_bicubic=True,
+                      skip_bad=True, on_picture=write,
+                      progress=lambda items: tqdm(items, unit="picture", disable=None if group.leads else True))
+    scores = merged(group.gather(scores), pictures)
+    if group.leads:
+        report = describe(scores, pictures, weights, args, sampler.device)
+        report |= {"processes": group.size, "seconds_in_all": time.perf_counter() - start}
+        write_report(report, folder)
+        print(table(scores, args))
+        print(f"{len(scores.rows)} pictures in {folder / 'SR'} after {report['seconds_in_all']:.1f} s, figures in "
+              f"{folder / 'results.csv'} and results.json")
+        for problem in scores.skipped:
+            print(f"skipped: {problem}")
+        if scores.skipped:
+            print(f"{len(scores.skipped)} skipped, {len(scores.rows)} done")
     return 2 if scores.skipped else 0
+
+
+def share(pictures: TestSet, group: Group) -> TestSet:
+    """One process's part of a set: about as many pixels as each other's."""
+    def pixels(item: Item) -> int:
+        try:
+            height, width = images.size(item.lr)
+        except InputError:  # told of when it is its turn
+            return 0
+        return height * width
+
+    if group.size == 1:
+        return pictures
+    loads = [0] * group.size
+    mine = set()
+    for item in sorted(pictures.items, key=pixels, reverse=True):
+        rank = loads.index(min(loads))
+        loads[rank] += pixels(item) + 1
+        if rank == group.rank:
+            mine.add(item)
+    return replace(pictures, items=[item for item in pictures.items if item in mine],
+                   problems=pictures.problems if group.leads else [])
+
+
+def merged(parts: list[Scores], pictures: TestSet) -> Scores:
+    """The scores of all processes in the set's order, as one process would have had them."""
+    names = [item.name for item in pictures.items]
+    rows = [row for part in parts for row in part.rows]
+    told = [str(path) for item in pictures.items for path in (item.lr, item.hr)]
+
+    def place(problem: str) -> int:
+        return next((i for i, path in enumerate(told) if problem.startswith(f"{path}: ")), -1)
+
+    return Scores(sorted(rows, key=lambda row: names.index(row.name)),
+                  sorted((problem for part in parts for problem in part.skipped), key=place))
 
 
 def prepare(folder: Path) -> None:
@@ -72,17 +131,6 @@ def prepare(folder: Path) -> None:
     (folder / "writable").unlink()
     for leftover in folder.rglob(".*.part"):
         leftover.unlink()
-
-
-def device(cuda: bool) -> torch.device:
-    """The device that ``--cuda`` asks for.
-
-    Raises:
-        InputError: if there is no GPU.
-    """
-    if cuda and not torch.cuda.is_available():
-        raise InputError("--cuda: no CUDA GPU is available; leave the flag out to compute on the CPU")
-    return torch.device("cuda" if cuda else "cpu")
 
 
 def device_name(device: torch.device) -> str:
@@ -103,6 +151,8 @@ def describe(scores: Scores, pictures: TestSet, weights: WeightsInfo, args: argp
         "network": weights.network,
         "weights": {"file": weights.path.name, "sha256": weights.sha256, "blind": weights.multi_scale},
         "device": device_name(device),
+        "precision": args.precision,
+        "self_ensemble": args.self_ensemble,
         "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
         "mean": {figure: _json(scores.mean(figure)) for figure in _FIGURES},
         "megapixels_per_second": megapixels_per_second(scores),
