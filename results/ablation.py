@@ -1,8 +1,8 @@
 """Train the five networks of the paper's Table 1 alike, and measure them.
 
-``python results/ablation.py --train_data_path dataset/DIV2K_train.h5 --max_steps 5000 --batch_size 16``: the flags
-that this command does not know itself are those of ``x4/train.py``, the same for all five networks. They are trained
-one after the other; interrupted, the same command goes on where it was.
+``python results/ablation.py --train_data_path dataset/DIV2K_train.h5 --max_steps 5000 --batch_size 16``: the
+flags that this command does not know itself are those of ``x4/train.py``, the same for all five networks.
+They are trained one after the other; interrupted, the same command goes on where it was.
 """
 
 import argparse
@@ -21,23 +21,52 @@ from solver.train_options import parse as parse_training  # noqa: E402
 
 # The paper's names, from the least to the whole network -> what train.py calls them.
 NETWORKS = {name: ("--model", "ablation", "--variant", name) for name in ("SN", "HN", "IEEB", "IEEB+RB")} | {
-    "LESRCNN": ("--model", "lesrcnn")}
+    "LESRCNN": ("--model", "lesrcnn")
+}
 _OURS = ("--model", "--variant", "--ckpt_dir", "--ckpt_name", "--resume", "--overwrite")
 # What a reader needs to know of the training, of train.py's settings.
-_BUDGET = ("max_steps", "batch_size", "patch_size", "recipe", "loss_fn", "lr", "schedule", "decay", "warmup", "ema",
-           "weighting", "init", "precision", "seed")
+_BUDGET = (
+    "max_steps",
+    "batch_size",
+    "patch_size",
+    "recipe",
+    "loss_fn",
+    "lr",
+    "schedule",
+    "decay",
+    "warmup",
+    "ema",
+    "weighting",
+    "init",
+    "precision",
+    "seed",
+)
 
 
 def parser() -> Parser:
-    parser = Parser("Train the five networks of the paper's ablation (Table 1) under the same budget and measure them; "
-                    "interrupted, the same command goes on. All other flags are those of x4/train.py, for all five alike: "
-                    "--train_data_path, --max_steps, --batch_size, --patch_size, --recipe, --precision and so on.")
-    parser.add_argument("--scale", type=int, choices=SCALES, default=4, help="enlargement factor; the paper's is 4")
-    parser.add_argument("--test_data_dir", type=Path, default="dataset/Set5",
-                        help="the set that the final weights are measured on")
-    parser.add_argument("--ckpt_dir", type=Path, default="checkpoint/ablation", help="the five runs go into folders here")
-    parser.add_argument("--out", type=Path, default=ROOT / "results/ablation",
-                        help="where the figures and the runs' logs go: ablation.json and curves/")
+    parser = Parser(
+        "Train the five networks of the paper's ablation (Table 1) under the same budget and measure them; "
+        "interrupted, the same command goes on. All other flags are those of x4/train.py, for all alike: "
+        "--train_data_path, --max_steps, --batch_size, --patch_size, --recipe, --precision and so on."
+    )
+    parser.add_argument(
+        "--scale", type=int, choices=SCALES, default=4, help="enlargement factor; the paper's is 4"
+    )
+    parser.add_argument(
+        "--test_data_dir",
+        type=Path,
+        default="dataset/Set5",
+        help="the set that the final weights are measured on",
+    )
+    parser.add_argument(
+        "--ckpt_dir", type=Path, default="checkpoint/ablation", help="the five runs go into folders here"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=ROOT / "results/ablation",
+        help="where the figures and the runs' logs go: ablation.json and curves/",
+    )
     add_protocol(parser)
     return parser
 
@@ -48,6 +77,7 @@ def main() -> int:
     if taken:
         raise InputError(f"{taken[0]}: is set by this command itself, for each network its own")
     from dataset import test_set
+
     pictures = test_set.find(args.test_data_dir, args.scale)
     if pictures.problems or any(item.hr is None for item in pictures.items):
         raise InputError(f"{args.test_data_dir}: needs an HR for every LR to measure with")
@@ -55,11 +85,15 @@ def main() -> int:
     for name, settings in {name: settings_of(name, args, training) for name in NETWORKS}.items():
         if not finished(settings):
             from solver import processes
+
             status = processes.launch(settings)
             if status:
                 return status
         rows.append(measure(name, settings, pictures, args.protocol))
-        print(f"{name}: {rows[-1]['psnr']:.2f} dB / {rows[-1]['ssim']:.4f} on {pictures.name} x{args.scale}", flush=True)
+        print(
+            f"{name}: {rows[-1]['psnr']:.2f} dB / {rows[-1]['ssim']:.4f} on {pictures.name} x{args.scale}",
+            flush=True,
+        )
     write(args, rows, pictures.name)
     print(f"written to {args.out}")
     return 0
@@ -71,10 +105,24 @@ def settings_of(name: str, args: argparse.Namespace, training: list[str]) -> arg
     Raises:
         InputError: for flags that do not fit.
     """
-    settings = parse_training(args.scale, [*training, *NETWORKS[name], "--scale", str(args.scale), "--ckpt_dir",
-                                           str(args.ckpt_dir / name), "--ckpt_name", name, "--resume"])
+    settings = parse_training(
+        args.scale,
+        [
+            *training,
+            *NETWORKS[name],
+            "--scale",
+            str(args.scale),
+            "--ckpt_dir",
+            str(args.ckpt_dir / name),
+            "--ckpt_name",
+            name,
+            "--resume",
+        ],
+    )
     if settings.num_gpu > 1:
-        raise InputError(f"--num_gpu {settings.num_gpu}: the ablation trains on one GPU, or with 0 on the CPU")
+        raise InputError(
+            f"--num_gpu {settings.num_gpu}: the ablation trains on one GPU, or with 0 on the CPU"
+        )
     settings.val_data_dir = settings.val_data_dir or [ROOT / "dataset/Sample"]
     return settings
 
@@ -86,7 +134,11 @@ def finished(settings: argparse.Namespace) -> bool:
     except (OSError, ValueError):
         return False
     alike = all(record["settings"].get(name) == getattr(settings, name) for name in _BUDGET)
-    return alike and record["steps"] == settings.max_steps and (settings.ckpt_dir / f"{settings.ckpt_name}.pth").exists()
+    return (
+        alike
+        and record["steps"] == settings.max_steps
+        and (settings.ckpt_dir / f"{settings.ckpt_name}.pth").exists()
+    )
 
 
 def measure(name: str, settings: argparse.Namespace, pictures, protocol: str) -> dict:
@@ -94,24 +146,41 @@ def measure(name: str, settings: argparse.Namespace, pictures, protocol: str) ->
     from solver.checkpoint import load_network
     from solver.evaluate import evaluate
     from solver.sampler import Sampler
+
     record = json.loads((settings.ckpt_dir / "run.json").read_text(encoding="utf-8"))
     net, info = load_network(settings.ckpt_dir / f"{name}.pth", scale=pictures.scale)
     scores = evaluate(Sampler(net, pictures.scale), pictures, protocol)
-    return {"network": name, "psnr": round(scores.psnr, 6), "ssim": round(scores.ssim, 6), "sha256": info.sha256,
-            "steps": record["steps"], "hours": round(record["seconds"] / 3600, 2), "settings": record["settings"],
-            "hardware": record["hardware"], "commit": record["commit"], "data": record["data"]}
+    return {
+        "network": name,
+        "psnr": round(scores.psnr, 6),
+        "ssim": round(scores.ssim, 6),
+        "sha256": info.sha256,
+        "steps": record["steps"],
+        "hours": round(record["seconds"] / 3600, 2),
+        "settings": record["settings"],
+        "hardware": record["hardware"],
+        "commit": record["commit"],
+        "data": record["data"],
+    }
 
 
 def write(args: argparse.Namespace, rows: list[dict], set_name: str) -> None:
     """Write ``ablation.json``, ``ablation.csv`` and the runs' logs."""
     from dataset.images import written_whole
+
     first = rows[0]
     settings = [row.pop("settings") for row in rows]
     content = {
-        "set": set_name, "scale": args.scale, "protocol": args.protocol,
+        "set": set_name,
+        "scale": args.scale,
+        "protocol": args.protocol,
         "budget": {name: settings[0].get(name) for name in _BUDGET},
-        "hardware": first["hardware"], "commit": first["commit"], "data": first["data"],
-        "networks": [{k: row[k] for k in ("network", "psnr", "ssim", "steps", "hours", "sha256")} for row in rows],
+        "hardware": first["hardware"],
+        "commit": first["commit"],
+        "data": first["data"],
+        "networks": [
+            {k: row[k] for k in ("network", "psnr", "ssim", "steps", "hours", "sha256")} for row in rows
+        ],
     }
     with written_whole(args.out / "ablation.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -14,16 +14,33 @@ import model
 from dataset.images import written_whole
 
 _INK, _FAINT, _BLOCK = "#1b1f24", "#6b7280", "#f3f4f6"
-_COLOURS = {"conv3": "#4c78a8", "conv1": "#72b7b2", "relu": "#eeca3b", "shuffle": "#b279a2", "mean": "#9ca3af"}
-_LEGEND = {"conv3": "3x3 convolution", "conv1": "1x1 convolution", "relu": "ReLU", "shuffle": "pixel shuffle",
-           "mean": "mean shift"}
+_COLOURS = {
+    "conv3": "#4c78a8",
+    "conv1": "#72b7b2",
+    "relu": "#eeca3b",
+    "shuffle": "#b279a2",
+    "mean": "#9ca3af",
+}
+_LEGEND = {
+    "conv3": "3x3 convolution",
+    "conv1": "1x1 convolution",
+    "relu": "ReLU",
+    "shuffle": "pixel shuffle",
+    "mean": "mean shift",
+}
 _BLOCKS = {"ieeb": "IEEB", "rb": "RB", "irb": "IRB"}
 # Width of an operation and the gap before it.
-_SIZES = {"conv3": (0.62, 0.34), "conv1": (0.62, 0.34), "relu": (0.2, 0.0), "add": (0.44, 0.34),
-          "shuffle": (0.5, 0.34), "mean": (0.44, 0.34)}
+_SIZES = {
+    "conv3": (0.62, 0.34),
+    "conv1": (0.62, 0.34),
+    "relu": (0.2, 0.0),
+    "add": (0.44, 0.34),
+    "shuffle": (0.5, 0.34),
+    "mean": (0.44, 0.34),
+}
 _LR, _HR = 1.0, 1.5  # half the height of an operation at LR and HR size
-_ROW = 3.5           # from one row to the next
-_INCHES = 0.38       # of one of these units
+_ROW = 3.5  # from one row to the next
+_INCHES = 0.38  # of one of these units
 
 
 @dataclass(frozen=True)
@@ -83,8 +100,13 @@ def figure2(path: Path) -> None:
     net = model.build("lesrcnn", multi_scale=True)
     with _canvas(path, _up_sampler(net, 4), count=len(net.scales)) as axes:
         for position, scale in enumerate(net.scales):
-            _draw_row(axes, _up_sampler(net, scale), -_ROW * position, f"x{scale}:  deep + shallow features\n64 x H x W",
-                      f"to the IRB\n64 x {scale}H x {scale}W")
+            _draw_row(
+                axes,
+                _up_sampler(net, scale),
+                -_ROW * position,
+                f"x{scale}:  deep + shallow features\n64 x H x W",
+                f"to the IRB\n64 x {scale}H x {scale}W",
+            )
 
 
 def _up_sampler(net: nn.Module, scale: int) -> list[Operation]:
@@ -123,17 +145,22 @@ def _block_of(node: fx.Node) -> str:
 
 # -- drawing ---------------------------------------------------------------------------------------
 
+
 @contextmanager
 def _canvas(path: Path, row: list[Operation], count: int) -> Iterator:
     """Axes for ``count`` rows like ``row``, with a legend below, written to ``path`` at the end."""
     import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+
     left, right = (-1.6, 2.0) if count == 1 else (-6.0, 4.2)
     top, bottom = (2.9, -2.8) if count == 1 else (1.8, -1.8)
     right += _places(row)[-1][1]
     bottom -= _ROW * (count - 1) + 0.9
-    with plt.rc_context({"font.family": "sans-serif", "font.size": 8, "text.color": _INK, "pdf.fonttype": 42}):
+    with plt.rc_context(
+        {"font.family": "sans-serif", "font.size": 8, "text.color": _INK, "pdf.fonttype": 42}
+    ):
         figure = plt.figure(figsize=((right - left) * _INCHES, (top - bottom) * _INCHES), dpi=160)
         axes = figure.add_axes((0, 0, 1, 1), xlim=(left, right), ylim=(bottom, top))
         axes.axis("off")
@@ -175,53 +202,116 @@ def _draw_row(axes, row: list[Operation], y: float, source: str = "LR", target: 
                 if _SIZES[op.kind][1] and index:
                     _arrow(axes, (start, y), (places[index][0], y))
             else:
-                _skip(axes, start + 0.1, sum(places[index]) / 2, y, long=row[index].block != row[origin].block)
+                _skip(
+                    axes, start + 0.1, sum(places[index]) / 2, y, long=row[index].block != row[origin].block
+                )
 
 
 def _draw_operation(axes, op: Operation, place: tuple[float, float], y: float, half: float) -> None:
     from matplotlib.patches import Circle, FancyBboxPatch
+
     left, right = place
     middle = (left + right) / 2
     if op.kind in ("add", "mean"):
-        axes.add_patch(Circle((middle, y), (right - left) / 2, zorder=3, linewidth=0.8, edgecolor=_INK,
-                              facecolor=_COLOURS.get(op.kind, "white")))
-        axes.text(middle, y, "+" if op.kind == "add" else f"{op.label}", ha="center", va="center", zorder=4, size=8)
+        axes.add_patch(
+            Circle(
+                (middle, y),
+                (right - left) / 2,
+                zorder=3,
+                linewidth=0.8,
+                edgecolor=_INK,
+                facecolor=_COLOURS.get(op.kind, "white"),
+            )
+        )
+        axes.text(
+            middle, y, "+" if op.kind == "add" else f"{op.label}", ha="center", va="center", zorder=4, size=8
+        )
         return
-    axes.add_patch(FancyBboxPatch((left, y - half), right - left, 2 * half, zorder=3, linewidth=0,
-                                  boxstyle="round,pad=0,rounding_size=0.06", facecolor=_COLOURS[op.kind]))
+    axes.add_patch(
+        FancyBboxPatch(
+            (left, y - half),
+            right - left,
+            2 * half,
+            zorder=3,
+            linewidth=0,
+            boxstyle="round,pad=0,rounding_size=0.06",
+            facecolor=_COLOURS[op.kind],
+        )
+    )
     if op.label:
         axes.text(middle, y, op.label, rotation=90, ha="center", va="center", zorder=4, color="white", size=6)
 
 
 def _draw_blocks(axes, row: list[Operation], places: list[tuple[float, float]], y: float) -> None:
     from matplotlib.patches import FancyBboxPatch
+
     for name, title in _BLOCKS.items():
         own = [place for op, place in zip(row, places) if op.block == name]
         if own:
             left, right = own[0][0] - 0.14, own[-1][1] + 0.14
-            axes.add_patch(FancyBboxPatch((left, y - 2.0), right - left, 4.75, linewidth=0, zorder=0,
-                                          boxstyle="round,pad=0,rounding_size=0.2", facecolor=_BLOCK))
+            axes.add_patch(
+                FancyBboxPatch(
+                    (left, y - 2.0),
+                    right - left,
+                    4.75,
+                    linewidth=0,
+                    zorder=0,
+                    boxstyle="round,pad=0,rounding_size=0.2",
+                    facecolor=_BLOCK,
+                )
+            )
             axes.text((left + right) / 2, y - 2.4, title, ha="center", va="center", weight="bold", size=8)
 
 
 def _arrow(axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    axes.annotate("", end, start, zorder=2, arrowprops={
-        "arrowstyle": "-|>,head_length=0.22,head_width=0.11", "linewidth": 0.7, "color": _INK, "shrinkA": 0, "shrinkB": 0})
+    axes.annotate(
+        "",
+        end,
+        start,
+        zorder=2,
+        arrowprops={
+            "arrowstyle": "-|>,head_length=0.22,head_width=0.11",
+            "linewidth": 0.7,
+            "color": _INK,
+            "shrinkA": 0,
+            "shrinkB": 0,
+        },
+    )
 
 
 def _skip(axes, start: float, end: float, y: float, long: bool) -> None:
     """A path around everything in between: up, across, and down into the addition."""
     top = y + (2.45 if long else 1.3)
     colour = "#e4572e" if long else _FAINT
-    axes.plot([start, start, end], [y, top, top], linewidth=0.9, color=colour, zorder=2, solid_joinstyle="round")
-    axes.annotate("", (end, y + 0.22), (end, top), zorder=2, arrowprops={
-        "arrowstyle": "-|>,head_length=0.22,head_width=0.11", "linewidth": 0.9, "color": colour, "shrinkA": 0,
-        "shrinkB": 0})
+    axes.plot(
+        [start, start, end], [y, top, top], linewidth=0.9, color=colour, zorder=2, solid_joinstyle="round"
+    )
+    axes.annotate(
+        "",
+        (end, y + 0.22),
+        (end, top),
+        zorder=2,
+        arrowprops={
+            "arrowstyle": "-|>,head_length=0.22,head_width=0.11",
+            "linewidth": 0.9,
+            "color": colour,
+            "shrinkA": 0,
+            "shrinkB": 0,
+        },
+    )
 
 
 def _legend(axes, row: list[Operation]) -> None:
     from matplotlib.patches import Patch
+
     kinds = {op.kind for op in row}
     handles = [Patch(color=_COLOURS[kind], label=text) for kind, text in _LEGEND.items() if kind in kinds]
-    axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 0), ncols=len(handles), frameon=False,
-                handlelength=1, handleheight=1)
+    axes.legend(
+        handles=handles,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0),
+        ncols=len(handles),
+        frameon=False,
+        handlelength=1,
+        handleheight=1,
+    )

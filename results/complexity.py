@@ -10,7 +10,8 @@ from model.ops import SubPixelUpsampler
 
 # The paper's names -> network and options.
 NETWORKS = {"LESRCNN": ("lesrcnn", {})} | {
-    name: ("ablation", {"variant": name}) for name in ("SN", "HN", "IEEB", "IEEB+RB")}
+    name: ("ablation", {"variant": name}) for name in ("SN", "HN", "IEEB", "IEEB+RB")
+}
 
 _PAPER_UP = 64 * 64 * 3 * 3  # the up-sampler as the paper counts it: one layer of the others' size
 
@@ -46,6 +47,7 @@ def count(network: str, scale: int, side: int, **options) -> Count:
         scale: 2, 3 or 4.
     """
     from torch.utils.flop_counter import FlopCounterMode
+
     with torch.device("meta"):
         net = model.build(network, scale, **options)
         x = torch.empty(1, 3, side, side)
@@ -61,6 +63,9 @@ def count(network: str, scale: int, side: int, **options) -> Count:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(x)
     weights = sum(layer.weight.numel() for layer in layers)
-    return Count(parameters=sum(p.numel() for p in net.parameters() if p.requires_grad),
-                 macs=counter.get_total_flops() / 2,
-                 paper_parameters=weights + _PAPER_UP, macs_without_up=sum(macs.values()))
+    return Count(
+        parameters=sum(p.numel() for p in net.parameters() if p.requires_grad),
+        macs=counter.get_total_flops() / 2,
+        paper_parameters=weights + _PAPER_UP,
+        macs_without_up=sum(macs.values()),
+    )

@@ -42,13 +42,16 @@ class Version:
 
 
 @lru_cache(maxsize=32)
-def versions(item: Item, scale: int, methods: tuple[Method, ...], protocol: str = "published") -> list[Version]:
+def versions(
+    item: Item, scale: int, methods: tuple[Method, ...], protocol: str = "published"
+) -> list[Version]:
     """HR, bicubic and each method's result for one picture, measured as in the tables.
 
     Raises:
         InputError: for pictures or weights that cannot be used.
     """
     from solver.metrics import psnr_ssim
+
     if item.hr is None:
         raise InputError(f"{item.lr}: has no HR beside it to compare with")
     hr, lr = images.read_rgb(item.hr), images.read_rgb(item.lr)
@@ -58,8 +61,9 @@ def versions(item: Item, scale: int, methods: tuple[Method, ...], protocol: str 
     results = {"Bicubic": bicubic.enlarge(lr, scale)}
     for method in methods:
         results[method.label] = method.sampler(scale)(lr, rounding)
-    return [Version("HR", hr)] + [Version(label, rgb, *psnr_ssim(rgb, hr, scale, protocol))
-                                  for label, rgb in results.items()]
+    return [Version("HR", hr)] + [
+        Version(label, rgb, *psnr_ssim(rgb, hr, scale, protocol)) for label, rgb in results.items()
+    ]
 
 
 def find_box(results: Sequence[Version], side: int | None = None) -> tuple[Box, float]:
@@ -75,6 +79,7 @@ def find_box(results: Sequence[Version], side: int | None = None) -> tuple[Box, 
     from scipy.ndimage import uniform_filter
 
     from solver.metrics import luma
+
     lumas = np.stack([luma(version.rgb, "modern") for version in results if version.label != "HR"])
     spread = lumas.max(axis=0) - lumas.min(axis=0)
     height, width = spread.shape
@@ -82,7 +87,7 @@ def find_box(results: Sequence[Version], side: int | None = None) -> tuple[Box, 
     means = uniform_filter(spread, side, mode="nearest")
     # Centres whose box lies inside the picture; a filter of even size leans to the top left.
     half = side // 2
-    inside = means[half:height - side + half + 1, half:width - side + half + 1]
+    inside = means[half : height - side + half + 1, half : width - side + half + 1]
     top, left = np.unravel_index(np.argmax(inside), inside.shape)
     return Box(int(top), int(left), side, side), float(inside[top, left])
 
@@ -90,14 +95,26 @@ def find_box(results: Sequence[Version], side: int | None = None) -> tuple[Box, 
 def check_box(box: Box, hr: np.ndarray, where: str) -> None:
     """Raise InputError if a box does not lie inside a picture."""
     height, width = hr.shape[:2]
-    if min(box.top, box.left) < 0 or min(box.height, box.width) < 1 \
-            or box.top + box.height > height or box.left + box.width > width:
-        raise InputError(f"--box {' '.join(map(str, box))}: not inside {where}, which is {width} pixels wide and "
-                         f"{height} high; a box is TOP LEFT HEIGHT WIDTH")
+    if (
+        min(box.top, box.left) < 0
+        or min(box.height, box.width) < 1
+        or box.top + box.height > height
+        or box.left + box.width > width
+    ):
+        raise InputError(
+            f"--box {' '.join(map(str, box))}: not inside {where}, which is {width} pixels wide and "
+            f"{height} high; a box is TOP LEFT HEIGHT WIDTH"
+        )
 
 
-def rows(items: Sequence[Item], scale: int, methods: Sequence[Method], protocol: str = "published",
-         box: Box | None = None, most: int | None = None) -> list[tuple[str, list[Version], Box]]:
+def rows(
+    items: Sequence[Item],
+    scale: int,
+    methods: Sequence[Method],
+    protocol: str = "published",
+    box: Box | None = None,
+    most: int | None = None,
+) -> list[tuple[str, list[Version], Box]]:
     """Name, versions and box of each picture.
 
     Args:
@@ -126,18 +143,30 @@ def draw(rows: Sequence[tuple[str, list[Version], Box]], path: Path, dpi: int = 
         InputError: if the file cannot be written.
     """
     import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
-    with plt.rc_context({"font.family": "sans-serif", "font.size": 8, "text.color": _INK, "pdf.fonttype": 42}):
+
+    with plt.rc_context(
+        {"font.family": "sans-serif", "font.size": 8, "text.color": _INK, "pdf.fonttype": 42}
+    ):
         crops = max(len(results) for _, results, _ in rows)
         shapes = [results[0].rgb.shape for _, results, _ in rows]
         aspects = [min(max(width / height, 0.6), 1.6) for height, width, _ in shapes]
         crop_height, caption = 1.75, 0.42
         figure_width = max(aspects) * crop_height + crops * (crop_height + 0.06)
         figure = plt.figure(figsize=(figure_width, len(rows) * (crop_height + caption)), dpi=dpi)
-        grid = figure.add_gridspec(len(rows), crops + 1, width_ratios=[max(aspects), *[1] * crops], wspace=0.04,
-                                   hspace=caption / crop_height, left=0.005, right=0.995, top=0.995,
-                                   bottom=caption / (len(rows) * (crop_height + caption)))
+        grid = figure.add_gridspec(
+            len(rows),
+            crops + 1,
+            width_ratios=[max(aspects), *[1] * crops],
+            wspace=0.04,
+            hspace=caption / crop_height,
+            left=0.005,
+            right=0.995,
+            top=0.995,
+            bottom=caption / (len(rows) * (crop_height + caption)),
+        )
         for index, (name, results, box) in enumerate(rows):
             _draw_whole(figure.add_subplot(grid[index, 0]), name, results[0].rgb, box)
             best = max((v.psnr for v in results if v.psnr is not None), default=None)
@@ -150,9 +179,18 @@ def draw(rows: Sequence[tuple[str, list[Version], Box]], path: Path, dpi: int = 
 
 def _draw_whole(axes, name: str, hr: np.ndarray, box: Box) -> None:
     from matplotlib.patches import Rectangle
+
     axes.imshow(hr, interpolation="antialiased")
-    axes.add_patch(Rectangle((box.left - 0.5, box.top - 0.5), box.width, box.height, fill=False,
-                             edgecolor=_ACCENT, linewidth=1.4))
+    axes.add_patch(
+        Rectangle(
+            (box.left - 0.5, box.top - 0.5),
+            box.width,
+            box.height,
+            fill=False,
+            edgecolor=_ACCENT,
+            linewidth=1.4,
+        )
+    )
     axes.set_anchor("E")
     axes.text(0.5, -0.03, name, transform=axes.transAxes, ha="center", va="top")
     axes.axis("off")
@@ -162,9 +200,14 @@ def _draw_crop(axes, version: Version, box: Box, best: float | None) -> None:
     axes.imshow(version.rgb[box.slices], interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
-        spine.set(color=_ACCENT if version.label == "HR" else _INK, linewidth=1.2 if version.label == "HR" else 0.5)
+        spine.set(
+            color=_ACCENT if version.label == "HR" else _INK, linewidth=1.2 if version.label == "HR" else 0.5
+        )
     weight = "bold" if version.psnr is not None and version.psnr == best else "normal"
     axes.text(0.5, -0.03, version.label, transform=axes.transAxes, ha="center", va="top", weight=weight)
-    figures = "PSNR (dB) / SSIM" if version.psnr is None else \
-        f"{version.psnr:.2f} / {'-' if version.ssim is None else f'{version.ssim:.4f}'}"
+    figures = (
+        "PSNR (dB) / SSIM"
+        if version.psnr is None
+        else f"{version.psnr:.2f} / {'-' if version.ssim is None else f'{version.ssim:.4f}'}"
+    )
     axes.text(0.5, -0.125, figures, transform=axes.transAxes, ha="center", va="top", weight=weight, size=7)

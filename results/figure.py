@@ -16,19 +16,38 @@ FORMATS = (".png", ".pdf", ".svg")
 
 
 def parser() -> Parser:
-    parser = Parser("Show a box of a picture as HR, bicubic and each network make it, with PSNR and SSIM of the whole "
-                    "picture below.")
-    parser.add_argument("--test_data_dir", type=Path, default="dataset/Sample",
-                        help="folder of HR/LR pairs: a benchmark's or DIV2K's")
-    parser.add_argument("--pictures", nargs="+", default=[],
-                        help="names in it, such as img_002, a row for each; by default the three in which the methods "
-                             "differ most")
+    parser = Parser(
+        "Show a box of a picture as HR, bicubic and each network make it, with PSNR and SSIM of the whole "
+        "picture below."
+    )
+    parser.add_argument(
+        "--test_data_dir",
+        type=Path,
+        default="dataset/Sample",
+        help="folder of HR/LR pairs: a benchmark's or DIV2K's",
+    )
+    parser.add_argument(
+        "--pictures",
+        nargs="+",
+        default=[],
+        help="names in it, such as img_002, a row for each; by default the three in which the methods "
+        "differ most",
+    )
     parser.add_argument("--scale", type=int, choices=SCALES, default=4, help="enlargement factor")
-    parser.add_argument("--weights", type=Path, nargs="+",
-                        help="weights to compare, of this scale or blind (by default the ones that ship)")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        nargs="+",
+        help="weights to compare, of this scale or blind (by default the ones that ship)",
+    )
     parser.add_argument("--labels", nargs="+", help="what to call them (by default their files' names)")
-    parser.add_argument("--box", type=int, nargs=4, metavar=("TOP", "LEFT", "HEIGHT", "WIDTH"),
-                        help="in HR pixels (by default where the methods differ most)")
+    parser.add_argument(
+        "--box",
+        type=int,
+        nargs=4,
+        metavar=("TOP", "LEFT", "HEIGHT", "WIDTH"),
+        help="in HR pixels (by default where the methods differ most)",
+    )
     parser.add_argument("--out", type=Path, default="samples/figure.png", help="a .png, .pdf or .svg file")
     add_protocol(parser)
     return parser
@@ -40,12 +59,19 @@ def main() -> None:
         raise InputError(f"--out {args.out}: ends in none of {', '.join(FORMATS)}")
     from dataset import test_set
     from results import crops
+
     methods = find_methods(args)
     items = test_set.find(args.test_data_dir, args.scale).items
     if args.pictures:
         items = [find_item(name, items, args.test_data_dir) for name in args.pictures]
-    rows = crops.rows(items, args.scale, methods, args.protocol, crops.Box(*args.box) if args.box else None,
-                      most=None if args.pictures else 3)
+    rows = crops.rows(
+        items,
+        args.scale,
+        methods,
+        args.protocol,
+        crops.Box(*args.box) if args.box else None,
+        most=None if args.pictures else 3,
+    )
     crops.draw(rows, args.out)
     for name, _, box in rows:
         print(f"{name}: box {' '.join(map(str, box))}")
@@ -60,15 +86,20 @@ def find_methods(args: argparse.Namespace) -> tuple:
     """
     from results.measure import Method, find_methods
     from solver.checkpoint import load_network
+
     if args.weights is None:
         if args.labels:
             raise InputError("--labels: says what --weights are called, so give those too")
         return tuple(method for method in find_methods(None)[0] if args.scale in method.scales)
     labels = args.labels or [path.stem for path in args.weights]
     if len(labels) != len(args.weights) or len(set(labels)) < len(labels):
-        raise InputError(f"--labels: {len(labels)} for {len(args.weights)} weights; each needs one of its own")
+        raise InputError(
+            f"--labels: {len(labels)} for {len(args.weights)} weights; each needs one of its own"
+        )
     infos = [load_network(path, scale=args.scale)[1] for path in args.weights]
-    return tuple(Method(label, info.path, info.scales, info.multi_scale) for label, info in zip(labels, infos))
+    return tuple(
+        Method(label, info.path, info.scales, info.multi_scale) for label, info in zip(labels, infos)
+    )
 
 
 def find_item(name: str, items: list, folder: Path):
@@ -77,10 +108,14 @@ def find_item(name: str, items: list, folder: Path):
     Raises:
         InputError: if none does, or several do.
     """
-    found = [item for item in items if item.name == name] or [item for item in items if item.name.startswith(name)]
+    found = [item for item in items if item.name == name] or [
+        item for item in items if item.name.startswith(name)
+    ]
     if len(found) != 1:
         names = ", ".join(item.name for item in (found or items)[:8])
-        raise InputError(f"--pictures {name}: {'several' if found else 'no'} such pictures in {folder}; there are {names}")
+        raise InputError(
+            f"--pictures {name}: {'several' if found else 'no'} such pictures in {folder}; there are {names}"
+        )
     return found[0]
 
 

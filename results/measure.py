@@ -42,6 +42,7 @@ class Method:
     @cached_property
     def sha256(self) -> str:
         from solver.checkpoint import file_hash
+
         return file_hash(self.path)
 
     @cached_property
@@ -52,6 +53,7 @@ class Method:
             InputError: if the file does not hold the weights that its name promises.
         """
         from solver.checkpoint import load_network
+
         net, info = load_network(self.path, None, None if self.blind else self.scales[0])
         if info.multi_scale != self.blind:
             kinds = {True: "blind weights (all scales in one network)", False: "weights of one scale"}
@@ -65,6 +67,7 @@ class Method:
     def sampler(self, scale: int):
         """The :class:`solver.sampler.Sampler` with these weights, made when first needed."""
         from solver.sampler import Sampler
+
         if scale not in self._samplers:
             self._samplers[scale] = Sampler(self.network, scale)
         return self._samplers[scale]
@@ -81,6 +84,7 @@ def find_methods(folder: Path | None) -> tuple[list[Method], list[str]]:
         InputError: if there are none.
     """
     from solver.options import SHIPPED
+
     root = Path(__file__).resolve().parents[1]
     methods, missing = [], []
     for scale, shipped in SHIPPED.items():
@@ -93,8 +97,10 @@ def find_methods(folder: Path | None) -> tuple[list[Method], list[str]]:
             methods.append(Method("LESRCNN-S", path, SCALES, True))
     if not methods:
         where = "this checkout has" if folder is None else f"{folder}:"
-        raise InputError(f"{where} no weights: none of {', '.join(Path(p).name for p in SHIPPED.values())}; "
-                         "give their folder with --weights")
+        raise InputError(
+            f"{where} no weights: none of {', '.join(Path(p).name for p in SHIPPED.values())}; "
+            "give their folder with --weights"
+        )
     return methods, missing
 
 
@@ -132,8 +138,10 @@ def _of_another_size(sets: list[TestSet]) -> list[str]:
     for pictures in sets:
         height = images.size(pictures.items[0].hr)[0]
         if height + max(SCALES) < largest[pictures.name]:  # more than cropping to a multiple explains
-            notes.append(f"{pictures.name} x{pictures.scale}: its HR pictures are smaller than at another scale, so "
-                         "its figures are not the paper's; remake it with dataset/make_benchmark.py")
+            notes.append(
+                f"{pictures.name} x{pictures.scale}: its HR pictures are smaller than at another scale, so "
+                "its figures are not the paper's; remake it with dataset/make_benchmark.py"
+            )
     return notes
 
 
@@ -163,16 +171,28 @@ class Memory:
         ``{"set", "scale", "protocol", "label", "file", "weights", "count", "pictures"}``, the last
         a dictionary of picture name -> figures.
         """
-        empty = {"set": pictures.name, "scale": pictures.scale, "protocol": protocol, "label": method.label,
-                 "file": method.path.name, "weights": method.sha256, "count": 0, "pictures": {}}
+        empty = {
+            "set": pictures.name,
+            "scale": pictures.scale,
+            "protocol": protocol,
+            "label": method.label,
+            "file": method.path.name,
+            "weights": method.sha256,
+            "count": 0,
+            "pictures": {},
+        }
         return self._entries.setdefault(_key(empty), empty)
 
     def complete(self, methods: list[Method], protocol: str) -> list[dict]:
         """The entries of these weights whose sets have been measured whole."""
         hashes = {method.sha256 for method in methods}
-        return [entry for entry in self._entries.values()
-                if entry["weights"] in hashes and entry["protocol"] == protocol
-                and entry["count"] == len(entry["pictures"]) > 0]
+        return [
+            entry
+            for entry in self._entries.values()
+            if entry["weights"] in hashes
+            and entry["protocol"] == protocol
+            and entry["count"] == len(entry["pictures"]) > 0
+        ]
 
     def forget_others(self, methods: list[Method]) -> list[str]:
         """Drop what other weights have measured; returns the names of their files."""
@@ -183,9 +203,17 @@ class Memory:
     def write(self) -> None:
         """Write the file, whole or not at all."""
         order = (*BENCHMARKS, SAMPLE)
-        entries = sorted(self._entries.values(), key=lambda e: (
-            order.index(e["set"]) if e["set"] in order else len(order), e["set"], e["scale"], e["label"],
-            e["protocol"], e["weights"]))
+        entries = sorted(
+            self._entries.values(),
+            key=lambda e: (
+                order.index(e["set"]) if e["set"] in order else len(order),
+                e["set"],
+                e["scale"],
+                e["label"],
+                e["protocol"],
+                e["weights"],
+            ),
+        )
         text = json.dumps({"measured": entries}, indent=1)
         with images.written_whole(self.path) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
@@ -196,8 +224,14 @@ def plan(methods: list[Method], sets: list[TestSet]) -> list[tuple[Method, TestS
     return [(method, pictures) for pictures in sets for method in methods if pictures.scale in method.scales]
 
 
-def measure(method: Method, pictures: TestSet, memory: Memory, protocol: str,
-            on_picture: Callable[[], None] = lambda: None, say: Callable[[str], None] = print) -> None:
+def measure(
+    method: Method,
+    pictures: TestSet,
+    memory: Memory,
+    protocol: str,
+    on_picture: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = print,
+) -> None:
     """Measure weights on a set, picture by picture, unless that is known.
 
     Args:
@@ -208,6 +242,7 @@ def measure(method: Method, pictures: TestSet, memory: Memory, protocol: str,
         InputError: for a picture or weights that cannot be used.
     """
     from solver.evaluate import evaluate
+
     if pictures.problems:
         raise InputError(pictures.problems[0])
     entry = memory.entry(method, pictures, protocol)
@@ -219,13 +254,20 @@ def measure(method: Method, pictures: TestSet, memory: Memory, protocol: str,
         known = entry["pictures"].get(item.name)
         if known is None or known["files"] != files:
             if known is not None:
-                say(f"{pictures.name} x{pictures.scale}, {item.name}: its files have changed; measuring it again")
+                say(
+                    f"{pictures.name} x{pictures.scale}, {item.name}: its files have changed; measured again"
+                )
             one = replace(pictures, items=[item])
             row = evaluate(method.sampler(pictures.scale), one, protocol, compare_bicubic=True).rows[0]
             figures = {name: getattr(row, name) for name in FIGURES}
             entry["pictures"][item.name] = {
-                "files": files, "height": row.height, "width": row.width,
-                **{name: value if value is None else round(value, _DIGITS) for name, value in figures.items()}}
+                "files": files,
+                "height": row.height,
+                "width": row.width,
+                **{
+                    name: value if value is None else round(value, _DIGITS) for name, value in figures.items()
+                },
+            }
             memory.write()
         on_picture()
 

@@ -26,8 +26,15 @@ MOST_PICTURES = 12  # about 0.3 MB each
 _WEBP_QUALITY = 90
 
 
-def write(path: Path, tables: Sequence[Table], methods: Sequence[Method], pictures: Path, protocol: str,
-          figures: Sequence[Path] = (), logs: Mapping[str, Sequence[Path]] | None = None) -> None:
+def write(
+    path: Path,
+    tables: Sequence[Table],
+    methods: Sequence[Method],
+    pictures: Path,
+    protocol: str,
+    figures: Sequence[Path] = (),
+    logs: Mapping[str, Sequence[Path]] | None = None,
+) -> None:
     """Write the page.
 
     Args:
@@ -49,9 +56,14 @@ def write(path: Path, tables: Sequence[Table], methods: Sequence[Method], pictur
         "tables": [table_data(table) for table in tables],
         "pictures": shown,
         "leftOut": left_out,
-        "plots": [{"title": title, "curves": [curve_data(log) for log in files]}
-                  for title, files in (logs or {}).items() if files],
-        "figures": [{"name": f.stem.replace("figure", "Figure "), "uri": uri(f.read_bytes(), "png")} for f in figures],
+        "plots": [
+            {"title": title, "curves": [curve_data(log) for log in files]}
+            for title, files in (logs or {}).items()
+            if files
+        ],
+        "figures": [
+            {"name": f.stem.replace("figure", "Figure "), "uri": uri(f.read_bytes(), "png")} for f in figures
+        ],
     }
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
     page = TEMPLATE.read_text(encoding="utf-8").replace("{{data}}", text, 1)
@@ -71,23 +83,36 @@ def compared(folder: Path, methods: Sequence[Method], protocol: str) -> tuple[li
     for index in range(count):
         picture = {"scales": {}}
         for scale, items in sets.items():
-            hr, *others = crops.versions(items[index], scale, tuple(m for m in methods if scale in m.scales), protocol)
+            hr, *others = crops.versions(
+                items[index], scale, tuple(m for m in methods if scale in m.scales), protocol
+            )
             if not picture["scales"]:
                 height, width = hr.rgb.shape[:2]
                 picture |= {"name": _name(items[index]), "width": width, "height": height, "hr": webp(hr.rgb)}
-            picture["scales"][scale] = [{"label": v.label, "uri": webp(v.rgb), "psnr": _finite(v.psnr),
-                                         "ssim": v.ssim} for v in others]
+            picture["scales"][scale] = [
+                {"label": v.label, "uri": webp(v.rgb), "psnr": _finite(v.psnr), "ssim": v.ssim}
+                for v in others
+            ]
         shown.append(picture)
     return shown, max(len(items) for items in sets.values()) - count
 
 
 def table_data(table: Table) -> dict:
     """A table as the page sorts it: texts to read, values to sort by."""
-    rows = [{"kind": row.kind, "texts": table.texts(row),
-             "values": [_sortable(cell) for cell in row.cells]} for row in table.rows]
-    return {"name": table.name, "heading": table.heading, "notes": list(table.notes), "rows": rows,
-            "columns": [{"title": column.title, "numeric": bool(column.form), "ours": column.ours}
-                        for column in table.columns]}
+    rows = [
+        {"kind": row.kind, "texts": table.texts(row), "values": [_sortable(cell) for cell in row.cells]}
+        for row in table.rows
+    ]
+    return {
+        "name": table.name,
+        "heading": table.heading,
+        "notes": list(table.notes),
+        "rows": rows,
+        "columns": [
+            {"title": column.title, "numeric": bool(column.form), "ours": column.ours}
+            for column in table.columns
+        ],
+    }
 
 
 def curve_data(log: Path) -> dict:
@@ -95,14 +120,22 @@ def curve_data(log: Path) -> dict:
     with open(log, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     columns = [name for name in rows[0] if name.endswith("_psnr")] if rows else []
-    return {"name": log.stem, "steps": [int(row["step"]) for row in rows],
-            "psnr": {name.removesuffix("_psnr").replace("_", " "): [_finite(float(row[name])) if row[name] else None
-                                                                    for row in rows] for name in columns}}
+    return {
+        "name": log.stem,
+        "steps": [int(row["step"]) for row in rows],
+        "psnr": {
+            name.removesuffix("_psnr").replace("_", " "): [
+                _finite(float(row[name])) if row[name] else None for row in rows
+            ]
+            for name in columns
+        },
+    }
 
 
 def webp(rgb: np.ndarray) -> str:
     """(H, W, 3) uint8 as a data URI, slightly lossy: for the eye, not for measuring."""
     from PIL import Image
+
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, "WEBP", quality=_WEBP_QUALITY, method=6)
     return uri(buffer.getvalue(), "webp")

@@ -23,29 +23,55 @@ RESULTS = ROOT / "results"
 
 
 def parser() -> Parser:
-    parser = Parser("Make the paper's tables and figures again, and a report page. Goes on where an interrupted run "
-                    "was, and measures nothing twice.")
-    parser.add_argument("--weights", type=Path,
-                        help="folder of weights by their published names: lesrcnn_x2.pth, lesrcnn_x3.pth, "
-                             "lesrcnn_x4.pth, and lesrcnn.pth for the blind network (by default the ones that ship)")
-    parser.add_argument("--data", type=Path, nargs="+", default=["dataset"],
-                        help="folders with Set5, Set14, B100 and Urban100 in them, as Set5/x2/img_001_SRF_2_HR.png; what "
-                             "is not there is said and left out")
-    parser.add_argument("--tables", type=numbers(9), default="1-9", help="which, as 4-7 or 1,4,5; none for none")
-    parser.add_argument("--figures", type=numbers(5), default="1-5",
-                        help="which; 1 and 2 are the architecture, 3 to 5 compare pictures at x2, x3 and x4")
-    parser.add_argument("--page", action=argparse.BooleanOptionalAction, default=True, help="make the report page")
-    parser.add_argument("--pictures", type=Path, default="dataset/Sample",
-                        help="data set whose pictures Figures 3 to 5 and the page show")
-    parser.add_argument("--out", type=Path,
-                        help="where to write (by default results/ for the weights that ship, and for others a new "
-                             "folder samples/results-WEIGHTS, so that the committed results stay)")
+    parser = Parser(
+        "Make the paper's tables and figures again, and a report page. Goes on where an interrupted run "
+        "was, and measures nothing twice."
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        help="folder of weights by their published names: lesrcnn_x2.pth, lesrcnn_x3.pth, "
+        "lesrcnn_x4.pth, and lesrcnn.pth for the blind network (by default the ones that ship)",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        default=["dataset"],
+        help="folders with Set5, Set14, B100 and Urban100 in them, as Set5/x2/img_001_SRF_2_HR.png; what "
+        "is not there is said and left out",
+    )
+    parser.add_argument(
+        "--tables", type=numbers(9), default="1-9", help="which, as 4-7 or 1,4,5; none for none"
+    )
+    parser.add_argument(
+        "--figures",
+        type=numbers(5),
+        default="1-5",
+        help="which; 1 and 2 are the architecture, 3 to 5 compare pictures at x2, x3 and x4",
+    )
+    parser.add_argument(
+        "--page", action=argparse.BooleanOptionalAction, default=True, help="make the report page"
+    )
+    parser.add_argument(
+        "--pictures",
+        type=Path,
+        default="dataset/Sample",
+        help="data set whose pictures Figures 3 to 5 and the page show",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="where to write (by default results/ for the weights that ship, and for others a new "
+        "folder samples/results-WEIGHTS, so that the committed results stay)",
+    )
     add_protocol(parser)
     return parser
 
 
 def numbers(last: int) -> Callable[[str], list[int]]:
     """An argument type: ``4-7`` or ``1,4`` or ``none`` -> sorted numbers from 1 to ``last``."""
+
     def parse(text: str) -> list[int]:
         chosen = set()
         for part in text.split(",") if text != "none" else ():
@@ -56,13 +82,16 @@ def numbers(last: int) -> Callable[[str], list[int]]:
         if not chosen <= set(range(1, last + 1)):
             raise argparse.ArgumentTypeError(f"{text!r}: there are 1 to {last}")
         return sorted(chosen)
+
     return parse
 
 
 def main() -> int:
     args = parser().parse_args()
     if args.out is None:
-        args.out = RESULTS if args.weights is None else Path("samples") / f"results-{args.weights.resolve().name}"
+        args.out = (
+            RESULTS if args.weights is None else Path("samples") / f"results-{args.weights.resolve().name}"
+        )
     reproduce(args)
     return 0
 
@@ -74,6 +103,7 @@ def reproduce(args: argparse.Namespace) -> None:
         InputError: for weights, pictures or files that cannot be used.
     """
     from tqdm import tqdm
+
     methods, missing = measure.find_methods(args.weights)
     sets, absent = measure.find_sets([*args.data, ROOT / "dataset"])
     memory = measure.Memory(args.out / "measured.json")
@@ -96,8 +126,9 @@ def reproduce(args: argparse.Namespace) -> None:
     print(f"written to {args.out}")
 
 
-def list_products(args: argparse.Namespace, methods: list[measure.Method], memory: measure.Memory,
-                  ) -> list[tuple[str, Callable[[], None]]]:
+def list_products(
+    args: argparse.Namespace, methods: list[measure.Method], memory: measure.Memory
+) -> list[tuple[str, Callable[[], None]]]:
     """What is to be written once everything is measured: a name and what makes it, in order.
 
     Raises:
@@ -114,8 +145,14 @@ def list_products(args: argparse.Namespace, methods: list[measure.Method], memor
 
     products = []
     if args.tables:
-        products.append(("tables", lambda: tables.write(tables.every(entries(), args.protocol, args.tables),
-                                                        args.out / "tables")))
+        products.append(
+            (
+                "tables",
+                lambda: tables.write(
+                    tables.every(entries(), args.protocol, args.tables), args.out / "tables"
+                ),
+            )
+        )
     for number in args.figures:
         path, scale = args.out / "figures" / f"figure{number}.png", number - 1
         if number < 3:
@@ -125,15 +162,32 @@ def list_products(args: argparse.Namespace, methods: list[measure.Method], memor
             items = test_set.find(args.pictures, scale).items
             products.append((f"Figure {number}", partial(compare, path, scale, items)))
     if args.page:
-        products.append(("page", lambda: page.write(
-            args.out / "report" / "index.html",
-            [tables.headline(entries()), *tables.every(entries(), args.protocol)], methods, args.pictures,
-            args.protocol, existing(args.out / "figures", "figure[12].png"),
-            {"The weights that ship": existing(args.out / "curves", "*.csv"),
-             "The ablation": existing(RESULTS / "ablation" / "curves", "*.csv")})))
+        products.append(
+            (
+                "page",
+                lambda: page.write(
+                    args.out / "report" / "index.html",
+                    [tables.headline(entries()), *tables.every(entries(), args.protocol)],
+                    methods,
+                    args.pictures,
+                    args.protocol,
+                    existing(args.out / "figures", "figure[12].png"),
+                    {
+                        "The weights that ship": existing(args.out / "curves", "*.csv"),
+                        "The ablation": existing(RESULTS / "ablation" / "curves", "*.csv"),
+                    },
+                ),
+            )
+        )
     if args.out.resolve() == RESULTS:
-        products.append(("README", lambda: readme.replace(
-            ROOT / "README.md", "results", readme.results_section(entries(), args.protocol))))
+        products.append(
+            (
+                "README",
+                lambda: readme.replace(
+                    ROOT / "README.md", "results", readme.results_section(entries(), args.protocol)
+                ),
+            )
+        )
     return products
 
 

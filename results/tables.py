@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,23 +16,27 @@ from dataset.images import written_whole
 
 from .measure import BENCHMARKS, SAMPLE, SCALES, mean
 
-PAPER = Path(__file__).parent / "paper"
-RUNTIME = Path(__file__).parent / "runtime.csv"             # made by results/runtime.py
-ABLATION = Path(__file__).parent / "ablation/ablation.json"  # made by results/ablation.py
-PAPER_SETS = {"Set5": ("4", "table4_set5"), "Set14": ("5", "table5_set14"),
-              "B100": ("6", "table6_b100"), "Urban100": ("7", "table7_urban100")}
+RESULTS = Path(__file__).parent
+PAPER = RESULTS / "paper"
+ABLATION = RESULTS / "ablation/ablation.json"  # made by results/ablation.py
+PAPER_SETS = {
+    "Set5": ("4", "table4_set5"),
+    "Set14": ("5", "table5_set14"),
+    "B100": ("6", "table6_b100"),
+    "Urban100": ("7", "table7_urban100"),
+}
 PROTOCOLS = {
-    "published": "the published protocol: output truncated to 8 bits, luma rounded to 8 bits, as many pixels as the "
-                 "scale cut off every side",
-    "modern": "the modern protocol: output rounded to 8 bits, luma kept as floating point, as many pixels as the "
-              "scale cut off every side",
+    "published": "the published protocol: output truncated to 8 bits, luma rounded to 8 bits, as many pixels "
+    "as the scale cut off every side",
+    "modern": "the modern protocol: output rounded to 8 bits, luma kept as floating point, as many pixels as "
+    "the scale cut off every side",
 }
 
 
 @dataclass(frozen=True)
 class Column:
-    """``key`` names it in the CSV file, ``title`` for people; ``form`` formats its numbers (``.2f``); ``ours`` says
-    that it holds what was measured here (set in bold)."""
+    """``key`` names it in the CSV file, ``title`` for people; ``form`` formats its numbers (``.2f``);
+    ``ours`` says that it holds what was measured here (set in bold)."""
 
     key: str
     title: str
@@ -42,8 +46,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """``kind`` is ``paper``, ``ours`` (measured here, set in bold) or ``difference`` (of ours and the paper's, with a
-    sign); None is an empty cell."""
+    """``kind`` is ``paper``, ``ours`` (measured here, set in bold) or ``difference`` (of ours and the
+    paper's, with a sign); None is an empty cell."""
 
     cells: tuple
     kind: str = "paper"
@@ -70,20 +74,27 @@ class Table:
 
     def texts(self, row: Row) -> list[str]:
         """A row's cells as people read them; an empty cell is a dash."""
-        return [_text(cell, column.form, row.kind) for cell, column in zip(row.cells, self.columns, strict=True)]
+        return [
+            _text(cell, column.form, row.kind) for cell, column in zip(row.cells, self.columns, strict=True)
+        ]
 
-    def is_ours(self, row: Row, column: Column) -> bool:
-        """Whether a cell was measured here: in some tables rows are ours, in others columns."""
-        return column.ours or row.kind == "ours"
+    def marked(self, row: Row, mark: Callable[[str], str]) -> list[str]:
+        """:meth:`texts`, with a mark on what was measured here: rows or, in some tables, columns."""
+        return [
+            mark(text) if text != "-" and (column.ours or row.kind == "ours") else text
+            for text, column in zip(self.texts(row), self.columns)
+        ]
 
     def markdown(self) -> str:
         """As Markdown: heading, table, notes."""
-        lines = [f"**{self.heading}**", "", _line(column.title for column in self.columns),
-                 _line("--:" if column.form else "---" for column in self.columns)]
-        for row in self.rows:
-            lines.append(_line(f"**{text}**" if self.is_ours(row, column) and text != "-" else text
-                               for text, column in zip(self.texts(row), self.columns)))
-        return "\n".join([*lines, "", *_paragraphs(self.notes)])
+        head = [
+            f"**{self.heading}**",
+            "",
+            _line(column.title for column in self.columns),
+            _line("--:" if column.form else "---" for column in self.columns),
+        ]
+        rows = [_line(self.marked(row, lambda text: f"**{text}**")) for row in self.rows]
+        return "\n".join([*head, *rows, "", *_paragraphs(self.notes)])
 
     def csv(self) -> str:
         """As CSV, every digit that is known; ``kind`` tells the paper's figures from ours."""
@@ -95,14 +106,17 @@ class Table:
 
     def latex(self) -> str:
         """As a LaTeX ``table`` (packages: booktabs)."""
-        lines = [r"\begin{table}", r"\centering", rf"\caption{{{_escape(self.title)}. {_escape(' '.join(self.notes))}}}",
-                 rf"\begin{{tabular}}{{{''.join('r' if c.form else 'l' for c in self.columns)}}}", r"\toprule",
-                 " & ".join(_escape(column.title) for column in self.columns) + r" \\", r"\midrule"]
-        for row in self.rows:
-            lines.append(" & ".join(
-                rf"\textbf{{{_escape(text)}}}" if self.is_ours(row, column) and text != "-" else _escape(text)
-                for text, column in zip(self.texts(row), self.columns)) + r" \\")
-        text = "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+        head = [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_escape(self.title)}. {_escape(' '.join(self.notes))}}}",
+            rf"\begin{{tabular}}{{{''.join('r' if c.form else 'l' for c in self.columns)}}}",
+            r"\toprule",
+            " & ".join(_escape(column.title) for column in self.columns) + r" \\",
+            r"\midrule",
+        ]
+        rows = [" & ".join(self.marked(_escaped(row), r"\textbf{{{}}}".format)) + r" \\" for row in self.rows]
+        text = "\n".join([*head, *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
         return re.sub(r"`([^`]*)`", r"\\texttt{\1}", text)
 
 
@@ -135,9 +149,20 @@ def write(tables: Sequence[Table], folder: Path) -> None:
     """Write each table as ``<name>.md``, ``.csv`` and ``.tex``, and all together as ``README.md``."""
     files = {}
     for table in tables:
-        files |= {f"{table.name}.md": table.markdown(), f"{table.name}.csv": table.csv(), f"{table.name}.tex": table.latex()}
-    files["README.md"] = "\n".join(["# Tables", "", "Made by `python results/reproduce.py`.", "",
-                                    *(table.markdown() for table in tables)])
+        files |= {
+            f"{table.name}.md": table.markdown(),
+            f"{table.name}.csv": table.csv(),
+            f"{table.name}.tex": table.latex(),
+        }
+    files["README.md"] = "\n".join(
+        [
+            "# Tables",
+            "",
+            "Made by `python results/reproduce.py`.",
+            "",
+            *(table.markdown() for table in tables),
+        ]
+    )
     for name, text in files.items():
         with written_whole(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -150,6 +175,7 @@ def paper_rows(name: str) -> list[dict]:
 
 
 # -- Tables 4 to 7 ---------------------------------------------------------------------------------
+
 
 def benchmark(name: str, entries: list[dict], protocol: str) -> Table:
     """Tables 4 to 7, or for ``Sample`` the same without the paper's rows.
@@ -169,14 +195,20 @@ def benchmark(name: str, entries: list[dict], protocol: str) -> Table:
         rows += _measured(entries, keys, published)
         notes = [f"Bold: measured here, with {PROTOCOLS[protocol]}. PSNR in dB, on luma."]
         if paper:
-            notes.append("Bicubic is measured too, on the same pictures and in the same way; the paper's row of it has "
-                         "the figures of earlier papers.")
+            notes.append(
+                "Bicubic is measured too, on the same pictures and in the same way; the paper's row of it "
+                "has the figures of earlier papers."
+            )
     else:
         notes = [f"{name} was not measured: it was not there."]
-    columns = [Column("method", "Method"), *(Column(key, f"x{key[1]} {key[3:].upper()}", ".2f" if "psnr" in key else ".4f")
-                                             for key in keys)]
+    columns = [
+        Column("method", "Method"),
+        *(Column(key, f"x{key[1]} {key[3:].upper()}", ".2f" if "psnr" in key else ".4f") for key in keys),
+    ]
     what = f"PSNR and SSIM on {name}"
-    return Table(number, what + ("" if file else " (the pictures that come with this project)"), columns, rows, notes)
+    return Table(
+        number, what + ("" if file else " (the pictures that come with this project)"), columns, rows, notes
+    )
 
 
 def _measured(entries: list[dict], keys: list[str], published: dict[str, dict]) -> list[Row]:
@@ -193,8 +225,15 @@ def _measured(entries: list[dict], keys: list[str], published: dict[str, dict]) 
             continue
         rows.append(Row((f"{method} (ours)", *(measured.get(key) for key in keys)), "ours"))
         if method in published:
-            rows.append(Row((f"- difference to the paper's {method}", *(
-                _difference(measured.get(key), published[method][key]) for key in keys)), "difference"))
+            rows.append(
+                Row(
+                    (
+                        f"- difference to the paper's {method}",
+                        *(_difference(measured.get(key), published[method][key]) for key in keys),
+                    ),
+                    "difference",
+                )
+            )
     return rows
 
 
@@ -208,9 +247,15 @@ def _difference(ours: float | None, paper: float | None) -> float | None:
 
 def headline(entries: list[dict]) -> Table:
     """Every set in one small table for the README: bicubic, ours, and the paper's, as PSNR/SSIM."""
-    columns = [Column("set", "Set"), Column("scale", "Scale"), Column("bicubic", "Bicubic"),
-               Column("lesrcnn", "LESRCNN (ours)", "", True), Column("lesrcnn_paper", "LESRCNN (paper)"),
-               Column("lesrcnn_s", "LESRCNN-S, blind (ours)", "", True), Column("lesrcnn_s_paper", "LESRCNN-S, blind (paper)")]
+    columns = [
+        Column("set", "Set"),
+        Column("scale", "Scale"),
+        Column("bicubic", "Bicubic"),
+        Column("lesrcnn", "LESRCNN (ours)", "", True),
+        Column("lesrcnn_paper", "LESRCNN (paper)"),
+        Column("lesrcnn_s", "LESRCNN-S, blind (ours)", "", True),
+        Column("lesrcnn_s_paper", "LESRCNN-S, blind (paper)"),
+    ]
     rows = []
     for name in (*BENCHMARKS, SAMPLE):
         paper = {row["method"]: row for row in paper_rows(PAPER_SETS[name][1])} if name in PAPER_SETS else {}
@@ -220,11 +265,17 @@ def headline(entries: list[dict]) -> Table:
                 continue
             ours = {label: _pair(mean(entry, "psnr"), mean(entry, "ssim")) for label, entry in found.items()}
             any_entry = next(iter(found.values()))
-            cells = [name, f"x{scale}", _pair(mean(any_entry, "bicubic_psnr"), mean(any_entry, "bicubic_ssim"))]
+            cells = [
+                name,
+                f"x{scale}",
+                _pair(mean(any_entry, "bicubic_psnr"), mean(any_entry, "bicubic_ssim")),
+            ]
             for label in ("LESRCNN", "LESRCNN-S"):
                 row = paper.get(label)
-                cells += [ours.get(label),
-                          _pair(row[f"x{scale}_psnr"], row[f"x{scale}_ssim"]) if row else None]
+                cells += [
+                    ours.get(label),
+                    _pair(row[f"x{scale}_psnr"], row[f"x{scale}_ssim"]) if row else None,
+                ]
             rows.append(Row(tuple(cells)))
     return Table("headline", "In short: PSNR (dB) / SSIM on luma", columns, rows)
 
@@ -234,6 +285,7 @@ def _pair(psnr: float | None, ssim: float | None) -> str | None:
 
 
 # -- Table 1 ---------------------------------------------------------------------------------------
+
 
 def ablation(path: Path = ABLATION) -> Table:
     """Table 1: the paper's networks, each lacking one idea more, beside the ones trained here alike.
@@ -253,19 +305,35 @@ def ablation(path: Path = ABLATION) -> Table:
         trained, ours, notes = None, {}, ["Not trained here yet: `python results/ablation.py` does it."]
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path}: is damaged; make it again with results/ablation.py") from None
-    columns = [Column("network", "Network"), Column("paper_psnr", "PSNR (paper)", ".2f"),
-               Column("paper_ssim", "SSIM (paper)", ".4f"), Column("paper_gap", "below LESRCNN (paper)", ".2f"),
-               Column("psnr", "PSNR (ours)", ".2f", True), Column("ssim", "SSIM (ours)", ".4f", True),
-               Column("gap", "below LESRCNN (ours)", ".2f", True)]
+    columns = [
+        Column("network", "Network"),
+        Column("paper_psnr", "PSNR (paper)", ".2f"),
+        Column("paper_ssim", "SSIM (paper)", ".4f"),
+        Column("paper_gap", "below LESRCNN (paper)", ".2f"),
+        Column("psnr", "PSNR (ours)", ".2f", True),
+        Column("ssim", "SSIM (ours)", ".4f", True),
+        Column("gap", "below LESRCNN (ours)", ".2f", True),
+    ]
     whole = paper[-1]["psnr"]
     rows = []
     for row in paper:
         mine = ours.get(row["method"])
-        cells = (None,) * 3 if mine is None else (mine["psnr"], mine["ssim"], ours["LESRCNN"]["psnr"] - mine["psnr"])
+        cells = (
+            (None,) * 3
+            if mine is None
+            else (mine["psnr"], mine["ssim"], ours["LESRCNN"]["psnr"] - mine["psnr"])
+        )
         rows.append(Row((row["method"], row["psnr"], row["ssim"], round(whole - row["psnr"], 2), *cells)))
     where = f"{trained['set']}, x{trained['scale']}" if trained else "Set5, x4"
-    return Table("1", f"The ablation on {where} (the paper: Set5, x4)" if where != "Set5, x4" else
-                 "The ablation on Set5, x4", columns, rows, notes)
+    return Table(
+        "1",
+        f"The ablation on {where} (the paper: Set5, x4)"
+        if where != "Set5, x4"
+        else "The ablation on Set5, x4",
+        columns,
+        rows,
+        notes,
+    )
 
 
 def _ablation_notes(trained: dict) -> list[str]:
@@ -273,100 +341,152 @@ def _ablation_notes(trained: dict) -> list[str]:
     budget, hours = trained["budget"], sum(row["hours"] for row in trained["networks"])
     by_psnr = sorted(trained["networks"], key=lambda row: row["psnr"])
     order = " < ".join(row["network"] for row in by_psnr)
-    return [f"Ours: {budget['max_steps']:,} steps of {budget['batch_size']} patches of {budget['patch_size']}x"
-            f"{budget['patch_size']} LR pixels for each, {budget['loss_fn']} loss, the same start, seed and pictures; "
-            f"{hours:.1f} hours for all five on {trained['hardware']['device'].removeprefix('the ')}. The paper's: 600,000 "
-            "steps of 64 patches of 64x64, so its absolute figures are out of reach here; order and gaps can be compared.",
-            f"Order by PSNR: the paper's is HN < SN < IEEB < IEEB+RB < LESRCNN, ours is {order}."]
+    return [
+        f"Ours: {budget['max_steps']:,} steps of {budget['batch_size']} patches of {budget['patch_size']}x"
+        f"{budget['patch_size']} LR pixels for each, {budget['loss_fn']} loss, the same start, seed and "
+        f"pictures; {hours:.1f} hours for all five on {trained['hardware']['device'].removeprefix('the ')}. "
+        "The paper's: 600,000 steps of 64 patches of 64x64, so its absolute figures are out of reach here; "
+        "order and gaps can be compared.",
+        f"Order by PSNR: the paper's is HN < SN < IEEB < IEEB+RB < LESRCNN, ours is {order}.",
+    ]
 
 
 # -- Tables 2 and 8 --------------------------------------------------------------------------------
 
-def runtime(number: str, path: Path = RUNTIME) -> Table:
+
+def runtime(number: str, folder: Path = RESULTS) -> Table:
     """Table 2 (SN and HN, x4) or Table 8 (LESRCNN among others, x2), in seconds for a picture.
 
     Args:
-        path: what ``results/runtime.py`` wrote; if it is not there, only the paper's figures are shown.
+        folder: where ``results/runtime.py`` (Table 2) and ``results/benchmark.py`` (Table 8) wrote their CSV
+            files, one for each machine: ``runtime*.csv`` and ``benchmark*.csv``.
 
     Raises:
-        InputError: if it is damaged.
+        InputError: if one is damaged.
     """
-    file, scale, timed = {"2": ("table2_runtime_x4_seconds", "4", ("SN", "HN")),
-                          "8": ("table8_runtime_x2_seconds", "2", ("LESRCNN",))}[number]
+    file, scale, command = {
+        "2": ("table2_runtime_x4_seconds", 4, "runtime"),
+        "8": ("table8_runtime_x2_seconds", 2, "benchmark"),
+    }[number]
     paper = paper_rows(file)
-    try:
-        with open(path, newline="", encoding="utf-8") as rows:
-            ours = {(row["network"], row["sr_size"]): row for row in csv.DictReader(rows) if row["scale"] == scale}
-        seconds = {key: float(row["seconds"]) for key, row in ours.items()}
-        notes = [_hardware(next(iter(ours.values())))]
-    except FileNotFoundError:
-        seconds, notes = {}, ["Not measured here yet: `python results/runtime.py` does it."]
-    except (ValueError, KeyError, TypeError, StopIteration):
-        raise InputError(f"{path}: is damaged; make it again with results/runtime.py") from None
-    methods = [name for name in paper[0] if name != "sr_size"]
-    columns = [Column("sr_size", "Size of the result"), *(Column(f"{name}_paper", f"{name} (paper)", "g") for name in methods),
-               *(Column(name, f"{name} (ours)", ".3g", True) for name in timed)]
-    ratio = number == "2"
-    if ratio:
-        columns += [Column("ratio_paper", "HN : SN (paper)", ".2f"), Column("ratio", "HN : SN (ours)", ".2f", True)]
-    rows = []
-    for row in paper:
-        own = [seconds.get((name, row["sr_size"])) for name in timed]
-        cells = (row["sr_size"], *(row[name] for name in methods), *own)
-        if ratio:
-            cells += (row["HN"] / row["SN"], own[1] / own[0] if None not in own else None)
-        rows.append(Row(cells))
-    return Table(number, f"Running time in seconds, x{scale}", columns, rows, notes)
+    sizes = [row["sr_size"] for row in paper]
+    rows = [
+        Row((name, "the paper's machine", *(row[name] for row in paper)))
+        for name in paper[0]
+        if name != "sr_size"
+    ]
+    for path in sorted(folder.glob(f"{command}*.csv")):
+        try:
+            rows += _timed(path, scale, sizes)
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{path}: is damaged; make it again with results/{command}.py") from None
+    notes = [
+        "Seconds of different machines cannot be compared; what can is one row with another of its machine."
+    ]
+    if not any(row.kind == "ours" for row in rows):
+        notes.append(f"Not measured here yet: `python results/{command}.py` does it.")
+    columns = [
+        Column("network", "Network"),
+        Column("machine", "On"),
+        *(Column(size, size, ".3g") for size in sizes),
+    ]
+    return Table(number, f"Running time in seconds for a result of each size, x{scale}", columns, rows, notes)
 
 
-def _hardware(row: dict) -> str:
-    where = row["device"] + ("" if row["device"].startswith("NVIDIA") else f", {row['threads']} threads")
-    return (f"Ours: {where}, torch {row['torch']}, single precision, median for a whole picture from pixels to pixels. The "
-            "paper's seconds are of its authors' machine; what can be compared is one network with another.")
+def _timed(path: Path, scale: int, sizes: list[str]) -> list[Row]:
+    """The rows of one machine: each network, or form and precision of LESRCNN, whole pictures at a time."""
+    seconds, machine = {}, ""
+    with open(path, newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            if "form" not in line and "network" not in line:
+                return []  # another benchmark's
+            machine = f"{line['device']}, torch {line['torch']}"
+            label = line.get("network") or f"LESRCNN, {line['form']}, {line['precision']}"
+            if int(line["scale"]) == scale and line["seconds"] and "tiles" not in label:
+                seconds.setdefault(label, {})[f"{line['width']}x{line['height']}"] = float(line["seconds"])
+    return [
+        Row((label, machine, *(times.get(size) for size in sizes)), "ours")
+        for label, times in seconds.items()
+    ]
 
 
 # -- Tables 3 and 9, and complexity in full --------------------------------------------------------
 
+
 def complexity(number: str) -> Table:
     """Table 3 (SN and HN) or Table 9 (LESRCNN among others), at x2 for a 64x64 LR patch."""
     from . import complexity as counts
-    file, title = {"3": ("table3_complexity", "Complexity of SN and HN, x2"),
-                   "9": ("table9_complexity_x2", "Complexity, x2")}[number]
-    columns = [Column("method", "Network"),
-               Column("paper_parameters", "Parameters (paper)", "s"), Column("paper_flops", "FLOPs (paper)", "s"),
-               Column("parameters_as_paper", "Parameters, counted its way", ",d", True),
-               Column("macs_without_up", "Multiply-adds without the up-sampler", "s", True),
-               Column("parameters", "True parameters", ",d", True), Column("macs", "True multiply-adds", "s", True)]
+
+    file, title = {
+        "3": ("table3_complexity", "Complexity of SN and HN, x2"),
+        "9": ("table9_complexity_x2", "Complexity, x2"),
+    }[number]
+    columns = [
+        Column("method", "Network"),
+        Column("paper_parameters", "Parameters (paper)", "s"),
+        Column("paper_flops", "FLOPs (paper)", "s"),
+        Column("parameters_as_paper", "Parameters, counted its way", ",d", True),
+        Column("macs_without_up", "Multiply-adds without the up-sampler", "s", True),
+        Column("parameters", "True parameters", ",d", True),
+        Column("macs", "True multiply-adds", "s", True),
+    ]
     rows = []
     for row in paper_rows(file):
         count = counts.of(row["method"]) if row["method"] in counts.NETWORKS else None
-        ours = (None,) * 4 if count is None else (
-            count.paper_parameters, _giga(count.macs_without_up), count.parameters, _giga(count.macs))
+        ours = (
+            (None,) * 4
+            if count is None
+            else (count.paper_parameters, _giga(count.macs_without_up), count.parameters, _giga(count.macs))
+        )
         rows.append(Row((row["method"], row["parameters"], row["flops"], *ours)))
-    notes = ["The paper counts the up-sampler's parameters as those of one 3x3 convolution from 64 to 64 channels, and "
-             "what it calls FLOPs are multiply-adds for an LR patch of 64x64 pixels.",
-             {"3": "Its 3.06G for the SN is the true count; its 1.38G for the HN leaves the up-sampler out.",
-              "9": "Its 3.08G for LESRCNN is no count that we find: the 17 layers at LR size take 1.35G and the five of "
-                   "the refinement block 2.44G."}[number],
-             "True: all trainable parameters, and half of what `torch.utils.flop_counter` counts in one forward pass "
-             "of this project's network, which runs its up-sampler once for the sum of both inputs."]
+    notes = [
+        "The paper counts the up-sampler's parameters as those of one 3x3 convolution from 64 to 64 "
+        "channels, and what it calls FLOPs are multiply-adds for an LR patch of 64x64 pixels.",
+        {
+            "3": "Its 3.06G for the SN is the true count; its 1.38G for the HN leaves the up-sampler out.",
+            "9": "Its 3.08G for LESRCNN is no count that we find: the 17 layers at LR size take 1.35G and "
+            "the five of the refinement block 2.44G.",
+        }[number],
+        "True: all trainable parameters, and half of what `torch.utils.flop_counter` counts in one forward "
+        "pass of this project's network, which runs its up-sampler once for the sum of both inputs.",
+    ]
     return Table(number, title, columns, rows, notes)
 
 
 def complexity_by_scale() -> Table:
     """Parameters and multiply-adds of every network that ships, for the input that model zoos quote."""
     from . import complexity as counts
-    columns = [Column("network", "Network"), Column("scale", "Scale"), Column("parameters", "Parameters", ",d", True),
-               Column("megaparameters", "in millions", ".3f", True),
-               Column("macs_64", "Multiply-adds, 3x64x64 input", "s", True),
-               Column("macs_128", "Multiply-adds, 3x128x128 input", "s", True)]
+
+    columns = [
+        Column("network", "Network"),
+        Column("scale", "Scale"),
+        Column("parameters", "Parameters", ",d", True),
+        Column("megaparameters", "in millions", ".3f", True),
+        Column("macs_64", "Multiply-adds, 3x64x64 input", "s", True),
+        Column("macs_128", "Multiply-adds, 3x128x128 input", "s", True),
+    ]
     rows = []
     for label, multi_scale in (("LESRCNN", False), ("LESRCNN-S", True)):
         for scale in SCALES:
-            small, large = (counts.count("lesrcnn", scale, side, multi_scale=multi_scale) for side in (64, 128))
-            rows.append(Row((label, f"x{scale}", small.parameters, small.parameters / 1e6, _giga(small.macs), _giga(large.macs))))
-    notes = ["Model zoos publish 0.626 M parameters (x2) and 0.774 M (x4) with a 3x128x128 LR input; some of them "
-             "call a multiply-add two FLOPs."]
+            small, large = (
+                counts.count("lesrcnn", scale, side, multi_scale=multi_scale) for side in (64, 128)
+            )
+            rows.append(
+                Row(
+                    (
+                        label,
+                        f"x{scale}",
+                        small.parameters,
+                        small.parameters / 1e6,
+                        _giga(small.macs),
+                        _giga(large.macs),
+                    )
+                )
+            )
+    notes = [
+        "Model zoos publish 0.626 M parameters (x2) and 0.774 M (x4) with a 3x128x128 LR input; some of them "
+        "call a multiply-add two FLOPs."
+    ]
     return Table("complexity", "Complexity at every scale", columns, rows, notes)
 
 
@@ -375,6 +495,7 @@ def _giga(count: float) -> str:
 
 
 # -- writing ---------------------------------------------------------------------------------------
+
 
 def _number(text: str):
     try:
@@ -401,6 +522,10 @@ def _line(cells) -> str:
 
 def _paragraphs(notes: Sequence[str]) -> list[str]:
     return [line for note in notes for line in (note, "")]
+
+
+def _escaped(row: Row) -> Row:
+    return Row(tuple(_escape(cell) if isinstance(cell, str) else cell for cell in row.cells), row.kind)
 
 
 def _escape(text: str) -> str:

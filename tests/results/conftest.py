@@ -23,8 +23,12 @@ def weights(tmp_path_factory):
     """Weights of all published names that enlarge bilinearly, so their figures are sensible."""
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
-    for name, scale, blind in (("lesrcnn_x2", 2, False), ("lesrcnn_x3", 3, False), ("lesrcnn_x4", 4, False),
-                               ("lesrcnn", 2, True)):
+    for name, scale, blind in (
+        ("lesrcnn_x2", 2, False),
+        ("lesrcnn_x3", 3, False),
+        ("lesrcnn_x4", 4, False),
+        ("lesrcnn", 2, True),
+    ):
         net = model.build("lesrcnn", scale, multi_scale=blind)
         net.init_identity()
         save_weights(net, folder / f"{name}.pth")
@@ -58,10 +62,20 @@ def house(tmp_path, monkeypatch):
 @pytest.fixture
 def settings(weights, data, house):
     """Make reproduce.py's settings: the small data, nothing drawn, output in the house's results/."""
+
     def make(**changes):
-        given = {"weights": weights, "data": [data], "tables": [], "figures": [], "page": False,
-                 "pictures": data / "Sample", "out": house / "results", "protocol": "published"}
+        given = {
+            "weights": weights,
+            "data": [data],
+            "tables": [],
+            "figures": [],
+            "page": False,
+            "pictures": data / "Sample",
+            "out": house / "results",
+            "protocol": "published",
+        }
         return types.SimpleNamespace(**given | changes)
+
     return make
 
 
@@ -69,6 +83,7 @@ def settings(weights, data, house):
 def counted(monkeypatch):
     """Count the pictures that are measured: the list grows with each."""
     import solver.evaluate
+
     done, real = [], solver.evaluate.evaluate
 
     def evaluate(sampler, pictures, *rest, **named):

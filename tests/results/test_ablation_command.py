@@ -22,9 +22,28 @@ def training_file(tmp_path, picture):
 
 def test_ablation_end_to_end(command, training_file, data, tmp_path):
     out = tmp_path / "out"
-    arguments = ("results/ablation.py", "--test_data_dir", data / "Set5", "--ckpt_dir", tmp_path / "runs", "--out", out,
-                 "--train_data_path", training_file, "--val_data_dir", data / "Sample", "--batch_size", 1,
-                 "--patch_size", 8, "--print_interval", 1, "--recipe", "modern", "--max_steps")
+    arguments = (
+        "results/ablation.py",
+        "--test_data_dir",
+        data / "Set5",
+        "--ckpt_dir",
+        tmp_path / "runs",
+        "--out",
+        out,
+        "--train_data_path",
+        training_file,
+        "--val_data_dir",
+        data / "Sample",
+        "--batch_size",
+        1,
+        "--patch_size",
+        8,
+        "--print_interval",
+        1,
+        "--recipe",
+        "modern",
+        "--max_steps",
+    )
     done = command(*arguments, 2, OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     content = json.loads((out / "ablation.json").read_text())

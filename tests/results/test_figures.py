@@ -19,7 +19,9 @@ def test_box_is_where_the_methods_differ(picture):
     box, score = crops.find_box(results, side=12)
     assert box == Box(50, 30, 12, 12) and score > 1
     assert crops.find_box(results, side=13)[0].height == 13
-    assert crops.find_box([Version("HR", 255 - hr), Version("A", hr), Version("B", hr)])[1] == 0  # HR is no method
+    assert (
+        crops.find_box([Version("HR", 255 - hr), Version("A", hr), Version("B", hr)])[1] == 0
+    )  # HR is no method
 
 
 @pytest.mark.parametrize("height, width", [(30, 90), (24, 24), (10, 12)])
@@ -59,21 +61,56 @@ def test_draw(data, methods, tmp_path, suffix):
 
 
 def test_figure_command(command, data, weights, tmp_path):
-    arguments = ("results/figure.py", "--test_data_dir", data / "Set5", "--scale", 2, "--weights",
-                 weights / "lesrcnn_x2.pth", weights / "lesrcnn.pth", "--out")
-    done = command(*arguments, tmp_path / "a.png", "--pictures", "img_002", "--labels", "single", "blind",
-                   OMP_NUM_THREADS="1")
+    arguments = (
+        "results/figure.py",
+        "--test_data_dir",
+        data / "Set5",
+        "--scale",
+        2,
+        "--weights",
+        weights / "lesrcnn_x2.pth",
+        weights / "lesrcnn.pth",
+        "--out",
+    )
+    done = command(
+        *arguments,
+        tmp_path / "a.png",
+        "--pictures",
+        "img_002",
+        "--labels",
+        "single",
+        "blind",
+        OMP_NUM_THREADS="1",
+    )
     assert done.returncode == 0, done.stderr
     assert re.search(r"img_002, x2: box \d+ \d+ \d+ \d+", done.stdout) and images.size(tmp_path / "a.png")
 
 
-@pytest.mark.parametrize("wrong, said", [
-    ("--pictures img_003", "no such pictures"), ("--pictures img", "several such pictures"),
-    ("--labels one", "each needs one of its own"), ("--box 0 0 99 99", "not inside"), ("--scale 3", "x2 weights given"),
-    ("--out a.gif", "ends in none of")])
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ("--pictures img_003", "no such pictures"),
+        ("--pictures img", "several such pictures"),
+        ("--labels one", "each needs one of its own"),
+        ("--box 0 0 99 99", "not inside"),
+        ("--scale 3", "x2 weights given"),
+        ("--out a.gif", "ends in none of"),
+    ],
+)
 def test_figure_command_tells(monkeypatch, data, weights, tmp_path, wrong, said):
-    arguments = ["figure.py", "--test_data_dir", data / "Set5", "--scale", 2, "--out", tmp_path / "b.png", "--weights",
-                 weights / "lesrcnn_x2.pth", weights / "lesrcnn.pth", *wrong.split()]
+    arguments = [
+        "figure.py",
+        "--test_data_dir",
+        data / "Set5",
+        "--scale",
+        2,
+        "--out",
+        tmp_path / "b.png",
+        "--weights",
+        weights / "lesrcnn_x2.pth",
+        weights / "lesrcnn.pth",
+        *wrong.split(),
+    ]
     monkeypatch.setattr("sys.argv", list(map(str, arguments)))
     with pytest.raises(InputError, match=said):
         figure.main()
@@ -81,6 +118,7 @@ def test_figure_command_tells(monkeypatch, data, weights, tmp_path, wrong, said)
 
 
 # -- the architecture --------------------------------------------------------------------------------
+
 
 def kinds(operations, block=None):
     return [op.kind for op in operations if block in (None, op.block)]
@@ -95,7 +133,9 @@ def test_graph_of_lesrcnn(scale, stages):
     assert irb == ["conv3", "relu"] * 4 + ["conv3"]
     assert kinds(graph)[0] == kinds(graph)[-1] == "mean"
     joined = next(op for op in graph if op.block == "rb")
-    assert {graph[i].block for i in joined.inputs} == {"ieeb"} and min(joined.inputs) == 2  # the first layer's features
+    assert {graph[i].block for i in joined.inputs} == {"ieeb"} and min(
+        joined.inputs
+    ) == 2  # the first layer's features
 
 
 def test_graph_follows_the_network():

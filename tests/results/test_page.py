@@ -11,17 +11,28 @@ from results import page, tables
 def report(tmp_path, data, methods):
     """A report page of two small pictures, with everything on it."""
     log = tmp_path / "run_a.csv"
-    log.write_text("step,seconds,lr,loss,Sample_x2_psnr,Sample_x2_ssim\n100,1,1e-4,0.1,28.5,0.9\n200,2,1e-4,0.1,29.5,0.9\n"
-                   "300,3,1e-4,0.1,30.0,0.91\n")
+    log.write_text(
+        "step,seconds,lr,loss,Sample_x2_psnr,Sample_x2_ssim\n"
+        "100,1,1e-4,0.1,28.5,0.9\n200,2,1e-4,0.1,29.5,0.9\n"
+        "300,3,1e-4,0.1,30.0,0.91\n"
+    )
     path = tmp_path / "report" / "index.html"
-    page.write(path, [tables.benchmark("Set5", [], "published"), tables.complexity("9")], methods, data / "Sample",
-               "published", logs={"Runs": [log]})
+    page.write(
+        path,
+        [tables.benchmark("Set5", [], "published"), tables.complexity("9")],
+        methods,
+        data / "Sample",
+        "published",
+        logs={"Runs": [log]},
+    )
     return path
 
 
 def content(path) -> dict:
     text = path.read_text(encoding="utf-8")
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S).group(1))
+    return json.loads(
+        re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S).group(1)
+    )
 
 
 def test_page_holds_its_data(report):
@@ -29,7 +40,11 @@ def test_page_holds_its_data(report):
     assert [p["name"] for p in data["pictures"]] == ["img_001", "img_002"]
     assert list(data["pictures"][0]["scales"]) == ["2", "3", "4"]
     assert [v["label"] for v in data["pictures"][0]["scales"]["4"]] == ["Bicubic", "LESRCNN", "LESRCNN-S"]
-    assert data["plots"][0]["curves"][0] == {"name": "run_a", "steps": [100, 200, 300], "psnr": {"Sample x2": [28.5, 29.5, 30.0]}}
+    assert data["plots"][0]["curves"][0] == {
+        "name": "run_a",
+        "steps": [100, 200, 300],
+        "psnr": {"Sample x2": [28.5, 29.5, 30.0]},
+    }
     values = {row["texts"][0]: row["values"] for row in data["tables"][1]["rows"]}
     assert values["DRCN"][1:3] == [1_774_000, 29.07e9]
 
@@ -44,7 +59,9 @@ def test_page_asks_nothing_of_any_network(report):
 def test_page_cannot_be_broken_by_a_name(tmp_path, data, methods):
     file = tmp_path / "a<b>&`.csv"
     file.write_text("step,x</script>_psnr\n1,30\n")
-    page.write(tmp_path / "index.html", [], methods[:1], data / "Sample", "published", logs={"</script>": [file]})
+    page.write(
+        tmp_path / "index.html", [], methods[:1], data / "Sample", "published", logs={"</script>": [file]}
+    )
     assert content(tmp_path / "index.html")["plots"][0]["title"] == "</script>"
 
 
@@ -53,6 +70,7 @@ def test_committed_page_is_of_the_committed_figures(root):
     if not path.exists():
         pytest.skip("nothing has been made yet")
     from results import measure
+
     methods = measure.find_methods(None)[0]
     data = content(path)
     assert [w["sha256"] for w in data["weights"]] == [m.sha256 for m in methods]
@@ -65,6 +83,7 @@ def test_committed_page_is_of_the_committed_figures(root):
 
 # -- in a browser ------------------------------------------------------------------------------------
 
+
 @pytest.fixture
 def browser(tmp_path):
     """A headless Chromium; skips where there is none."""
@@ -75,9 +94,15 @@ def browser(tmp_path):
     webdriver = pytest.importorskip("selenium.webdriver")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1200,1000", "--disable-dev-shm-usage",
-                     "--force-prefers-reduced-motion",
-                     f"--user-data-dir={tmp_path / 'profile'}"):
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--window-size=1200,1000",
+        "--disable-dev-shm-usage",
+        "--force-prefers-reduced-motion",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
@@ -89,7 +114,9 @@ def requests(browser) -> set[str]:
     """Addresses that the page has asked for, but for its own."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    sent = {r["request"]["url"] for r in sent if r["documentURL"].startswith("file:")}  # not the browser's own start page
+    sent = {
+        r["request"]["url"] for r in sent if r["documentURL"].startswith("file:")
+    }  # not the browser's own start page
     assert sent  # it is seen at all
     return {url for url in sent if not url.startswith(("data:", "file:"))}
 
@@ -97,6 +124,7 @@ def requests(browser) -> set[str]:
 def test_page_works(report, browser):
     from selenium.webdriver import ActionChains, Keys
     from selenium.webdriver.common.by import By
+
     browser.get(report.as_uri())
     find = lambda selector: browser.find_element(By.CSS_SELECTOR, selector)  # noqa: E731
     texts = lambda selector: [e.text for e in browser.find_elements(By.CSS_SELECTOR, selector)]  # noqa: E731
@@ -110,7 +138,9 @@ def test_page_works(report, browser):
     divider.send_keys(Keys.END)
     assert divider.get_attribute("aria-valuenow") == "100"
     quarter = -stage.size["width"] // 4
-    ActionChains(browser).move_to_element(stage).click_and_hold().move_by_offset(quarter, 0).release().perform()
+    ActionChains(browser).move_to_element(stage).click_and_hold().move_by_offset(
+        quarter, 0
+    ).release().perform()
     assert abs(int(divider.get_attribute("aria-valuenow")) - 25) <= 1
     clip = run("return getComputedStyle(document.getElementById('right-layer')).clipPath")
     assert re.match(r"inset\(0px 0px 0px (24|25|26)", clip)
@@ -119,7 +149,9 @@ def test_page_works(report, browser):
     divider.send_keys("+", "+", "+")
     assert find("#zoom-reset").text == "3.4×"
     before = find("#left-image").get_attribute("style")
-    ActionChains(browser).move_to_element_with_offset(stage, 100, 60).click_and_hold().move_by_offset(-40, -10).release().perform()
+    ActionChains(browser).move_to_element_with_offset(stage, 100, 60).click_and_hold().move_by_offset(
+        -40, -10
+    ).release().perform()
     assert find("#left-image").get_attribute("style") != before
     assert find("#left-image").get_attribute("style") == find("#right-image").get_attribute("style")
     assert abs(int(divider.get_attribute("aria-valuenow")) - 25) <= 1
@@ -153,26 +185,41 @@ def test_page_works(report, browser):
         assert find("#table4 th:nth-child(4)").get_attribute("aria-sort") == direction
         values = texts(first)
         numbers = [float(v) for v in values if v != "-"]
-        assert numbers == sorted(numbers, reverse=direction == "descending") and values[len(numbers):] == ["-"]
+        assert numbers == sorted(numbers, reverse=direction == "descending") and values[len(numbers) :] == [
+            "-"
+        ]
     head.click()
     assert texts(first) == original
 
     # curves
-    assert "run_a: 30.00" in find("#legend").text and len(browser.find_elements(By.CSS_SELECTOR, "#plot polyline")) == 1
+    assert (
+        "run_a: 30.00" in find("#legend").text
+        and len(browser.find_elements(By.CSS_SELECTOR, "#plot polyline")) == 1
+    )
 
     # dark, light, and as narrow as a phone
     ground = run("return getComputedStyle(document.body).backgroundColor")
     find("#theme").click()
     assert run("return getComputedStyle(document.body).backgroundColor") != ground
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True})
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True},
+    )
     assert run("return document.documentElement.scrollWidth <= innerWidth")
-    assert all(run("return [...document.querySelectorAll('button, select')].filter(e => e.offsetParent && e.offsetHeight)"
-                   ".map(e => e.offsetHeight >= 32)"))
+    assert all(
+        run(
+            "return [...document.querySelectorAll('button, select')].filter(e => e.offsetParent)"
+            ".map(e => e.offsetHeight >= 32)"
+        )
+    )
 
     # a finger on the picture
     browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
     run("document.getElementById('stage').scrollIntoView({block: 'center', behavior: 'instant'})")
-    box = run("const b = document.getElementById('stage').getBoundingClientRect(); return [b.left, b.top, b.width, b.height]")
+    box = run(
+        "const b = document.getElementById('stage').getBoundingClientRect();"
+        "return [b.left, b.top, b.width, b.height]"
+    )
     point = lambda part: [{"x": box[0] + part * box[2], "y": box[1] + 0.5 * box[3]}]  # noqa: E731
     browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": point(0.3)})
     browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": point(0.8)})

@@ -18,7 +18,11 @@ def test_one_command_makes_everything(settings, house, counted):
     reproduce.reproduce(settings(**EVERYTHING))
     made = {str(p.relative_to(house / "results")) for p in (house / "results").rglob("*") if p.is_file()}
     wanted = {f"tables/table{n}.{kind}" for n in range(1, 10) for kind in ("md", "csv", "tex")}
-    wanted |= {f"figures/figure{n}.png" for n in range(1, 6)} | {"report/index.html", "measured.json", "tables/README.md"}
+    wanted |= {f"figures/figure{n}.png" for n in range(1, 6)} | {
+        "report/index.html",
+        "measured.json",
+        "tables/README.md",
+    }
     assert wanted <= made
     assert not [name for name in made if name.endswith(".part")]
     for n in range(1, 6):
@@ -26,7 +30,12 @@ def test_one_command_makes_everything(settings, house, counted):
     # two sets of two pictures at three scales, by single-scale and by blind weights
     assert len(counted) == 2 * 2 * 3 * 2
     text = (house / "README.md").read_text()
-    assert text.startswith("before\n") and text.endswith("after\n") and "| Set5 | x4 |" in text and "\nold\n" not in text
+    assert (
+        text.startswith("before\n")
+        and text.endswith("after\n")
+        and "| Set5 | x4 |" in text
+        and "\nold\n" not in text
+    )
     assert "was not measured" in (house / "results/tables/table6.md").read_text()
 
 
@@ -42,6 +51,7 @@ def test_nothing_is_measured_twice(settings, counted, house):
 
 def test_goes_on_where_it_was_interrupted(settings, monkeypatch, counted):
     import solver.evaluate
+
     counting = solver.evaluate.evaluate
 
     def interrupted(*given, **named):
@@ -97,8 +107,13 @@ def test_what_is_missing_is_said(settings, weights, tmp_path, capsys):
     shutil.copyfile(weights / "lesrcnn_x2.pth", some / "lesrcnn_x2.pth")
     reproduce.reproduce(settings(weights=some, tables=[4], figures=[3, 5]))
     out = capsys.readouterr().out
-    for name in ("Set14: not in", "B100: not in", "Urban100: not in", "lesrcnn_x3.pth: not there",
-                 "lesrcnn.pth: not there"):
+    for name in (
+        "Set14: not in",
+        "B100: not in",
+        "Urban100: not in",
+        "lesrcnn_x3.pth: not there",
+        "lesrcnn.pth: not there",
+    ):
         assert name in out
     with pytest.raises(InputError, match="no weights"):
         reproduce.reproduce(settings(weights=tmp_path / "none"))
@@ -128,7 +143,9 @@ def test_halved_hr_is_told(data):
     assert any(note.startswith("Set5 x2: its HR pictures are smaller") for note in notes)
 
 
-@pytest.mark.parametrize("text, expected", [("4-7", [4, 5, 6, 7]), ("1,3,9", [1, 3, 9]), ("none", []), ("2,1-2", [1, 2])])
+@pytest.mark.parametrize(
+    "text, expected", [("4-7", [4, 5, 6, 7]), ("1,3,9", [1, 3, 9]), ("none", []), ("2,1-2", [1, 2])]
+)
 def test_numbers(text, expected):
     assert reproduce.numbers(9)(text) == expected
 
@@ -152,22 +169,30 @@ def test_readme_shows_what_was_measured(root):
     section = text.partition("<!-- results:begin -->\n")[2].partition("\n<!-- results:end -->")[0]
     if not (root / "results/measured.json").exists():
         pytest.skip("nothing has been measured yet")
-    entries = measure.Memory(root / "results/measured.json").complete(measure.find_methods(None)[0], "published")
+    entries = measure.Memory(root / "results/measured.json").complete(
+        measure.find_methods(None)[0], "published"
+    )
     assert entries, "measured.json is of other weights: run results/reproduce.py"
     assert section == readme.results_section(entries, "published")
     # and the committed tables are those of the same figures
     for table in tables.every(entries, "published"):
-        assert (root / f"results/tables/{table.name}.csv").read_text(encoding="utf-8") == table.csv(), table.name
+        assert (root / f"results/tables/{table.name}.csv").read_text(encoding="utf-8") == table.csv(), (
+            table.name
+        )
 
 
 def test_released_weights_give_the_paper_s_tables_4_and_5(reference):
-    """From the per-picture figures that tests/solver/test_evaluate.py compares with what the project measures."""
+    """From the per-picture figures that tests/solver/test_evaluate.py compares with what is measured."""
     expected = json.loads((reference / "expected_lesrcnn.json").read_text())
     entries = []
     for name, figures in expected.items():
-        pictures = {picture: {"psnr": f["psnr_y"], "ssim": f["ssim_y"], "bicubic_psnr": None, "bicubic_ssim": None}
-                    for picture, f in figures["images"].items()}
-        entries.append({"set": name.split("/")[0], "scale": int(name[-1]), "label": "LESRCNN", "pictures": pictures})
+        pictures = {
+            picture: {"psnr": f["psnr_y"], "ssim": f["ssim_y"], "bicubic_psnr": None, "bicubic_ssim": None}
+            for picture, f in figures["images"].items()
+        }
+        entries.append(
+            {"set": name.split("/")[0], "scale": int(name[-1]), "label": "LESRCNN", "pictures": pictures}
+        )
     cells = 0
     for name in ("Set5", "Set14"):
         table = tables.benchmark(name, entries, "published")

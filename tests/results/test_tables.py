@@ -8,21 +8,46 @@ from dataset.errors import InputError
 from results import complexity, readme, runtime, tables
 from results.tables import Column, Row, Table
 
-SMALL = Table("4", "A & B", [Column("method", "Method"), Column("x2_psnr", "x2 PSNR", ".2f")],
-              [Row(("A_1", 30.005678)), Row(("B", 31.0), "ours"), Row(("- difference", -0.5), "difference"),
-               Row(("C", None))], ["100 % `code_here`"])
+SMALL = Table(
+    "4",
+    "A & B",
+    [Column("method", "Method"), Column("x2_psnr", "x2 PSNR", ".2f")],
+    [
+        Row(("A_1", 30.005678)),
+        Row(("B", 31.0), "ours"),
+        Row(("- difference", -0.5), "difference"),
+        Row(("C", None)),
+    ],
+    ["100 % `code_here`"],
+)
 
 
 def entry(name, scale, label, psnr, ssim, bicubic=30.0):
-    return {"set": name, "scale": scale, "label": label, "protocol": "published", "pictures": {
-        "a": {"psnr": psnr - 1, "ssim": ssim, "bicubic_psnr": bicubic, "bicubic_ssim": 0.8},
-        "b": {"psnr": psnr + 1, "ssim": ssim, "bicubic_psnr": bicubic, "bicubic_ssim": 0.8}}}
+    return {
+        "set": name,
+        "scale": scale,
+        "label": label,
+        "protocol": "published",
+        "pictures": {
+            "a": {"psnr": psnr - 1, "ssim": ssim, "bicubic_psnr": bicubic, "bicubic_ssim": 0.8},
+            "b": {"psnr": psnr + 1, "ssim": ssim, "bicubic_psnr": bicubic, "bicubic_ssim": 0.8},
+        },
+    }
 
 
 def test_markdown():
     assert SMALL.markdown().splitlines() == [
-        "**Table 4: A & B**", "", "| Method | x2 PSNR |", "| --- | --: |", "| A_1 | 30.01 |", "| **B** | **31.00** |",
-        "| - difference | -0.50 |", "| C | - |", "", "100 % `code_here`"]
+        "**Table 4: A & B**",
+        "",
+        "| Method | x2 PSNR |",
+        "| --- | --: |",
+        "| A_1 | 30.01 |",
+        "| **B** | **31.00** |",
+        "| - difference | -0.50 |",
+        "| C | - |",
+        "",
+        "100 % `code_here`",
+    ]
 
 
 def test_csv():
@@ -69,10 +94,17 @@ def test_headline_and_readme():
 
 # -- complexity: the counts of the paper's Tables 3 and 9 -------------------------------------------
 
-@pytest.mark.parametrize("name, paper_parameters, parameters, without_up, macs", [
-    ("SN", 630_144, 740_992, 2.451, 3.055), ("HN", 368_000, 478_848, 1.378, 1.982),
-    ("IEEB", 368_000, 478_848, 1.378, 1.982), ("IEEB+RB", 368_000, 478_848, 1.378, 1.982),
-    ("LESRCNN", 515_456, 626_304, 3.793, 4.397)])
+
+@pytest.mark.parametrize(
+    "name, paper_parameters, parameters, without_up, macs",
+    [
+        ("SN", 630_144, 740_992, 2.451, 3.055),
+        ("HN", 368_000, 478_848, 1.378, 1.982),
+        ("IEEB", 368_000, 478_848, 1.378, 1.982),
+        ("IEEB+RB", 368_000, 478_848, 1.378, 1.982),
+        ("LESRCNN", 515_456, 626_304, 3.793, 4.397),
+    ],
+)
 def test_counts(name, paper_parameters, parameters, without_up, macs):
     count = complexity.of(name)
     assert (count.paper_parameters, count.parameters) == (paper_parameters, parameters)
@@ -83,7 +115,7 @@ def test_counts(name, paper_parameters, parameters, without_up, macs):
 def test_counted_by_hand():
     per_lr_pixel = 3 * 64 * 9 + 8 * (64 * 64 * 9 + 64 * 64) + 64 * 256 * 9
     per_hr_pixel = 4 * 64 * 64 * 9 + 64 * 3 * 9
-    assert complexity.of("LESRCNN").macs == per_lr_pixel * 64 ** 2 + per_hr_pixel * 128 ** 2
+    assert complexity.of("LESRCNN").macs == per_lr_pixel * 64**2 + per_hr_pixel * 128**2
 
 
 def test_complexity_tables():
@@ -102,40 +134,52 @@ def test_complexity_tables():
 
 # -- Tables 2 and 8 --------------------------------------------------------------------------------
 
+
 def test_runtime_tables(tmp_path):
-    path = tmp_path / "runtime.csv"
-    lines = ["scale,sr_size,network,seconds,device,threads,torch"]
-    for size in ("256x256", "512x512", "1024x1024"):
-        lines += [f"{row},A CPU,2,2.15.0" for row in (f"4,{size},SN,0.2", f"4,{size},HN,0.1", f"2,{size},LESRCNN,0.3")]
-    path.write_text("\n".join(lines))
-    table = tables.runtime("2", path)
-    assert [table.texts(row) for row in table.rows][0] == ["256x256", "0.00669", "0.00651", "0.2", "0.1", "0.97", "0.50"]
-    assert "A CPU, 2 threads" in table.notes[0]
-    table = tables.runtime("8", path)
-    assert table.texts(table.rows[2]) == ["1024x1024", "0.2126", "14.69", "0.032", "0.0222", "0.3"]
-    path.write_text("scale\n4\n")
+    lines = ["scale,size,width,height,form,precision,tiles,seconds,device,torch"]
+    for side in (256, 512, 1024):
+        for form in ("published,fp32", "ours,bf16", '"ours, tiles",bf16'):
+            lines += [f"{scale},{side},{side},{side},{form},1,{side / 1000},A CPU,2.15.0" for scale in (2, 4)]
+    lines.append("2,1080p,1920,1080,published,fp32,1,,A CPU,2.15.0")
+    (tmp_path / "benchmark.csv").write_text("\n".join(lines))
+    (tmp_path / "benchmark_training.csv").write_text("loop,steps\nours,3\n")
+    table = tables.runtime("8", tmp_path)
+    rows = [table.texts(row) for row in table.rows]
+    assert rows[3:] == [
+        ["LESRCNN", "the paper's machine", "0.0102", "0.0129", "0.0222"],
+        ["LESRCNN, published, fp32", "A CPU, torch 2.15.0", "0.256", "0.512", "1.02"],
+        ["LESRCNN, ours, bf16", "A CPU, torch 2.15.0", "0.256", "0.512", "1.02"],
+    ]
+    assert "Not measured" in tables.runtime("2", tmp_path).notes[1] and len(table.notes) == 1
+    (tmp_path / "benchmark.csv").write_text("form\npublished\n")
     with pytest.raises(InputError, match="is damaged"):
-        tables.runtime("2", path)
-    assert "Not measured" in tables.runtime("8", tmp_path / "none.csv").notes[0]
+        tables.runtime("8", tmp_path)
 
 
 def test_runtime_is_measured(tmp_path):
     import torch
-    runtime.measure(tmp_path / "runtime.csv", torch.device("cpu"), repeats=2, sizes=(32, 64))
-    with open(tmp_path / "runtime.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert {(r["scale"], r["network"], r["sr_size"]) for r in rows} == {
-        (scale, name, f"{n}x{n}") for n in (32, 64) for scale, name in (("4", "SN"), ("4", "HN"), ("2", "LESRCNN"))}
-    assert all(float(r["seconds"]) > 0 and r["device"] for r in rows)
+
+    runtime.measure(tmp_path / "runtime.csv", torch.device("cpu"), repeats=2, sizes=(32, 256))
+    rows = tables.runtime("2", tmp_path).rows
+    assert [row.cells[0] for row in rows] == ["SN", "HN", "SN", "HN"] and rows[3].kind == "ours"
+    assert rows[2].cells[2] > 0 and rows[2].cells[3] is None and "threads" in rows[2].cells[1]
 
 
 # -- Table 1 ---------------------------------------------------------------------------------------
 
+
 def trained(**psnr):
-    return {"set": "Set5", "scale": 4, "protocol": "published", "hardware": {"device": "the CPU (2 threads)"},
-            "budget": {"max_steps": 5000, "batch_size": 8, "patch_size": 24, "loss_fn": "L1"},
-            "networks": [{"network": name.replace("_", "+"), "psnr": value, "ssim": 0.88, "steps": 5000, "hours": 0.5}
-                         for name, value in psnr.items()]}
+    return {
+        "set": "Set5",
+        "scale": 4,
+        "protocol": "published",
+        "hardware": {"device": "the CPU (2 threads)"},
+        "budget": {"max_steps": 5000, "batch_size": 8, "patch_size": 24, "loss_fn": "L1"},
+        "networks": [
+            {"network": name.replace("_", "+"), "psnr": value, "ssim": 0.88, "steps": 5000, "hours": 0.5}
+            for name, value in psnr.items()
+        ],
+    }
 
 
 def test_ablation_table(tmp_path):
