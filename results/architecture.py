@@ -38,6 +38,11 @@ _SIZES = {
     "shuffle": (0.5, 0.34),
     "mean": (0.44, 0.34),
 }
+CAPTIONS = {
+    1: "Figure 1: LESRCNN at x2. Numbers are channels, heights the size of the features. The up-sampler is "
+    "affine, so it runs once, on the sum of the deep and the shallow features.",
+    2: "Figure 2: the up-samplers of LESRCNN-S, one for each scale. Everything else is shared by the scales.",
+}
 _LR, _HR = 1.0, 1.5  # half the height of an operation at LR and HR size
 _ROW = 3.5  # from one row to the next
 _INCHES = 0.38  # of one of these units

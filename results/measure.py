@@ -104,15 +104,17 @@ def find_methods(folder: Path | None) -> tuple[list[Method], list[str]]:
     return methods, missing
 
 
-def find_sets(folders: list[Path]) -> tuple[list[TestSet], list[str]]:
+def find_sets(folders: list[Path], last: Path | None = None) -> tuple[list[TestSet], list[str]]:
     """The benchmark sets that are there at any scale, and a line for what is not.
 
     Args:
         folders: folders that hold Set5, Set14, B100, Urban100 or Sample, each as ``Set5/x2/...``.
+        last: where else to look, for what is in none of them.
     """
     found, notes = [], []
+    last = [] if last is None else [last]
     for name in (*BENCHMARKS, SAMPLE):
-        places = [Path(folder) / name for folder in folders if (Path(folder) / name).is_dir()]
+        places = [Path(folder) / name for folder in [*folders, *last] if (Path(folder) / name).is_dir()]
         if not places:
             notes.append(f"{name}: not in {', '.join(map(str, folders))}")
         for scale in SCALES if places else ():

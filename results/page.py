@@ -32,7 +32,7 @@ def write(
     methods: Sequence[Method],
     pictures: Path,
     protocol: str,
-    figures: Sequence[Path] = (),
+    figures: Mapping[str, Path] | None = None,
     logs: Mapping[str, Sequence[Path]] | None = None,
 ) -> None:
     """Write the page.
@@ -43,7 +43,7 @@ def write(
         methods: the weights whose results can be compared.
         pictures: the data set to compare them on, at every scale it has.
         protocol: of the figures below the pictures.
-        figures: picture files to show as they are (the architecture).
+        figures: a caption -> the PNG file to show with it.
         logs: a title -> the ``log.csv`` files of the training runs to draw as curves in one plot.
 
     Raises:
@@ -62,7 +62,8 @@ def write(
             if files
         ],
         "figures": [
-            {"name": f.stem.replace("figure", "Figure "), "uri": uri(f.read_bytes(), "png")} for f in figures
+            {"caption": caption, "uri": uri(file.read_bytes(), "png")}
+            for caption, file in (figures or {}).items()
         ],
     }
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")

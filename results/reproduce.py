@@ -42,11 +42,18 @@ def parser() -> Parser:
         "is not there is said and left out",
     )
     parser.add_argument(
-        "--tables", type=numbers(9), default="1-9", help="which, as 4-7 or 1,4,5; none for none"
+        "--tables",
+        type=numbers(9),
+        nargs="?",
+        const="1-9",
+        default="1-9",
+        help="which, as 4-7 or 1,4,5; none for none",
     )
     parser.add_argument(
         "--figures",
         type=numbers(5),
+        nargs="?",
+        const="1-5",
         default="1-5",
         help="which; 1 and 2 are the architecture, 3 to 5 compare pictures at x2, x3 and x4",
     )
@@ -62,8 +69,8 @@ def parser() -> Parser:
     parser.add_argument(
         "--out",
         type=Path,
-        help="where to write (by default results/ for the weights that ship, and for others a new "
-        "folder samples/results-WEIGHTS, so that the committed results stay)",
+        help="where to write; by default results/ for the weights that ship and the published protocol, and "
+        "samples/results-WEIGHTS-PROTOCOL for others, so that the committed results stay",
     )
     add_protocol(parser)
     return parser
@@ -89,9 +96,10 @@ def numbers(last: int) -> Callable[[str], list[int]]:
 def main() -> int:
     args = parser().parse_args()
     if args.out is None:
-        args.out = (
-            RESULTS if args.weights is None else Path("samples") / f"results-{args.weights.resolve().name}"
-        )
+        args.out = RESULTS
+        if args.weights is not None or args.protocol != "published":
+            weights = "shipped" if args.weights is None else args.weights.resolve().name
+            args.out = Path("samples") / f"results-{weights}-{args.protocol}"
     reproduce(args)
     return 0
 
@@ -105,10 +113,12 @@ def reproduce(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     methods, missing = measure.find_methods(args.weights)
-    sets, absent = measure.find_sets([*args.data, ROOT / "dataset"])
+    sets, absent = measure.find_sets(args.data, ROOT / "dataset")
     memory = measure.Memory(args.out / "measured.json")
+    known = {entry["set"] for entry in memory.complete(methods, args.protocol)}
     for line in missing + absent:
-        print(line)
+        kept = line.partition(":")[0] in known
+        print(line + "; what was measured of it before, with these weights, is kept" * kept)
     plan = measure.plan(methods, sets)
     pictures = sum(len(pictures.items) for _, pictures in plan)
     products = list_products(args, methods, memory)
@@ -143,16 +153,30 @@ def list_products(
     def compare(path: Path, scale: int, items: list[test_set.Item]) -> None:
         crops.draw(crops.rows(items, scale, methods, args.protocol, most=3), path)
 
-    products = []
-    if args.tables:
-        products.append(
-            (
-                "tables",
-                lambda: tables.write(
-                    tables.every(entries(), args.protocol, args.tables), args.out / "tables"
-                ),
-            )
+    def write_page() -> None:
+        shown = [tables.headline(entries()), *tables.every(entries(), args.protocol)]
+        drawn = [(args.out / f"figures/figure{n}.png", text) for n, text in architecture.CAPTIONS.items()]
+        logs = {
+            "The weights that ship": sorted((args.out / "curves").glob("*.csv")),
+            "The ablation": sorted((RESULTS / "ablation/curves").glob("*.csv")),
+        }
+        page.write(
+            args.out / "report/index.html",
+            shown,
+            methods,
+            args.pictures,
+            args.protocol,
+            {caption: path for path, caption in drawn if path.exists()},
+            logs,
         )
+
+    def write_tables() -> None:
+        tables.write(tables.every(entries(), args.protocol, args.tables), args.out / "tables")
+
+    def update_readme() -> None:
+        readme.replace(ROOT / "README.md", "results", readme.results_section(entries(), args.protocol))
+
+    products = [("tables", write_tables)] if args.tables else []
     for number in args.figures:
         path, scale = args.out / "figures" / f"figure{number}.png", number - 1
         if number < 3:
@@ -162,37 +186,10 @@ def list_products(
             items = test_set.find(args.pictures, scale).items
             products.append((f"Figure {number}", partial(compare, path, scale, items)))
     if args.page:
-        products.append(
-            (
-                "page",
-                lambda: page.write(
-                    args.out / "report" / "index.html",
-                    [tables.headline(entries()), *tables.every(entries(), args.protocol)],
-                    methods,
-                    args.pictures,
-                    args.protocol,
-                    existing(args.out / "figures", "figure[12].png"),
-                    {
-                        "The weights that ship": existing(args.out / "curves", "*.csv"),
-                        "The ablation": existing(RESULTS / "ablation" / "curves", "*.csv"),
-                    },
-                ),
-            )
-        )
+        products.append(("page", write_page))
     if args.out.resolve() == RESULTS:
-        products.append(
-            (
-                "README",
-                lambda: readme.replace(
-                    ROOT / "README.md", "results", readme.results_section(entries(), args.protocol)
-                ),
-            )
-        )
+        products.append(("README", update_readme))
     return products
-
-
-def existing(folder: Path, pattern: str) -> list[Path]:
-    return sorted(folder.glob(pattern))
 
 
 if __name__ == "__main__":

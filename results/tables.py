@@ -388,7 +388,7 @@ def runtime(number: str, folder: Path = RESULTS) -> Table:
     columns = [
         Column("network", "Network"),
         Column("machine", "On"),
-        *(Column(size, size, ".3g") for size in sizes),
+        *(Column(size, size, "g") for size in sizes),
     ]
     return Table(number, f"Running time in seconds for a result of each size, x{scale}", columns, rows, notes)
 
@@ -398,12 +398,13 @@ def _timed(path: Path, scale: int, sizes: list[str]) -> list[Row]:
     seconds, machine = {}, ""
     with open(path, newline="", encoding="utf-8") as file:
         for line in csv.DictReader(file):
-            if "form" not in line and "network" not in line:
+            if "width" not in line:
                 return []  # another benchmark's
             machine = f"{line['device']}, torch {line['torch']}"
             label = line.get("network") or f"LESRCNN, {line['form']}, {line['precision']}"
             if int(line["scale"]) == scale and line["seconds"] and "tiles" not in label:
-                seconds.setdefault(label, {})[f"{line['width']}x{line['height']}"] = float(line["seconds"])
+                times = seconds.setdefault(label, {})
+                times[f"{line['width']}x{line['height']}"] = float(f"{float(line['seconds']):.3g}")
     return [
         Row((label, machine, *(times.get(size) for size in sizes)), "ours")
         for label, times in seconds.items()

@@ -156,6 +156,20 @@ def test_wrong_numbers(text):
         reproduce.numbers(9)(text)
 
 
+def test_committed_results_stay(settings, monkeypatch, house, weights):
+    """Only the weights that ship, under the published protocol, are written to results/ by default."""
+    seen = []
+    monkeypatch.setattr(reproduce, "reproduce", lambda args: seen.append(args.out))
+    for arguments in ([], ["--protocol", "modern"], ["--weights", str(weights)]):
+        monkeypatch.setattr("sys.argv", ["reproduce.py", *arguments])
+        reproduce.main()
+    assert seen[0] == house / "results"
+    assert [str(out) for out in seen[1:]] == [
+        "samples/results-shipped-modern",
+        f"samples/results-{weights.name}-published",
+    ]
+
+
 def test_command_tells_in_one_line(command, tmp_path):
     done = command("results/reproduce.py", "--weights", tmp_path, "--tables", "4")
     assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1

@@ -151,7 +151,7 @@ def test_runtime_tables(tmp_path):
         ["LESRCNN, ours, bf16", "A CPU, torch 2.15.0", "0.256", "0.512", "1.02"],
     ]
     assert "Not measured" in tables.runtime("2", tmp_path).notes[1] and len(table.notes) == 1
-    (tmp_path / "benchmark.csv").write_text("form\npublished\n")
+    (tmp_path / "benchmark.csv").write_text("form,width\npublished,1\n")
     with pytest.raises(InputError, match="is damaged"):
         tables.runtime("8", tmp_path)
 
