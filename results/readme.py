@@ -36,8 +36,9 @@ def weights_section(cards: list[Path]) -> str:
     for path in cards:
         card = json.loads(path.read_text(encoding="utf-8"))
         training = card["training"]
-        start = f" on top of `{training['started_from']}`" if training["started_from"] else ""
-        how = f"{training['steps']:,} steps{start}, {training['hours']:.1f} h, {_device(training['hardware'])}"
+        start = training["started_from"]
+        before = f" after {start['steps']:,} of blind ones" if start else ""
+        how = f"{training['steps']:,} steps{before}, {_hours(training):.1f} h, {_device(training['hardware'])}"
         for scale in card["scales"]:
             set5, set14 = (card["test"][name][f"x{scale}"] for name in ("Set5", "Set14"))
             paper = "LESRCNN-S" if card["blind"] else "LESRCNN"
@@ -67,6 +68,11 @@ def replace(path: Path, name: str, section: str) -> None:
     if new != text:
         with written_whole(path) as temporary:
             temporary.write_text(new, encoding="utf-8")
+
+
+def _hours(stage: dict) -> float:
+    """Of a run and those before it."""
+    return stage["hours"] + (_hours(stage["started_from"]) if stage["started_from"] else 0)
 
 
 def _device(hardware: dict) -> str:

@@ -77,7 +77,6 @@ def make_card(weights: Path, name: str, record: dict, pictures: str, validation:
     """Everything a user of the weights wants to know, as JSON can hold it."""
     from solver.checkpoint import load_network
     net, info = load_network(weights)
-    settings = record["settings"]
     return {
         "weights": name,
         "sha256": info.sha256,
@@ -88,19 +87,37 @@ def make_card(weights: Path, name: str, record: dict, pictures: str, validation:
         "training": {
             "pictures": pictures,
             "data": {key: record["data"][key] for key in ("sha256", "bytes")},
-            "commands": record["commands"],
-            "started_from": settings.get("init_from") and Path(settings["init_from"]).name,
-            "steps": record["steps"],
-            "hours": round(record["seconds"] / 3600, 2),
+            **stage(record),
+            "started_from": earlier(weights.parent, record),
             "hardware": record["hardware"],
             "versions": record["versions"],
-            "commit": record["commit"],
         },
         "protocol": "published",
         "validation": {"Sample": validation},
         "test": {test_set: {f"x{scale}": figures(weights, data / test_set, scale, info.multi_scale)
                             for scale in info.scales} for test_set in TEST_SETS},
     }
+
+
+def stage(record: dict) -> dict:
+    """What one training run did."""
+    return {"commands": record["commands"], "steps": record["steps"], "hours": round(record["seconds"] / 3600, 2),
+            "commit": record["commit"]}
+
+
+def earlier(run_folder: Path, record: dict) -> dict | None:
+    """The run that this one took its start from (``--init_from``), None if it started anew.
+
+    Runs are looked for beside this one, as ``--ckpt_dir checkpoint/NAME`` puts them.
+    """
+    start = record["settings"].get("init_from")
+    if start is None:
+        return None
+    folder = run_folder.parent / Path(start).parent.name
+    before = read_json(folder / "run.json")
+    from solver.checkpoint import file_hash
+    return {"weights": Path(start).name, "sha256": file_hash(folder / Path(start).name), **stage(before),
+            "started_from": earlier(folder, before)}
 
 
 def figures(weights: Path, folder: Path, scale: int, blind: bool) -> dict:
