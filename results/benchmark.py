@@ -184,17 +184,13 @@ class Benchmark:
         self._add("published", "fp32", 1, lambda: no_gradients(net, x))
 
     def _add_ours(self, form: str, precision: str, **settings) -> None:
-        from dataset import images
         from solver.sampler import Sampler
         sampler = Sampler(self.net, self.scale, self.device, precision=precision, **settings)
         if settings["tile"] == "none" and not fits(sampler, self.lr):
             self._add(form, precision, 1, None, "not run: too large for the memory")
-        elif settings["tile"] == "none":
-            x = images.to_tensor(self.lr, self.device)
-            self._add(form, precision, 1, lambda: sampler.network(x))
         else:
-            grid = sampler.grid(*self.lr.shape[:2], self.lr.nbytes * (1 + self.scale ** 2))
-            self._add(form, precision, len(grid.rows) * len(grid.columns), lambda: sampler(self.lr))
+            grid = sampler.grid(*self.lr.shape[:2])
+            self._add(form, precision, len(grid.rows) * len(grid.columns), lambda: compute(sampler, self.lr))
 
     def _flops(self, form: str) -> float:
         """Of one forward pass, counted by torch: two for each multiply-add."""
@@ -216,6 +212,12 @@ def no_gradients(net, x):
     import torch
     with torch.no_grad():
         return net(x)
+
+
+def compute(sampler, lr) -> None:
+    """All tiles of a picture, as float32 tensors on the device."""
+    for _ in sampler.outputs(lr):
+        pass
 
 
 def fits(sampler, lr) -> bool:

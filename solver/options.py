@@ -68,8 +68,8 @@ def add_sampler(group) -> None:
                        help="how pictures are cut, the result is the same: auto, the largest tiles that fit the memory; "
                             "none, in one piece; or a number, tiles of at most so many LR pixels a side")
     group.add_argument("--memory", type=memory,
-                       help="what a picture, its result and the network's features may take together, as 2G or 800M "
-                            "(by default half of what is free); larger results are written as they are made")
+                       help="what the whole process may take, as 2G or 800M (on a GPU: what the network may take there); "
+                            "by default half of what is free; larger results are written as they are made")
     group.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32",
                        help="of the network's arithmetic; bf16 (recent CPUs and GPUs) is twice as fast and within "
                             "0.02 dB, fp16 is for GPUs")

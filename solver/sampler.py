@@ -17,8 +17,9 @@ from dataset.images import Picture
 from dataset.streams import Bands
 from model.ops import Margins, trim
 
-from . import background, memory, tiles
+from . import background, tiles
 from .fuse import fuse
+from .memory import bytes_per_pixel, free, resident
 from .tiles import Grid, Span
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -38,8 +39,8 @@ class Sampler:
         device: where to compute.
         tile: how pictures are cut: ``auto``, the largest tiles that fit the memory; ``none``, pictures
             in one piece; a number, tiles of at most so many LR pixels a side. The result is the same.
-        memory: bytes that a picture, its result and the network's features may take together; None for
-            half of what is free.
+        memory: bytes that the whole process may take, or, on a GPU, the network there; None for half of
+            what is free.
         precision: of the convolutions, a name in :data:`PRECISIONS`. The picture itself, less and plus its
             mean, stays in fp32.
         compile: ``torch.compile`` the network: a minute at the start.
@@ -69,6 +70,7 @@ class Sampler:
             net = _with_precision(copy.deepcopy(net), PRECISIONS[precision])
         # The order of pixels on disk; on the CPU 1.3 times as fast as the default one.
         self.net = net.to(self.device, memory_format=torch.channels_last)
+        self._program = resident()  # without any picture
         self._network = lru_cache(maxsize=64)(self._prepare)  # by margins
 
     def __call__(self, rgb: np.ndarray, rounding: str = "truncate") -> np.ndarray:
@@ -139,39 +141,37 @@ class Sampler:
         return Bands(self.scale * height, self.scale * width, picture.rgb.dtype, picture.grey,
                      picture.alpha is not None, bands())
 
-    def too_large(self, rgb: np.ndarray) -> bool:
-        """Whether the result would take more of the memory than is good for it, and is better written in bands."""
-        return rgb.nbytes * self.scale ** 2 > (self.memory or _SHARE * memory.free(_HOST)) / 4
-
-    @torch.inference_mode()
-    def network(self, x: torch.Tensor, margins: Margins = (0, 0, 0, 0)) -> torch.Tensor:
-        """The network alone: (1, 3, H, W) in [0, 1] on the device -> the float32 output less the margins."""
-        return self._network(margins)(x).float()
-
     def grid(self, height: int, width: int, held: int = 0) -> Grid:
         """How a picture of this size is cut.
 
         Args:
             height, width: in LR pixels.
-            held: bytes of the memory that something else takes.
+            held: bytes of the memory that pictures take meanwhile.
         """
         if self.tile == "none":
             return tiles.by_pixels(height, width, self.halo, height * width)
         if self.tile != "auto":
             return tiles.by_side(height, width, self.halo, self.tile)
-        budget = self.budget
-        room = max(budget - held, budget / 4) if self.device.type == "cpu" else budget
+        room = self._room(self.device)
+        if self.device == _HOST:
+            room = max(room - held, room / 4)
         return tiles.by_pixels(height, width, self.halo, min(room / self.bytes_per_pixel, self._most_pixels))
 
-    @property
-    def budget(self) -> float:
-        """Bytes that may be used on the device."""
-        return self.memory or _SHARE * memory.free(self.device)
+    def too_large(self, rgb: np.ndarray) -> bool:
+        """Whether the result would take more of the memory than is good for it, and is better written in bands."""
+        return rgb.nbytes * self.scale ** 2 > self._room(_HOST) / 4
+
+    def _room(self, device: torch.device) -> float:
+        """Bytes that pictures and features may take."""
+        if self.memory is None:
+            return _SHARE * free(device)
+        program = self._program if device == _HOST else 0
+        return max(self.memory - program, self.memory / 8)
 
     @cached_property
     def bytes_per_pixel(self) -> float:
         with torch.inference_mode():
-            return _SLACK * memory.bytes_per_pixel(fuse(self.net, self.scale), self.device)
+            return _SLACK * bytes_per_pixel(fuse(self.net, self.scale), self.device)
 
     def _prepare(self, margins: Margins) -> Callable[[torch.Tensor], torch.Tensor]:
         """The network as a function of (1, 3, H, W) in [0, 1] whose result lacks these margins."""
@@ -231,7 +231,7 @@ class Sampler:
         """(H, W, 3) pixels -> float32 (1, 3, h, w), without the margins."""
         x = images.to_tensor(window, self.device)
         if not self.self_ensemble:
-            return self.network(x, margins)
+            return self._network(margins)(x).float()
         views = [(turned, flips) for turned in (False, True) for flips in ((), (2,), (3,), (2, 3))]
         return torch.stack([self._compute_view(x, margins, *view) for view in views]).mean(dim=0)
 
@@ -245,7 +245,7 @@ class Sampler:
             left, right = right, left
         margins = (left, right, top, bottom) if turned else (top, bottom, left, right)
         x = x.flip(flips)
-        output = self.network(x.mT if turned else x, margins)
+        output = self._network(margins)(x.mT if turned else x).float()
         return (output.mT if turned else output).flip(flips)
 
 
