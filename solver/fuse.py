@@ -13,9 +13,12 @@ from torch.nn import functional as F
 _RELU = (F.relu, torch.relu)
 _ADD = ("add", "iadd")
 _VECTOR = 16  # float32 in an AVX-512 register, which is what oneDNN fills up output channels to
+# Neighbours computed as one where channels are few. Every result's width is a multiple of them, so tiles of any
+# width sum in the same order. (Of four neighbours oneDNN sums narrow tiles in another order than wide ones.)
+_PIXELS = {2: 2, 3: 3, 4: 2}
 
 
-def fuse(net: nn.Module, *arguments, **options) -> nn.Module:
+def fuse(net: nn.Module, scale: int, **options) -> fx.GraphModule:
     """``net`` with everything but its input decided, as a module of one argument.
 
     The network's Python code is followed once and the operations are recorded (``torch.fx``), so it must not
@@ -23,12 +26,13 @@ def fuse(net: nn.Module, *arguments, **options) -> nn.Module:
 
     Args:
         net: a network made of convolutions, in the ``channels_last`` memory format; shared, not changed.
-        arguments, options: what ``net`` is called with after its input.
+        scale: the enlargement it is called with.
+        options: what else it is called with.
     """
-    graph_module = fx.symbolic_trace(_Call(net, arguments, options))
+    graph_module = fx.symbolic_trace(_Call(net, scale, options))
     for node in graph_module.graph.nodes:
         if _is_convolution(graph_module, node):
-            _as_convolve(graph_module, node)
+            _as_convolve(graph_module, node, scale)
     for node in graph_module.graph.nodes:
         if node.op == "call_function" and node.target in _RELU:
             _join(node)
@@ -38,14 +42,17 @@ def fuse(net: nn.Module, *arguments, **options) -> nn.Module:
 
 
 def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride, padding, dilation, groups: int,
-             relu: bool = False, add: torch.Tensor | None = None) -> torch.Tensor:
-    """``relu(conv2d(x) + add)``, either or both left out, in the weight's precision."""
+             relu: bool = False, add: torch.Tensor | None = None, pixels: int = 1) -> torch.Tensor:
+    """``relu(conv2d(x) + add)``, either or both left out, in the weight's precision.
+
+    A CPU may compute so many ``pixels`` side by side at once, see :func:`_convolve_to_few`.
+    """
     x = x.to(weight.dtype)
     add = None if add is None else add.to(weight.dtype)
-    pixels = _pixels_at_once(x, weight, bias, stride, groups)
-    if pixels > 1 and not relu and add is None and dilation == (1, 1):
+    on_cpu = weight.device.type == "cpu"
+    if on_cpu and pixels > 1 and x.shape[3] % pixels == 0:
         return _convolve_to_few(x, weight, padding, pixels)
-    if weight.device.type != "cpu" or not (relu or add is not None) or not _has_onednn():
+    if not on_cpu or not (relu or add is not None) or not _has_onednn():
         y = F.conv2d(x, weight, bias, stride, padding, dilation, groups)
         y = y if add is None else y.add_(add)
         return y.relu_() if relu else y
@@ -54,14 +61,6 @@ def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, s
     if add is None:
         return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *where, after or "none", [], "")
     return torch.ops.mkldnn._convolution_pointwise(x, add, weight, bias, *where, "add", 1.0, after, [], "")
-
-
-def _pixels_at_once(x: torch.Tensor, weight: torch.Tensor, bias, stride, groups: int) -> int:
-    """How many pixels side by side a convolution to a few channels should compute as one, 1 for no such."""
-    if weight.device.type != "cpu" or bias is not None or groups > 1 or stride != (1, 1) or weight.shape[3] == 1:
-        return 1
-    fitting = range(_VECTOR // weight.shape[0], 1, -1)
-    return next((n for n in fitting if x.shape[3] % n == 0), 1)
 
 
 def _convolve_to_few(x: torch.Tensor, weight: torch.Tensor, padding, pixels: int) -> torch.Tensor:
@@ -82,14 +81,14 @@ def _convolve_to_few(x: torch.Tensor, weight: torch.Tensor, padding, pixels: int
 
 
 class _Call(nn.Module):
-    def __init__(self, net: nn.Module, arguments: tuple, options: dict) -> None:
+    def __init__(self, net: nn.Module, scale: int, options: dict) -> None:
         super().__init__()
         self.net = net
-        self.arguments = arguments
+        self.scale = scale
         self.options = options
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.net(x, *self.arguments, **self.options)
+        return self.net(x, self.scale, **self.options)
 
 
 def _has_onednn() -> bool:
@@ -103,17 +102,21 @@ def _is_convolution(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     return node.op == "call_function" and node.target is F.conv2d
 
 
-def _as_convolve(graph_module: fx.GraphModule, node: fx.Node) -> None:
+def _as_convolve(graph_module: fx.GraphModule, node: fx.Node, scale: int) -> None:
     """Replace a convolution, module or function, by :func:`convolve`."""
+    pixels = 1
     with graph_module.graph.inserting_before(node):
         if node.op == "call_module":
             conv = graph_module.get_submodule(node.target)
             weight = graph_module.graph.get_attr(f"{node.target}.weight")
             bias = None if conv.bias is None else graph_module.graph.get_attr(f"{node.target}.bias")
             arguments = (node.args[0], weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
+            simple = bias is None and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
+            if simple and conv.out_channels * _PIXELS[scale] <= _VECTOR:
+                pixels = _PIXELS[scale]
         else:
             arguments = _conv2d_arguments(*node.args, **node.kwargs)
-        new = graph_module.graph.call_function(convolve, arguments)
+        new = graph_module.graph.call_function(convolve, arguments, {"pixels": pixels} if pixels > 1 else {})
     node.replace_all_uses_with(new)
     graph_module.graph.erase_node(node)
 
@@ -134,7 +137,7 @@ def _join(relu: fx.Node) -> None:
         if _only_feeds(conv, before):
             conv.kwargs = {**conv.kwargs, "relu": True}
             relu.replace_all_uses_with(before)
-    elif before.op == "call_function" and before.target is convolve:
+    elif _only_feeds(before, relu):
         before.kwargs = {**before.kwargs, "relu": True}
         relu.replace_all_uses_with(before)
     elif before.op == "call_function" and getattr(before.target, "__name__", "") in _ADD:
