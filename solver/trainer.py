@@ -30,13 +30,14 @@ from dataset.train_set import Batch, TrainSet
 
 from .checkpoint import load_network
 from .evaluate import evaluate
+from .muon import Muon, suits
 from .processes import Group
 from .run_folder import Record, RunFolder
 from .sample import device_name
 from .sampler import Sampler
 
 # A resumed run must have these as before, or it would be another run.
-_FIXED = ("model", "variant", "scale", "patch_size", "batch_size", "seed", "weighting", "loss_fn", "ema")
+_FIXED = ("model", "variant", "scale", "patch_size", "batch_size", "seed", "weighting", "loss_fn", "ema", "optimizer")
 # These do not change the weights.
 _FREE = ("resume", "overwrite", "ckpt_dir", "ckpt_name", "sample_dir", "print_interval", "save_interval",
          "save_minutes", "val_data_dir", "num_workers", "cache", "shave", "group", "verbose", "recipe",
@@ -66,6 +67,15 @@ def charbonnier(sr: torch.Tensor, hr: torch.Tensor, epsilon: float = 1e-3) -> to
 
 LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "MSE": F.mse_loss, "L1": F.l1_loss, "SmoothL1": F.smooth_l1_loss, "Charbonnier": charbonnier}
+
+
+def build_optimizers(name: str, net: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
+    """``Adam`` for all of a network, or ``Muon`` and, for the parameters that Muon does not suit, Adam beside it."""
+    parameters = list(net.parameters())
+    if name == "Adam":
+        return [torch.optim.Adam(parameters, lr=lr, fused=True)]
+    return [Muon([p for p in parameters if suits(p)], lr=lr),
+            torch.optim.Adam([p for p in parameters if not suits(p)], lr=lr, fused=True)]
 
 
 class Average:
@@ -115,7 +125,7 @@ class Trainer:
         torch.manual_seed(args.seed)
         self.net = self._build(fresh=resumed is None).to(group.device, memory_format=torch.channels_last)
         self.loss = LOSSES[args.loss_fn]
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=args.lr, fused=True)
+        self.optimizers = build_optimizers(args.optimizer, self.net, args.lr)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=args.precision == "fp16")
         self.average = Average(self.net, args.ema) if args.ema else None
         self.step = 0            # steps done
@@ -201,19 +211,21 @@ class Trainer:
         torch.manual_seed(hash((self.args.seed, self.step, self.group.rank)))
         lr, hr = self._to_device(batch.lr), self._to_device(batch.hr)
         rate = learning_rate(self.step, self.args)
-        for parameters in self.optimizer.param_groups:
-            parameters["lr"] = rate
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.zero_grad()
         with self._autocast():
             sr = self.forward(lr, batch.scale)
         loss = self.loss(sr.float(), hr)
         self.scaler.scale(loss).backward()
-        if self.net.multi_scale:
+        if self.net.multi_scale and self.args.optimizer == "Adam":
             self._zero_unused()
-        self.scaler.unscale_(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.args.clip or math.inf)
         value = self._agree(loss.detach(), norm)
-        self.scaler.step(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
         self.scaler.update()
         if self.average:
             self.average.update(self.step)
@@ -244,7 +256,7 @@ class Trainer:
         Adam would pass them over.
         """
         for parameter in self.net.parameters():
-            if parameter.grad is None and parameter in self.optimizer.state:
+            if parameter.grad is None and parameter in self.optimizers[0].state:
                 parameter.grad = torch.zeros_like(parameter)
 
     def _to_device(self, patches: torch.Tensor) -> torch.Tensor:
@@ -338,7 +350,7 @@ class Trainer:
             "network": {"name": self.args.model, "scale": self.net.scale,
                         "multi_scale": self.net.multi_scale},
             "model": self.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "scaler": self.scaler.state_dict(),
             "step": self.step, "seconds": self._elapsed(), "best": self.best,
             "loss_sum": self.loss_sum, "loss_count": self.loss_count, "logged": self.logged,
@@ -348,7 +360,8 @@ class Trainer:
 
     def _restore(self, state: dict) -> None:
         self.net.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.scaler.load_state_dict(state["scaler"])
         if self.average:
             self.average.net.load_state_dict(state["ema"])
@@ -470,7 +483,7 @@ class Trainer:
             self._say(f"resuming after step {self.step} of {args.max_steps}")
 
     def _progress(self) -> None:
-        rate = self.optimizer.param_groups[0]["lr"]
+        rate = self.optimizers[0].param_groups[0]["lr"]
         self.bar.set_postfix(loss=f"{self.loss_sum / self.loss_count:.5f}", lr=f"{rate:.2e}", refresh=False)
         self.bar.update()
 

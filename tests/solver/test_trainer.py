@@ -13,6 +13,7 @@ import torch
 import model
 from dataset.errors import InputError
 from solver import checkpoint, processes, run_folder, trainer
+from solver.muon import Muon, orthogonalise
 from solver.processes import Group
 from solver.trainer import Average, Trainer, learning_rate
 
@@ -44,7 +45,7 @@ def test_the_published_defaults(settings):
     args = settings()
     assert (args.lr, args.clip, args.loss_fn, args.decay) == (1e-4, 10, "MSE", 400_000)
     assert (args.schedule, args.warmup, args.ema, args.precision) == ("step", 0, 0, "fp32")
-    assert (args.weighting, args.init) == ("uniform", "default")
+    assert (args.weighting, args.init, args.optimizer) == ("uniform", "default", "Adam")
 
 
 def test_a_recipe_sets_defaults_and_flags_win(settings):
@@ -157,6 +158,39 @@ def test_the_averaged_weights_are_what_is_kept(settings):
     from_checkpoint = checkpoint.load_network(args.ckpt_dir / "lesrcnn_x2_last.pth")[0].state_dict()
     assert same(dict(kept), dict(from_checkpoint))
     assert not torch.equal(kept["irb.last.weight"], run.net.state_dict()["irb.last.weight"])
+
+
+@pytest.mark.parametrize("rows, columns", [(6, 40), (40, 6)])
+def test_orthogonalised_matrices_keep_their_directions(rows, columns):
+    torch.manual_seed(0)
+    u, _, v = torch.linalg.svd(torch.randn(3, rows, columns), full_matrices=False)
+    matrices = u @ torch.diag_embed(torch.logspace(1, -1, 6).expand(3, 6)) @ v
+    straight = u.mT @ orthogonalise(matrices) @ v.mT  # diagonal, if the singular vectors are the same
+    values = straight.diagonal(dim1=1, dim2=2)
+    assert values.min() > 0.6 and values.max() < 1.3
+    assert (straight - torch.diag_embed(values)).abs().max() < 1e-4
+
+
+def test_a_muon_step_has_the_size_it_says_whatever_the_gradient():
+    torch.manual_seed(0)
+    for scale in (1e-6, 1e6):
+        weight = torch.zeros(64, 32, 3, 3).contiguous(memory_format=torch.channels_last).requires_grad_()
+        weight.grad = scale * torch.randn_like(weight)
+        Muon([weight], lr=0.1).step()
+        assert 0.015 < weight.square().mean().sqrt() < 0.025  # 0.2 lr
+        assert (weight * weight.grad).sum() < 0
+
+
+def test_muon_leaves_the_up_samplers_of_other_scales_alone(settings):
+    args = settings("--recipe", "modern", "--scale", 0, "--max_steps", 2)
+    run = Trainer(args, ALONE)
+    batches = run.data.loader(0, 2, 0, 0, 1)
+    before = {name: p.clone() for name, p in run.net.named_parameters()}
+    batch = next(batches)
+    run.train_step(batch)
+    for name, parameter in run.net.named_parameters():
+        unused = name.startswith("rb.up.") and not name.startswith(f"rb.up.x{batch.scale}.")
+        assert torch.equal(parameter, before[name]) == unused, name
 
 
 @pytest.mark.parametrize("number, flags", [
