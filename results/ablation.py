@@ -32,6 +32,7 @@ _BUDGET = (
     "recipe",
     "loss_fn",
     "lr",
+    "optimizer",
     "schedule",
     "decay",
     "warmup",

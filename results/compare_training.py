@@ -1,0 +1,110 @@
+"""Short trainings that differ in one setting, for the table in ``results/training.md``.
+
+``python results/compare_training.py --train_data_path dataset/DIV2K_train.h5``: every run is x2 from scratch, with
+``--recipe modern`` but for what it is named after, with the same seed, steps and patches, and is validated on
+dataset/Sample. Interrupted, the same command goes on where it was; what has been run is not run again.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from dataset.errors import InputError, run  # noqa: E402
+from solver.options import Parser  # noqa: E402
+from solver.train_options import parse as parse_training  # noqa: E402
+
+SCALE = 2
+SAME = ("--recipe", "modern", "--batch_size", "16", "--patch_size", "24", "--precision", "bf16", "--max_steps", "500",
+        "--print_interval", "250", "--cache", "device", "--num_gpu", "0", "--resume")
+COMPARED = {
+    "modern": (),
+    "Muon, half the learning rate": ("--lr", "1.5e-3"),
+    "Muon, twice the learning rate": ("--lr", "6e-3"),
+    "Adam, 8e-4": ("--optimizer", "Adam", "--lr", "8e-4"),
+    "Adam, 1.6e-3": ("--optimizer", "Adam", "--lr", "1.6e-3"),
+    "default start": ("--init", "default"),
+    "L1": ("--loss_fn", "L1"),
+    "MSE": ("--loss_fn", "MSE"),
+    "no average of the weights": ("--ema", "0"),
+    "learning rate kept": ("--schedule", "step"),
+    "pictures drawn alike": ("--weighting", "uniform"),
+    "colour channels shuffled": ("--channel_shuffle",),
+    "4 patches of 48x48": ("--patch_size", "48", "--batch_size", "4"),
+    "36 patches of 16x16": ("--patch_size", "16", "--batch_size", "36"),
+}
+
+
+def main() -> int:
+    parser = Parser("Train x2 for a few hundred steps with each of several settings, and write the table.")
+    parser.add_argument("--train_data_path", type=Path, default="dataset/DIV2K_train.h5",
+                        help="HDF5 file made by dataset/div2h5.py")
+    parser.add_argument("--ckpt_dir", type=Path, default="checkpoint/compared", help="the runs go into folders here")
+    parser.add_argument("--only", nargs="+", choices=COMPARED, metavar="NAME", default=list(COMPARED),
+                        help=f"of these: {'; '.join(COMPARED)}")
+    parser.add_argument("--out", type=Path, default=ROOT / "results", help="folder of comparisons.json and training.md")
+    args = parser.parse_args()
+    from results.ablation import finished
+    for name in args.only:
+        settings = settings_of(name, args)
+        if not finished(settings):
+            from solver import processes
+            status = processes.launch(settings)
+            if status:
+                return status
+        record(args.out, name, settings)
+    return 0
+
+
+def settings_of(name: str, args: argparse.Namespace) -> argparse.Namespace:
+    """The training settings of one comparison."""
+    folder = args.ckpt_dir / "".join(c if c.isalnum() else "_" for c in name)
+    settings = parse_training(SCALE, [*SAME, *COMPARED[name], "--ckpt_dir", str(folder), "--ckpt_name", "lesrcnn_x2",
+                                      "--train_data_path", str(args.train_data_path)])
+    settings.val_data_dir = [ROOT / "dataset/Sample"]
+    return settings
+
+
+def record(folder: Path, name: str, settings: argparse.Namespace) -> None:
+    """Add a finished run to ``comparisons.json``, and write the table anew."""
+    from dataset.images import written_whole
+
+    from results import readme
+    path = folder / "comparisons.json"
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    with open(settings.ckpt_dir / "log.csv", newline="", encoding="utf-8") as file:
+        log = list(csv.DictReader(file))
+    run_record = json.loads((settings.ckpt_dir / "run.json").read_text(encoding="utf-8"))
+    rows[name] = {"flags": " ".join(COMPARED[name]), "psnr": {row["step"]: float(row["Sample_x2_psnr"]) for row in log},
+                  "commit": run_record["commit"], "hardware": run_record["hardware"], "data": run_record["data"]}
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    readme.replace(folder / "training.md", "comparisons", table(rows))
+
+
+def table(rows: dict[str, dict]) -> str:
+    """``comparisons.json`` as a Markdown table.
+
+    Raises:
+        InputError: if it has no run called ``modern`` to compare with.
+    """
+    if "modern" not in rows:
+        raise InputError("results/comparisons.json: has no run of the modern recipe as it is; run that first")
+    steps = list(rows["modern"]["psnr"])
+    base = rows["modern"]["psnr"][steps[-1]]
+    lines = [f"| setting | flags | {' | '.join(f'{step} steps' for step in steps)} | difference |",
+             "| --- | --- |" + " --- |" * (len(steps) + 1)]
+    for name in filter(rows.get, COMPARED):
+        psnr = rows[name]["psnr"]
+        flags = f"`{rows[name]['flags']}`" if rows[name]["flags"] else ""
+        lines.append(f"| {name} | {flags} | {' | '.join(f'{psnr[step]:.2f}' for step in steps)} "
+                     f"| {psnr[steps[-1]] - base:+.2f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run(main)
