@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from dataset.errors import InputError, run  # noqa: E402
+from dataset.errors import InputError, describe, run  # noqa: E402
 from solver.options import Parser  # noqa: E402
 from solver.train_options import parse as parse_training  # noqa: E402
 
@@ -40,60 +40,79 @@ COMPARED = {
 
 
 def main() -> int:
-    parser = Parser("Train x2 for a few hundred steps with each of several settings, and write the table.")
+    parser = Parser("Train x2 for a few hundred steps with each of several settings, and write the table. All other "
+                    "flags are those of x2/train.py, for all runs alike.")
     parser.add_argument("--train_data_path", type=Path, default="dataset/DIV2K_train.h5",
                         help="HDF5 file made by dataset/div2h5.py")
     parser.add_argument("--ckpt_dir", type=Path, default="checkpoint/compared", help="the runs go into folders here")
     parser.add_argument("--only", nargs="+", choices=COMPARED, metavar="NAME", default=list(COMPARED),
                         help=f"of these: {'; '.join(COMPARED)}")
     parser.add_argument("--out", type=Path, default=ROOT / "results", help="folder of comparisons.json and training.md")
-    args = parser.parse_args()
+    args, training = parser.parse_known_args()
+    rows = read(args.out)
+    if "modern" not in {*rows, *args.only}:
+        raise InputError(f"{args.out / 'comparisons.json'}: has no run called modern to compare with; --only modern first")
     from results.ablation import finished
     for name in args.only:
-        settings = settings_of(name, args)
+        settings = settings_of(name, args, training)
         if not finished(settings):
             from solver import processes
             status = processes.launch(settings)
             if status:
                 return status
-        record(args.out, name, settings)
+        rows[name] = summary(name, settings)
+        write(args.out, rows)
     return 0
 
 
-def settings_of(name: str, args: argparse.Namespace) -> argparse.Namespace:
-    """The training settings of one comparison."""
+def settings_of(name: str, args: argparse.Namespace, training: list[str]) -> argparse.Namespace:
+    """The training settings of one comparison.
+
+    Raises:
+        InputError: for flags that do not fit.
+    """
     folder = args.ckpt_dir / "".join(c if c.isalnum() else "_" for c in name)
-    settings = parse_training(SCALE, [*SAME, *COMPARED[name], "--ckpt_dir", str(folder), "--ckpt_name", "lesrcnn_x2",
-                                      "--train_data_path", str(args.train_data_path)])
-    settings.val_data_dir = [ROOT / "dataset/Sample"]
+    settings = parse_training(SCALE, [*SAME, *training, *COMPARED[name], "--ckpt_dir", str(folder), "--ckpt_name",
+                                      "lesrcnn_x2", "--train_data_path", str(args.train_data_path)])
+    settings.val_data_dir = settings.val_data_dir or [ROOT / "dataset/Sample"]
     return settings
 
 
-def record(folder: Path, name: str, settings: argparse.Namespace) -> None:
-    """Add a finished run to ``comparisons.json``, and write the table anew."""
+def read(folder: Path) -> dict[str, dict]:
+    """The runs in ``comparisons.json``, none if there is no such file.
+
+    Raises:
+        InputError: if it is not what this command writes.
+    """
+    path = folder / "comparisons.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {describe(error)}; delete it to start anew") from None
+
+
+def summary(name: str, settings: argparse.Namespace) -> dict:
+    """What is kept of a finished run."""
+    with open(settings.ckpt_dir / "log.csv", newline="", encoding="utf-8") as file:
+        psnr = {row["step"]: float(row["Sample_x2_psnr"]) for row in csv.DictReader(file)}
+    run_record = json.loads((settings.ckpt_dir / "run.json").read_text(encoding="utf-8"))
+    return {"flags": " ".join(COMPARED[name]), "psnr": psnr} | {
+        key: run_record[key] for key in ("seconds", "commit", "hardware", "data")}
+
+
+def write(folder: Path, rows: dict[str, dict]) -> None:
+    """Write ``comparisons.json``, and the table anew."""
     from dataset.images import written_whole
 
     from results import readme
-    path = folder / "comparisons.json"
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    with open(settings.ckpt_dir / "log.csv", newline="", encoding="utf-8") as file:
-        log = list(csv.DictReader(file))
-    run_record = json.loads((settings.ckpt_dir / "run.json").read_text(encoding="utf-8"))
-    rows[name] = {"flags": " ".join(COMPARED[name]), "psnr": {row["step"]: float(row["Sample_x2_psnr"]) for row in log},
-                  "commit": run_record["commit"], "hardware": run_record["hardware"], "data": run_record["data"]}
-    with written_whole(path) as temporary:
+    with written_whole(folder / "comparisons.json") as temporary:
         temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    readme.replace(folder / "training.md", "comparisons", table(rows))
+    if "modern" in rows and (folder / "training.md").exists():
+        readme.replace(folder / "training.md", "comparisons", table(rows))
 
 
 def table(rows: dict[str, dict]) -> str:
-    """``comparisons.json`` as a Markdown table.
-
-    Raises:
-        InputError: if it has no run called ``modern`` to compare with.
-    """
-    if "modern" not in rows:
-        raise InputError("results/comparisons.json: has no run of the modern recipe as it is; run that first")
+    """The runs as a Markdown table, ``modern`` among them."""
     steps = list(rows["modern"]["psnr"])
     base = rows["modern"]["psnr"][steps[-1]]
     lines = [f"| setting | flags | {' | '.join(f'{step} steps' for step in steps)} | difference |",

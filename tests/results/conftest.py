@@ -1,5 +1,7 @@
 import types
 
+import h5py
+import numpy as np
 import pytest
 import torch
 
@@ -97,3 +99,16 @@ def counted(monkeypatch):
 @pytest.fixture
 def methods(weights):
     return measure.find_methods(weights)[0]
+
+
+@pytest.fixture
+def training_file(tmp_path, picture):
+    """A small HDF5 file in the layout of dataset/div2h5.py."""
+    path = tmp_path / "train.h5"
+    with h5py.File(path, "w") as file:
+        for index in range(2):
+            hr = picture(96, 96, index)
+            file[f"HR/{index}"] = hr
+            for scale in (2, 3, 4):
+                file[f"X{scale}/{index}"] = np.ascontiguousarray(bicubic.imresize(hr, 1 / scale))
+    return path

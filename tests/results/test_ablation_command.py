@@ -1,23 +1,6 @@
 import json
 
-import h5py
-import numpy as np
-import pytest
-
-from dataset import bicubic
 from results import tables
-
-
-@pytest.fixture
-def training_file(tmp_path, picture):
-    path = tmp_path / "train.h5"
-    with h5py.File(path, "w") as file:
-        for index in range(2):
-            hr = picture(96, 96, index)
-            file[f"HR/{index}"] = hr
-            for scale in (2, 3, 4):
-                file[f"X{scale}/{index}"] = np.ascontiguousarray(bicubic.imresize(hr, 1 / scale))
-    return path
 
 
 def test_ablation_end_to_end(command, training_file, data, tmp_path):
