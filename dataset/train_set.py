@@ -8,9 +8,9 @@ import math
 import mmap
 import os
 import signal
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,14 +21,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from .errors import InputError, describe
+from .hyperslabs import Hyperslabs
 
 CACHES = ("none", "ram", "device")
 WEIGHTINGS = ("uniform", "area")
-
-# Per open picture HDF5 keeps the last chunks read (one of ours has 48 KiB), and so many pictures are
-# kept open. Together they bound the memory of a process (64 MiB), whatever the size of the file.
-CHUNK_CACHE = 128 * 1024
-OPEN_PICTURES = 512
 
 
 class Batch(NamedTuple):
@@ -56,7 +52,8 @@ class TrainSet:
         seed: any non-negative number.
         weighting: draw each picture equally often ("uniform") or in proportion to its "area".
         cache: read patches from the file ("none"), from the whole file kept in memory ("ram", shared by
-            all workers), or cut them on ``device`` from the whole file kept there ("device").
+            all workers), or cut them on ``device`` from the whole file kept there ("device", which on the CPU
+            is "ram").
         device: where batches are on their way to. Only ``cache="device"`` puts them there already.
         scales: what scale 0 stands for.
 
@@ -82,14 +79,16 @@ class TrainSet:
         self.patch_size, self.batch_size = patch_size, batch_size
         self.seed, self.weighting, self.cache = seed, weighting, cache
         self.device = torch.device(device)
+        if cache == "device" and self.device.type == "cpu":
+            self.cache = "ram"
         self.skipped: list[str] = []
-        self._process, self._open = 0, None  # an open HDF5 file must not be shared by two processes
+        self._process, self._read = 0, None  # an open HDF5 file must not be shared by two processes
         with _readable(self.path), h5py.File(self.path, "r") as file:
             self._sizes = _picture_sizes(file, self.path, self.scales)
             self._choices = {s: self._choice(file, s) for s in self.scales}
             self._pixels = {}
             if cache != "none":
-                place = self.device if cache == "device" else torch.device("cpu")
+                place = self.device if self.cache == "device" else torch.device("cpu")
                 self._pixels = {group: _load(file[group], sizes, place)
                                 for group, sizes in self._sizes.items()}
         # Pixel number, within its group's flat tensor, at which each picture begins.
@@ -126,14 +125,14 @@ class TrainSet:
             for step in range(first_step, last_step):
                 yield self.batch(step, rank, world_size)
             return
-        slots = _Slots(self, rank, world_size, workers * prefetch + 1)
-        made = DataLoader(slots, sampler=range(first_step, last_step), batch_size=None, collate_fn=_unchanged,
-                          num_workers=workers, prefetch_factor=prefetch, multiprocessing_context="fork",
-                          worker_init_fn=_leave_signals_to_the_main_process)
-        for step, outcome in enumerate(made, start=first_step):
+        slots = _Slots(self, rank, world_size, workers * prefetch)
+        made = DataLoader(slots, sampler=slots.tasks(first_step, last_step), batch_size=None,
+                          collate_fn=_unchanged, num_workers=workers, prefetch_factor=prefetch,
+                          multiprocessing_context="fork", worker_init_fn=_leave_signals_to_the_main_process)
+        for outcome in made:
             if isinstance(outcome, InputError):
                 raise outcome
-            yield slots.take(step, *outcome)
+            yield slots.take(*outcome)
 
     def _choice(self, file: h5py.File, scale: int) -> tuple[np.ndarray, np.ndarray]:
         """The pictures that hold a patch, and their cumulated probabilities; notes those that do not."""
@@ -176,13 +175,7 @@ class TrainSet:
                 side, corners = patches.shape[1], (drawn.corner * factor).tolist()
                 for target, picture, (top, left), turn in zip(patches, drawn.picture.tolist(), corners,
                                                               drawn.turn.tolist()):
-                    patch = self._picture(group, picture)[top:top + side, left:left + side]
-                    if turn & 4:
-                        patch = cv2.transpose(patch)
-                    if turn & 3:
-                        cv2.flip(patch, (0, 1, -1)[(turn & 3) - 1], target)  # up-down, left-right, both
-                    else:
-                        target[...] = patch
+                    _turn(self._reader()(group, picture, top, left, side), turn, target)
 
     def _gather(self, drawn: "_Drawn") -> Iterator[torch.Tensor]:
         """The same LR and HR patches, each gathered at once on the device: (N, side, side, 3)."""
@@ -203,28 +196,30 @@ class TrainSet:
             index = rows[:, :, None] + columns.flatten(1)[:, None]
             yield self._pixels[group].index_select(0, index.flatten()).view(-1, side, side, 3)
 
-    def _picture(self, group: str, index: int) -> np.ndarray | h5py.Dataset:
-        """One picture, (H, W, 3) uint8, to cut from."""
+    def _reader(self) -> Callable[[str, int, int, int, int], np.ndarray]:
+        """This process's way to a square of a picture: group, picture, top, left, side -> (side, side, 3)."""
         if self._process != os.getpid():
-            self._open = lru_cache(OPEN_PICTURES)(self._from_memory() if self._pixels else self._from_file())
+            self._read = _Memory(self._pixels, self._sizes) if self._pixels else Hyperslabs(self.path)
             self._process = os.getpid()
-        return self._open(group, index)
+        return self._read
 
-    def _from_memory(self):
-        pixels = {group: flat.numpy() for group, flat in self._pixels.items()}
 
-        def picture(group: str, index: int) -> np.ndarray:
-            start, end = self._starts[group][index:index + 2]
-            return pixels[group][3 * start:3 * end].reshape(*self._sizes[group][index], 3)
-        return picture
+class _Memory:
+    """Squares of pictures that are kept in memory: views of them, (side, side, 3) uint8.
 
-    def _from_file(self):
-        file = h5py.File(self.path, "r", rdcc_nbytes=CHUNK_CACHE)
-        groups = {group: file[group].id for group in self._sizes}
+    Args:
+        pixels: the pixels of each group's pictures, one after another.
+        sizes: their heights and widths.
+    """
 
-        def picture(group: str, index: int) -> h5py.Dataset:
-            return h5py.Dataset(h5py.h5d.open(groups[group], str(index).encode()), readonly=True)
-        return picture
+    def __init__(self, pixels: dict[str, torch.Tensor], sizes: dict[str, np.ndarray]) -> None:
+        self._pictures = {}
+        for group, flat in pixels.items():
+            parts = flat.split((3 * sizes[group].prod(axis=1)).tolist())
+            self._pictures[group] = [part.numpy().reshape(*size, 3) for part, size in zip(parts, sizes[group])]
+
+    def __call__(self, group: str, index: int, top: int, left: int, side: int) -> np.ndarray:
+        return self._pictures[group][index][top:top + side, left:left + side]
 
 
 class _Drawn(NamedTuple):
@@ -244,38 +239,66 @@ class _Drawn(NamedTuple):
 
 
 class _Slots(Dataset):
-    """What the loader's workers work on: step -> a batch, cut into memory that all processes share.
+    """What the loader's workers work on: (step, slot) -> a batch, cut into memory that all processes share.
 
-    Sending batches from process to process would take longer than cutting them. There is one slot more than
-    batches can be on their way, so that the slot of the batch that is taken is not written to yet.
+    Sending batches from process to process, or copying them, would take as long as cutting them. So a batch
+    lies in its slot until the last tensor on it is gone; then the slot is free for another.
+
+    Args:
+        ahead: how many batches are on their way at most. There are three slots more: for the batch that has
+            come, the one before it, which its user may still hold, and the next one's.
     """
 
-    def __init__(self, train_set: TrainSet, rank: int, world_size: int, count: int):
+    def __init__(self, train_set: TrainSet, rank: int, world_size: int, ahead: int):
         self.train_set, self.rank, self.world_size = train_set, rank, world_size
         shapes = train_set._shapes(max(train_set.scales), train_set.batch_size)
-        largest = sum(math.prod(shape) for shape in shapes)
-        self.slots = [np.frombuffer(mmap.mmap(-1, largest), np.uint8) for _ in range(count)]
+        self.slots = [mmap.mmap(-1, sum(math.prod(shape) for shape in shapes)) for _ in range(ahead + 3)]
+        self.free = list(range(len(self.slots)))
 
-    def __getitem__(self, step: int) -> tuple[int, int] | InputError:
-        """In a worker: make the batch; returns its scale and size, or the error to raise elsewhere."""
+    def tasks(self, first_step: int, last_step: int) -> Iterator[tuple[int, int]]:
+        """In the main process: steps, each with a free slot; the last freed is the likeliest in the cache."""
+        for step in range(first_step, last_step):
+            yield step, self.free.pop()
+
+    def __getitem__(self, task: tuple[int, int]) -> tuple[int, int, int] | InputError:
+        """In a worker: make the batch; returns its slot, scale and size, or the error to raise elsewhere."""
+        step, slot = task
         drawn = self.train_set._draw(step, self.rank, self.world_size)
+        memory = np.frombuffer(self.slots[slot], np.uint8)
         try:
-            self.train_set._cut(drawn, *self._patches(step, drawn.scale, len(drawn.picture)))
+            self.train_set._cut(drawn, *self._patches(memory, drawn.scale, len(drawn.picture)))
         except InputError as error:
             return error
-        return drawn.scale, len(drawn.picture)
+        return slot, drawn.scale, len(drawn.picture)
 
-    def take(self, step: int, scale: int, count: int) -> Batch:
-        """In the main process: a copy of the batch."""
-        patches = [torch.from_numpy(patches) for patches in self._patches(step, scale, count)]
-        on_gpu = self.train_set.device.type == "cuda"
-        return _batch(scale, *(tensor.pin_memory() if on_gpu else tensor.clone() for tensor in patches))
+    def take(self, slot: int, scale: int, count: int) -> Batch:
+        """In the main process: the batch in a slot, or a copy if it is the last slot that was free."""
+        memory = np.frombuffer(self.slots[slot], np.uint8)
+        weakref.finalize(memory, self.free.append, slot).atexit = False
+        patches = [torch.from_numpy(patches) for patches in self._patches(memory, scale, count)]
+        if self.train_set.device.type == "cuda":
+            patches = [tensor.pin_memory() for tensor in patches]
+        elif not self.free:
+            patches = [tensor.clone() for tensor in patches]
+        return _batch(scale, *patches)
 
-    def _patches(self, step: int, scale: int, count: int) -> Iterator[np.ndarray]:
+    def _patches(self, memory: np.ndarray, scale: int, count: int) -> Iterator[np.ndarray]:
         start = 0
         for shape in self.train_set._shapes(scale, count):
-            yield self.slots[step % len(self.slots)][start:start + math.prod(shape)].reshape(shape)
+            yield memory[start:start + math.prod(shape)].reshape(shape)
             start += math.prod(shape)
+
+
+def _turn(patch: np.ndarray, turn: int, target: np.ndarray) -> None:
+    """Write a patch to ``target`` flipped and turned, see :class:`_Drawn`."""
+    flips = turn & 3
+    if turn & 4:  # the flip comes first, row by row: to transpose what is not in the cache takes twice as long
+        patch = cv2.flip(patch, (1, 0, -1)[flips - 1]) if flips else patch.copy()
+        cv2.transpose(patch, target)
+    elif flips:
+        cv2.flip(patch, (0, 1, -1)[flips - 1], target)
+    else:
+        target[...] = patch
 
 
 def _batch(scale: int, lr: torch.Tensor, hr: torch.Tensor) -> Batch:

@@ -216,11 +216,32 @@ def test_wrong_options_are_refused(file, options):
         TrainSet(file, **{"scale": 2, "patch_size": 8, "batch_size": 4, **options})
 
 
-def test_caches_keep_few_files_and_pictures_open(file, monkeypatch):
-    monkeypatch.setattr("dataset.train_set.OPEN_PICTURES", 2)
-    limited = TrainSet(file, 0, 8, 4)
-    assert all(same(a, b) for a, b in zip(steps(limited), steps(TrainSet(file, 0, 8, 4))))
-    assert limited._open.cache_info().currsize == 2
+def test_batches_that_are_kept_stay_as_they_were(file):
+    """More of them than there is shared memory for; and they are gone when nobody has them any more."""
+    train_set = TrainSet(file, 0, 8, 4)
+    loader = train_set.loader(0, 60, workers=1, prefetch=2)
+    kept = list(itertools.islice(loader, 40))
+    assert all(same(batch, train_set.batch(step)) for step, batch in enumerate(kept))
+    parts = [batch.hr[1] for batch in loader]  # a part keeps its whole batch
+    assert all(torch.equal(part, train_set.batch(step).hr[1]) for step, part in enumerate(parts, start=40))
+
+
+def test_passing_batches_are_not_copied(file, monkeypatch):
+    def no_copy(tensor):
+        raise AssertionError("copied")
+    monkeypatch.setattr(torch.Tensor, "clone", no_copy)
+    train_set = TrainSet(file, 0, 8, 4)
+    for step, batch in enumerate(train_set.loader(0, 60, workers=2, prefetch=2)):  # as the trainer has them
+        assert same(batch, train_set.batch(step))
+
+
+@pytest.mark.parametrize("scale", [2, 0])
+def test_patches_gathered_on_a_device_are_those_cut_one_by_one(file, scale):
+    train_set = TrainSet(file, scale, 9, 6, cache="ram", seed=3)
+    for step in range(20):
+        batch = train_set.batch(step)
+        for gathered, cut in zip(train_set._gather(train_set._draw(step, 0, 1)), (batch.lr, batch.hr)):
+            assert torch.equal(gathered.permute(0, 3, 1, 2), cut)
 
 
 def test_one_gather_index_serves_all_eight_turns(file):

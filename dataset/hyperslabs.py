@@ -1,0 +1,116 @@
+"""Squares of the pictures in an HDF5 file, read as fast as the file allows.
+
+HDF5 takes longer to find a patch's pixels than to read them. Pictures that are neither compressed nor
+recoded otherwise lie in the file as they are, whole or cut into chunks: of those, HDF5 only tells where,
+once, and the rows that a patch needs come by plain reads. The file is read and not mapped into memory: mapped
+pages would count as the process's own, and a file that is cut short under way would kill the process.
+"""
+
+import itertools
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+# Of each picture that HDF5 has to read, it keeps the last chunks (one of ours has 48 KiB), and so many pictures
+# are kept open. Together they bound the memory of a process (64 MiB), whatever the size of the file.
+CHUNK_CACHE = 128 * 1024
+OPEN_PICTURES = 512
+
+
+class Tiles(NamedTuple):
+    """Where a picture's pixels are in the file: cut into tiles of one size, those at the edge padded to it.
+
+    Attributes:
+        height, width: of a tile in pixels.
+        offsets: first byte of each tile in the file, by its row and column.
+    """
+
+    height: int
+    width: int
+    offsets: list[list[int]]
+
+
+class Hyperslabs:
+    """Reads squares of pictures, for one process: an open HDF5 file must not be shared by two.
+
+    Args:
+        path: an HDF5 file with groups of uint8 (H, W, 3) data sets "0", "1", ….
+
+    Raises:
+        OSError: if it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE)
+        self._bytes = open(path, "rb", buffering=0)
+        self._plain = not self._file.userblock_size  # whose bytes HDF5 does not count
+        self._tiles = lru_cache(maxsize=None)(self._find)
+        self._picture = lru_cache(OPEN_PICTURES)(self._open)
+
+    def __call__(self, group: str, index: int, top: int, left: int, side: int) -> np.ndarray:
+        """A square of a picture, (side, side, 3) uint8.
+
+        Raises:
+            OSError, RuntimeError: if the file can no longer be read.
+        """
+        tiles = self._tiles(group, index)
+        if tiles is None:
+            return self._read_by_hdf5(group, index, top, left, side)
+        square = np.empty((side, side, 3), np.uint8)
+        for row, rows, down in _parts(top, side, tiles.height):
+            for column, columns, right in _parts(left, side, tiles.width):
+                square[down, right] = self._read_rows(tiles, row, column, rows)[:, columns]
+        return square
+
+    def _read_rows(self, tiles: Tiles, row: int, column: int, rows: slice) -> np.ndarray:
+        """Some rows of a tile, (rows, tile's width, 3)."""
+        pixels = np.empty((rows.stop - rows.start, tiles.width, 3), np.uint8)
+        start = tiles.offsets[row][column] + 3 * tiles.width * rows.start
+        if os.preadv(self._bytes.fileno(), [pixels], start) < pixels.nbytes:
+            raise OSError("it has become shorter")
+        return pixels
+
+    def _read_by_hdf5(self, group: str, index: int, top: int, left: int, side: int) -> np.ndarray:
+        data, place = self._picture(group, index)
+        square = np.empty((side, side, 3), np.uint8)
+        place.select_hyperslab((top, left, 0), square.shape)
+        data.read(h5py.h5s.create_simple(square.shape), place, square)
+        return square
+
+    def _open(self, group: str, index: int) -> tuple[h5py.h5d.DatasetID, h5py.h5s.SpaceID]:
+        data = h5py.h5d.open(self._file[group].id, str(index).encode())
+        return data, data.get_space()
+
+    def _find(self, group: str, index: int) -> Tiles | None:
+        """The tiles of a picture, or None if only HDF5 can read it."""
+        data, _ = self._open(group, index)
+        made = data.get_create_plist()
+        if not self._plain or made.get_nfilters() or made.get_external_count():
+            return None
+        height, width, _ = data.shape
+        if made.get_layout() == h5py.h5d.CONTIGUOUS:
+            offset = data.get_offset()
+            return None if offset is None else Tiles(height, width, [[offset]])
+        if made.get_layout() != h5py.h5d.CHUNKED or made.get_chunk()[2] != 3:
+            return None
+        down, right, _ = made.get_chunk()
+        offsets = [[data.get_chunk_info_by_coord((top, left, 0)).byte_offset for left in range(0, width, right)]
+                   for top in range(0, height, down)]
+        # What was never written is not in the file.
+        return None if None in itertools.chain(*offsets) else Tiles(down, right, offsets)
+
+
+def _parts(start: int, length: int, tile: int) -> Iterator[tuple[int, slice, slice]]:
+    """Cut pixels ``start`` to ``start + length`` of a row or column into those of each tile.
+
+    Yields:
+        the tile's number, where its part is in the tile, and where among the ``length`` pixels.
+    """
+    for number in range(start // tile, (start + length - 1) // tile + 1):
+        first, last = max(start, number * tile), min(start + length, (number + 1) * tile)
+        yield (number, slice(first - number * tile, last - number * tile), slice(first - start, last - start))
