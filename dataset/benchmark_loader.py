@@ -4,6 +4,9 @@ Beside the plain way, in turns with it in the same process: the whole file in me
 flipped and turned into a tensor by itself with torchvision's ToTensor, in the main process. All ways end
 with float batches in [0, 1] on the device. Without a file, one of random pictures of DIV2K's size is
 written to a temporary folder first.
+
+Beside workers the main process uses fewer threads by as many, at least one: threads that wait for each other
+do so in a busy loop, which takes the workers' cores.
 """
 
 import argparse
@@ -36,9 +39,8 @@ def main() -> None:
     args = _arguments()
     if args.file and not args.file.is_file():
         raise InputError(f"{args.file}: no such file; make it with dataset/div2h5.py")
-    if args.threads:
-        import torch
-        torch.set_num_threads(args.threads)
+    import torch
+    args.threads = args.threads or torch.get_num_threads()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         if args.file is None:
             args.file = Path(folder) / "random.h5"
@@ -61,12 +63,14 @@ def main() -> None:
 
 def measure(args: argparse.Namespace, ways: list[tuple[str, int]]) -> dict[tuple[str, int], list[float]]:
     """(way, workers) -> patches per second in each round."""
+    import torch
     rates, sets = {way: [] for way in ways}, {}
     for _ in range(args.rounds):
         for way, workers in rates:
             if way not in sets:
                 sets[way] = _open(args, way)
             batches = _batches(args, sets[way], workers)
+            torch.set_num_threads(max(1, args.threads - workers))
             next(batches)  # starting is not what is measured
             rates[way, workers].append(_rate(batches, args.seconds))
             batches.close()
@@ -201,7 +205,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, default=64, help="patches per batch (default: 64)")
     parser.add_argument("--device", default="cpu", help="where the batches are wanted (default: cpu)")
     parser.add_argument("--threads", type=int,
-                        help="of torch in the main process (default: torch's own choice)")
+                        help="of torch in the main process and its workers (default: torch's own choice)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of all ways (default: 5)")
     parser.add_argument("--seconds", type=float, default=2, help="of each way in each round (default: 2)")
     return parser.parse_args()
