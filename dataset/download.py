@@ -6,7 +6,8 @@
                        and so on; the names of single sets are accepted too
     released-weights   from the authors' LESRCNN repository into checkpoint/released
 
-Run again after an interruption, it goes on where it was.
+Run again after an interruption, it goes on where it was. Torchvision's downloader is not used: it begins anew
+every time, and gives a file its name before it is whole.
 """
 
 import argparse
