@@ -16,6 +16,7 @@ _VECTOR = 16  # float32 in an AVX-512 register, which is what oneDNN fills up ou
 # Neighbours computed as one where channels are few. Every result's width is a multiple of them, so tiles of any
 # width sum in the same order. (Of four neighbours oneDNN sums narrow tiles in another order than wide ones.)
 _PIXELS = {2: 2, 3: 3, 4: 2}
+_ROWS = 64  # of such a convolution's result that are computed at a time
 
 
 def fuse(net: nn.Module, scale: int, **options) -> fx.GraphModule:
@@ -47,11 +48,11 @@ def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, s
 
     A CPU may compute so many ``pixels`` side by side at once, see :func:`_convolve_to_few`.
     """
-    x = x.to(weight.dtype)
-    add = None if add is None else add.to(weight.dtype)
     on_cpu = weight.device.type == "cpu"
     if on_cpu and pixels > 1 and x.shape[3] % pixels == 0:
         return _convolve_to_few(x, weight, padding, pixels)
+    x = x.to(weight.dtype)
+    add = None if add is None else add.to(weight.dtype)
     if not on_cpu or not (relu or add is not None) or not _has_onednn():
         y = F.conv2d(x, weight, bias, stride, padding, dilation, groups)
         y = y if add is None else y.add_(add)
@@ -75,9 +76,14 @@ def _convolve_to_few(x: torch.Tensor, weight: torch.Tensor, padding, pixels: int
     for i in range(pixels):
         wide[i, :, :, :, i:i + width] = weight
     wide = wide.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    y = F.conv2d(x, wide, None, (1, pixels), padding)
-    batch, _, rows, columns = y.shape
-    return y.permute(0, 2, 3, 1).reshape(batch, rows, columns * pixels, outputs).permute(0, 3, 1, 2)
+    y = x.new_empty(len(x), *x.shape[2:], outputs, dtype=weight.dtype)
+    # In strips, so that a copy of all features in another precision is never in memory.
+    for top in range(0, len(y[0]), _ROWS):
+        first = max(0, top - height // 2)
+        strip = x[:, :, first:top + _ROWS + height // 2].to(weight.dtype)
+        strip = F.conv2d(strip, wide, None, (1, pixels), padding)[:, :, top - first:top - first + _ROWS]
+        y[:, top:top + _ROWS] = strip.permute(0, 2, 3, 1).reshape(len(y), -1, y.shape[2], outputs)
+    return y.permute(0, 3, 1, 2)
 
 
 class _Call(nn.Module):
@@ -111,7 +117,8 @@ def _as_convolve(graph_module: fx.GraphModule, node: fx.Node, scale: int) -> Non
             weight = graph_module.graph.get_attr(f"{node.target}.weight")
             bias = None if conv.bias is None else graph_module.graph.get_attr(f"{node.target}.bias")
             arguments = (node.args[0], weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
-            simple = bias is None and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
+            same_size = conv.kernel_size == tuple(2 * padding + 1 for padding in conv.padding)
+            simple = bias is None and same_size and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
             if simple and conv.out_channels * _PIXELS[scale] <= _VECTOR:
                 pixels = _PIXELS[scale]
         else:

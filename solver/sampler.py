@@ -5,6 +5,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -19,14 +20,15 @@ from model.ops import Margins, trim
 
 from . import background, tiles
 from .fuse import fuse
-from .memory import bytes_per_pixel, free, resident
+from .memory import KEPT, bytes_per_pixel, free, kept, resident
 from .tiles import Grid, Span
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _HOST = torch.device("cpu")
 _SHARE = 0.5     # of the free memory that is taken where none is named
-_SLACK = 1.2     # what libraries need beside the features, found by measuring resident size
+_WORTH = 1.15    # times the work are smaller tiles worth that can be computed in the faster way of memory.kept
+_SLACK = 1.25    # what libraries need beside the features, found by measuring resident size
 
 
 class Sampler:
@@ -155,7 +157,9 @@ class Sampler:
         room = self._room(self.device)
         if self.device == _HOST:
             room = max(room - held, room / 4)
-        return tiles.by_pixels(height, width, self.halo, min(room / self.bytes_per_pixel, self._most_pixels))
+        pixels = min(room / self.bytes_per_pixel, self._most_pixels)
+        largest, faster = (tiles.by_pixels(height, width, self.halo, n) for n in (pixels, pixels / KEPT))
+        return faster if self.device == _HOST and faster.work < _WORTH * largest.work else largest
 
     def too_large(self, rgb: np.ndarray) -> bool:
         """Whether the result would take more of the memory than is good for it, and is better written in bands."""
@@ -214,7 +218,8 @@ class Sampler:
     def _try(self, rgb: np.ndarray, row: Span, column: Span) -> torch.Tensor | None:
         """The output for a tile's core, or None if there is too little memory for it."""
         try:
-            return self._compute(rgb[row.window, column.window], (*row.margins, *column.margins))
+            with kept() if self._keeps(row.window_length * column.window_length) else nullcontext():
+                return self._compute(rgb[row.window, column.window], (*row.margins, *column.margins))
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
@@ -226,6 +231,10 @@ class Sampler:
             torch.cuda.empty_cache()
         return None
 
+    def _keeps(self, pixels: int) -> bool:
+        """Whether there is memory enough to compute so many LR pixels in the faster way, see memory.kept."""
+        return self.device == _HOST and KEPT * pixels * self.bytes_per_pixel < self._room(_HOST)
+
     @torch.inference_mode()
     def _compute(self, window: np.ndarray, margins: Margins) -> torch.Tensor:
         """(H, W, 3) pixels -> float32 (1, 3, h, w), without the margins."""
@@ -233,7 +242,7 @@ class Sampler:
         if not self.self_ensemble:
             return self._network(margins)(x).float()
         views = [(turned, flips) for turned in (False, True) for flips in ((), (2,), (3,), (2, 3))]
-        return torch.stack([self._compute_view(x, margins, *view) for view in views]).mean(dim=0)
+        return sum(self._compute_view(x, margins, *view) for view in views) / len(views)
 
     def _compute_view(self, x: torch.Tensor, margins: Margins, turned: bool, flips: tuple[int, ...]) -> torch.Tensor:
         """The output for a mirrored picture (``flips``: along which axes; ``turned``: rows as columns),
