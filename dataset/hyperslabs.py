@@ -9,6 +9,7 @@ pages would count as the process's own, and a file that is cut short under way w
 import itertools
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +17,10 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-# Of each picture that HDF5 has to read, it keeps the last chunks (one of ours has 48 KiB), and so many pictures
-# are kept open. Together they bound the memory of a process (64 MiB), whatever the size of the file.
+from .errors import InputError, describe
+
+# Of each picture that HDF5 has to read, it keeps the last chunks (one of ours has 48 KiB), and so many
+# pictures are kept open. Together they bound the memory of a process (64 MiB), whatever the file's size.
 CHUNK_CACHE = 128 * 1024
 OPEN_PICTURES = 512
 
@@ -99,8 +102,8 @@ class Hyperslabs:
         if made.get_layout() != h5py.h5d.CHUNKED or made.get_chunk()[2] != 3:
             return None
         down, right, _ = made.get_chunk()
-        offsets = [[data.get_chunk_info_by_coord((top, left, 0)).byte_offset for left in range(0, width, right)]
-                   for top in range(0, height, down)]
+        offsets = [[data.get_chunk_info_by_coord((top, left, 0)).byte_offset
+                    for left in range(0, width, right)] for top in range(0, height, down)]
         # What was never written is not in the file.
         return None if None in itertools.chain(*offsets) else Tiles(down, right, offsets)
 
@@ -114,3 +117,58 @@ def _parts(start: int, length: int, tile: int) -> Iterator[tuple[int, slice, sli
     for number in range(start // tile, (start + length - 1) // tile + 1):
         first, last = max(start, number * tile), min(start + length, (number + 1) * tile)
         yield (number, slice(first - number * tile, last - number * tile), slice(first - start, last - start))
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turns whatever h5py raises on a bad file into one :class:`InputError`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; make it with dataset/div2h5.py") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder, expected an HDF5 file") from None
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a readable HDF5 file (truncated, or of another kind): "
+                         f"{describe(error)}") from None
+
+
+def picture_sizes(file: h5py.File, path: Path, scales: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """(count, 2) heights and widths of the pictures in HR and in each scale's group, checked.
+
+    Raises:
+        InputError: if a group is missing, has something else in it, or does not match HR.
+    """
+    groups = ["HR", *(f"X{scale}" for scale in scales)]
+    for group in groups:
+        if not isinstance(file.get(group), h5py.Group):
+            raise InputError(f"{path}: has no group {group}, only {', '.join(sorted(file)) or 'nothing'}; "
+                             "make the file with dataset/div2h5.py")
+    sizes = {group: _group_sizes(file[group], path) for group in groups}
+    hr = sizes["HR"]
+    for scale in scales:
+        lr = sizes[f"X{scale}"]
+        if len(lr) != len(hr):
+            raise InputError(f"{path}: has {len(hr)} pictures in HR and {len(lr)} in X{scale}")
+        rest = hr - scale * lr
+        wrong = np.flatnonzero(((rest < 0) | (rest >= scale)).any(axis=1))
+        if len(wrong):
+            first = wrong[0]
+            raise InputError(f"{path}: picture {first} has {hr[first, 1]}x{hr[first, 0]} pixels in HR and "
+                             f"{lr[first, 1]}x{lr[first, 0]} in X{scale}, which do not match")
+    return sizes
+
+
+def _group_sizes(group: h5py.Group, path: Path) -> np.ndarray:
+    sizes = np.empty((len(group), 2), np.int64)
+    for index in range(len(group)):
+        if str(index) not in group:
+            raise InputError(f"{path}: {group.name[1:]} has {len(group)} entries, but none named {index}")
+        data = h5py.h5d.open(group.id, str(index).encode())
+        if data.rank != 3 or data.shape[2] != 3 or data.dtype != np.uint8:
+            raise InputError(f"{path}: {group.name[1:]}/{index} is no RGB picture of 8 bits, but "
+                             f"{data.dtype} of shape {data.shape}")
+        sizes[index] = data.shape[:2]
+    if not len(sizes):
+        raise InputError(f"{path}: has no pictures in {group.name[1:]}")
+    return sizes

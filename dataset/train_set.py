@@ -10,7 +10,6 @@ import os
 import signal
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +19,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from .errors import InputError, describe
-from .hyperslabs import Hyperslabs
+from .errors import InputError
+from .hyperslabs import Hyperslabs, picture_sizes, readable
 
 CACHES = ("none", "ram", "device")
 WEIGHTINGS = ("uniform", "area")
@@ -83,8 +82,8 @@ class TrainSet:
             self.cache = "ram"
         self.skipped: list[str] = []
         self._process, self._read = 0, None  # an open HDF5 file must not be shared by two processes
-        with _readable(self.path), h5py.File(self.path, "r") as file:
-            self._sizes = _picture_sizes(file, self.path, self.scales)
+        with readable(self.path), h5py.File(self.path, "r") as file:
+            self._sizes = picture_sizes(file, self.path, self.scales)
             self._choices = {s: self._choice(file, s) for s in self.scales}
             self._pixels = {}
             if cache != "none":
@@ -170,7 +169,7 @@ class TrainSet:
 
     def _cut(self, drawn: "_Drawn", lr: np.ndarray, hr: np.ndarray) -> None:
         """Read the patches one by one into ``lr`` and ``hr``, flipped and turned."""
-        with _readable(self.path):
+        with readable(self.path):
             for group, factor, patches in ((f"X{drawn.scale}", 1, lr), ("HR", drawn.scale, hr)):
                 side, corners = patches.shape[1], (drawn.corner * factor).tolist()
                 for target, picture, (top, left), turn in zip(patches, drawn.picture.tolist(), corners,
@@ -215,8 +214,8 @@ class _Memory:
     def __init__(self, pixels: dict[str, torch.Tensor], sizes: dict[str, np.ndarray]) -> None:
         self._pictures = {}
         for group, flat in pixels.items():
-            parts = flat.split((3 * sizes[group].prod(axis=1)).tolist())
-            self._pictures[group] = [part.numpy().reshape(*size, 3) for part, size in zip(parts, sizes[group])]
+            parts = np.split(flat.numpy(), np.cumsum(3 * sizes[group].prod(axis=1))[:-1])
+            self._pictures[group] = [part.reshape(*size, 3) for part, size in zip(parts, sizes[group])]
 
     def __call__(self, group: str, index: int, top: int, left: int, side: int) -> np.ndarray:
         return self._pictures[group][index][top:top + side, left:left + side]
@@ -292,7 +291,7 @@ class _Slots(Dataset):
 def _turn(patch: np.ndarray, turn: int, target: np.ndarray) -> None:
     """Write a patch to ``target`` flipped and turned, see :class:`_Drawn`."""
     flips = turn & 3
-    if turn & 4:  # the flip comes first, row by row: to transpose what is not in the cache takes twice as long
+    if turn & 4:  # flipped first, row by row: to transpose what is not in the cache takes twice as long
         patch = cv2.flip(patch, (1, 0, -1)[flips - 1]) if flips else patch.copy()
         cv2.transpose(patch, target)
     elif flips:
@@ -315,57 +314,6 @@ def _leave_signals_to_the_main_process(worker: int) -> None:
     take the main process with it. As it is, workers end when the main process does."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turns whatever h5py raises on a bad file into one :class:`InputError`."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; make it with dataset/div2h5.py") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder, expected an HDF5 file") from None
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a readable HDF5 file (truncated, or of another kind): "
-                         f"{describe(error)}") from None
-
-
-def _picture_sizes(file: h5py.File, path: Path, scales: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """(count, 2) heights and widths of the pictures in HR and in each scale's group, checked."""
-    groups = ["HR", *(f"X{scale}" for scale in scales)]
-    for group in groups:
-        if not isinstance(file.get(group), h5py.Group):
-            raise InputError(f"{path}: has no group {group}, only {', '.join(sorted(file)) or 'nothing'}; "
-                             "make the file with dataset/div2h5.py")
-    sizes = {group: _group_sizes(file[group], path) for group in groups}
-    hr = sizes["HR"]
-    for scale in scales:
-        lr = sizes[f"X{scale}"]
-        if len(lr) != len(hr):
-            raise InputError(f"{path}: has {len(hr)} pictures in HR and {len(lr)} in X{scale}")
-        rest = hr - scale * lr
-        wrong = np.flatnonzero(((rest < 0) | (rest >= scale)).any(axis=1))
-        if len(wrong):
-            first = wrong[0]
-            raise InputError(f"{path}: picture {first} has {hr[first, 1]}x{hr[first, 0]} pixels in HR and "
-                             f"{lr[first, 1]}x{lr[first, 0]} in X{scale}, which do not match")
-    return sizes
-
-
-def _group_sizes(group: h5py.Group, path: Path) -> np.ndarray:
-    sizes = np.empty((len(group), 2), np.int64)
-    for index in range(len(group)):
-        if str(index) not in group:
-            raise InputError(f"{path}: {group.name[1:]} has {len(group)} entries, but none named {index}")
-        data = h5py.h5d.open(group.id, str(index).encode())
-        if data.rank != 3 or data.shape[2] != 3 or data.dtype != np.uint8:
-            raise InputError(f"{path}: {group.name[1:]}/{index} is no RGB picture of 8 bits, but "
-                             f"{data.dtype} of shape {data.shape}")
-        sizes[index] = data.shape[:2]
-    if not len(sizes):
-        raise InputError(f"{path}: has no pictures in {group.name[1:]}")
-    return sizes
 
 
 def _load(group: h5py.Group, sizes: np.ndarray, device: torch.device) -> torch.Tensor:
