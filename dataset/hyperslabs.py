@@ -7,6 +7,7 @@ pages would count as the process's own, and a file that is cut short under way w
 """
 
 import itertools
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,11 +73,12 @@ class Hyperslabs:
 
     def _read_rows(self, tiles: Tiles, row: int, column: int, rows: slice) -> np.ndarray:
         """Some rows of a tile, (rows, tile's width, 3)."""
-        pixels = np.empty((rows.stop - rows.start, tiles.width, 3), np.uint8)
+        shape = rows.stop - rows.start, tiles.width, 3
         start = tiles.offsets[row][column] + 3 * tiles.width * rows.start
-        if os.preadv(self._bytes.fileno(), [pixels], start) < pixels.nbytes:
+        pixels = os.pread(self._bytes.fileno(), math.prod(shape), start)
+        if len(pixels) < math.prod(shape):
             raise OSError("it has become shorter")
-        return pixels
+        return np.frombuffer(pixels, np.uint8).reshape(shape)
 
     def _read_by_hdf5(self, group: str, index: int, top: int, left: int, side: int) -> np.ndarray:
         data, place = self._picture(group, index)
