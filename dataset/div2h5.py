@@ -7,6 +7,9 @@ too; low-resolution pictures that are not at hand are then made as DIV2K's were,
 The file has the groups HR, X2, X3 and X4 of uint8 (H, W, 3) RGB data sets "0", "1", …. An HR picture whose
 sides are no multiples of the scale is kept whole; its LR picture is made from it without the last rows
 and columns. Attributes say what the file was made from.
+
+``--downscale 0.9 0.8 0.7 0.6`` adds copies shrunk by bicubic, as FSRCNN's training did (Dong et al. 2016), after
+all pictures themselves; their LR pictures are made from the copies.
 """
 
 import argparse
@@ -40,19 +43,26 @@ CHUNK = 128
 
 @dataclass(frozen=True)
 class Source:
-    """One HR picture and its LR pictures by scale, as far as they are at hand."""
+    """One HR picture and its LR pictures by scale, as far as they are at hand.
+
+    With ``downscale``, below 1, the picture is shrunk by this factor first.
+    """
 
     hr: Path
     lr: dict[int, Path] = field(default_factory=dict)
+    downscale: float = 1.0
 
 
 def main() -> None:
     args = _arguments()
     _complete(args)
     sources = find(args.hr, args.lr, args.scales)
+    sources += [Source(source.hr, downscale=factor) for factor in args.downscale for source in sources]
     write(args.out, sources, args.scales, args.boundary, args.workers)
     made = [f"X{scale}" for scale in args.scales if any(scale not in source.lr for source in sources)]
-    print(f"{args.out}: {len(sources)} pictures in HR and {', '.join(f'X{scale}' for scale in args.scales)}, "
+    copies = sum(source.downscale < 1 for source in sources)
+    pictures = f"{len(sources)} pictures" + f" ({copies} of them down-scaled)" * (copies > 0)
+    print(f"{args.out}: {pictures} in HR and {', '.join(f'X{scale}' for scale in args.scales)}, "
           f"{args.out.stat().st_size / 1e6:.1f} MB; made by bicubic: {', '.join(made) or 'none'}")
 
 
@@ -96,14 +106,16 @@ def write(path: Path, sources: list[Source], scales: list[int], boundary: str = 
           closing(in_order(partial(load, scales=scales, boundary=boundary), sources, workers)) as loaded):
         file.attrs.update(version=VERSION, made_by="dataset/div2h5.py of LESRCNN", scales=scales,
                           pictures=len(sources))
+        factors = sorted({source.downscale for source in sources} - {1.0}, reverse=True)
+        if factors:
+            file.attrs["downscale"] = factors
         file.create_group("HR").attrs["folders"] = _folder_names(source.hr for source in sources)
         for scale in scales:
             file.create_group(f"X{scale}").attrs.update(_degradation(sources, scale, boundary))
         for index, pictures in enumerate(tqdm(loaded, total=len(sources), unit="picture", disable=None)):
             for group, pixels in pictures.items():
                 file[group].create_dataset(str(index), data=pixels, chunks=chunk(pixels))
-            hr = sources[index].hr
-            file["HR"][str(index)].attrs["name"] = f"{hr.parent.name}/{hr.name}"
+            _describe(file["HR"][str(index)], sources[index])
             if disk.error:
                 break
 
@@ -116,9 +128,12 @@ def load(source: Source, scales: list[int], boundary: str) -> dict:
     """
     from dataset.bicubic import imresize, modcrop
     hr = images.read_rgb(source.hr)
+    if source.downscale < 1:
+        hr = imresize(hr, source.downscale, boundary=boundary)
     height, width = hr.shape[:2]
     if min(height, width) < max(scales):
-        raise InputError(f"{source.hr}: has {width}x{height} pixels, too few for scale {max(scales)}")
+        shrunk = f", shrunk by {source.downscale:g}," * (source.downscale < 1)
+        raise InputError(f"{source.hr}:{shrunk} has {width}x{height} pixels, too few for scale {max(scales)}")
     pictures = {"HR": hr}
     for scale in scales:
         if scale not in source.lr:
@@ -149,6 +164,14 @@ def _degradation(sources: list[Source], scale: int, boundary: str) -> dict[str, 
         return {"degradation": "as given", "folders": _folder_names(given)}
     made = {"degradation": "MATLAB bicubic with antialiasing", "boundary": boundary, "intermediate": "uint8"}
     return {**made, "as given": _folder_names(given)} if given else made
+
+
+def _describe(picture: "h5py.Dataset", source: Source) -> None:
+    """The attributes of an HR picture: its name and, of a copy, by what it was shrunk."""
+    picture.attrs["name"] = f"{source.hr.parent.name}/{source.hr.name}"
+    if source.downscale < 1:
+        picture.attrs["name"] += f" x{source.downscale:g}"
+        picture.attrs["downscale"] = source.downscale
 
 
 def _folder_names(files: Iterable[Path]) -> list[str]:
@@ -233,10 +256,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--boundary", choices=("symmetric", "replicate"), default="symmetric",
                         help="what lies outside the picture when LR is made: symmetric as MATLAB and DIV2K "
                              "(default), or replicate as the benchmark sets")
+    parser.add_argument("--downscale", type=float, nargs="+", default=[], metavar="F",
+                        help="add copies of all pictures, shrunk by these factors below 1 (default: none)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads (default: one per core)")
     args = parser.parse_args()
     if min(args.scales) < 2 or len(set(args.scales)) < len(args.scales):
         parser.error("--scales are different whole numbers from 2")
+    if not all(0 < factor < 1 for factor in args.downscale) or \
+            len(set(args.downscale)) < len(args.downscale):
+        parser.error("--downscale are different numbers between 0 and 1")
     if args.workers < 0:
         parser.error("--workers is at least 0")
     return args

@@ -1,6 +1,7 @@
 """The HDF5 file of the training pictures: what is in it, and that it is whole or not there."""
 
 import hashlib
+import itertools
 import os
 import resource
 import shutil
@@ -97,6 +98,29 @@ def test_several_folders_of_any_pictures(tmp_path, command, picture):
         TrainSet(tmp_path / "o" / "x.h5", scale, 5, 2).batch(0)
 
 
+def test_down_scaled_copies(tmp_path, div2k, command, root):
+    plain, more = tmp_path / "plain.h5", tmp_path / "more.h5"
+    for out, flags in ((plain, ()), (more, ("--downscale", 0.9, 0.6))):
+        done = command(root / "dataset" / "div2h5.py", "--out", out, *flags, cwd=div2k)
+        assert done.returncode == 0, done.stderr
+    assert "9 pictures (6 of them down-scaled) in HR and X2, X3, X4" in done.stdout
+    with h5py.File(plain) as file, h5py.File(more) as added:
+        assert "downscale" not in file.attrs and list(added.attrs["downscale"]) == [0.9, 0.6]
+        for group, index in itertools.product(file, range(3)):  # first come the pictures themselves
+            np.testing.assert_array_equal(file[group][str(index)], added[group][str(index)])
+        for index, (factor, original) in enumerate(itertools.product((0.9, 0.6), range(3)), start=3):
+            hr = added[f"HR/{index}"]
+            assert dict(hr.attrs) == {"name": f"DIV2K_train_HR/{NAMES[original]}.png x{factor}",
+                                      "downscale": factor}
+            np.testing.assert_array_equal(hr, imresize(file[f"HR/{original}"][:], factor,
+                                                       boundary="symmetric"))
+            for scale in (2, 3, 4):
+                np.testing.assert_array_equal(added[f"X{scale}/{index}"], imresize(
+                    modcrop(hr[:], scale), 1 / scale, boundary="symmetric"))
+        assert added["X2"].attrs["degradation"].startswith("MATLAB") and "as given" in added["X2"].attrs
+    TrainSet(more, 0, 6, 4).batch(0)
+
+
 def test_killed_and_run_again_ends_with_the_same_file(tmp_path, root, command, picture):
     for index in range(40):
         images.write_rgb(tmp_path / "hr" / f"{index}.png", picture(160, 200, seed=index))
@@ -135,7 +159,6 @@ def test_a_failed_run_keeps_the_file_that_was_there(div2k, root, command):
     assert (div2k / "DIV2K_train.h5").read_bytes() == b"older" and left_over(div2k) == []
 
 
-
 @pytest.mark.parametrize("spoil, message", [
     (lambda div2k: shutil.rmtree(div2k / "DIV2K"), "no such folder; get it with dataset/download.py DIV2K"),
     (lambda div2k: [hr_file(div2k, name).unlink() for name in NAMES], "has no pictures"),
@@ -159,6 +182,9 @@ def test_bad_input_is_one_clear_line(div2k, command, root, spoil, message):
     (["--hr", "{}/nowhere"], "no such folder"),
     (["--scales", "1"], "--scales are"),
     (["--hr", "{}/DIV2K/DIV2K_train_HR", "--scales", "99"], "too few for scale 99"),
+    (["--downscale", "0.9", "1"], "--downscale are"),
+    (["--downscale", "0.5", "0.5"], "--downscale are"),
+    (["--hr", "{}/DIV2K/DIV2K_train_HR", "--downscale", "0.01"], "shrunk by 0.01, has 1x1 pixels"),
     (["--workers", "-1"], "--workers")])
 def test_wrong_arguments(div2k, command, arguments, message):
     arguments = [argument.format(div2k) for argument in arguments]
