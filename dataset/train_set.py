@@ -4,6 +4,7 @@ Which patches a step sees depends on the seed and the step alone: a resumed run 
 that it would have seen, whatever the number of workers and processes.
 """
 
+import itertools
 import math
 import mmap
 import os
@@ -24,6 +25,7 @@ from .hyperslabs import Hyperslabs, picture_sizes, readable
 
 CACHES = ("none", "ram", "device")
 WEIGHTINGS = ("uniform", "area")
+ORDERS = np.array(list(itertools.permutations(range(3))))  # of red, green and blue; the first as they are
 
 
 class Batch(NamedTuple):
@@ -55,6 +57,8 @@ class TrainSet:
             is "ram").
         device: where batches are on their way to. Only ``cache="device"`` puts them there already.
         scales: what scale 0 stands for.
+        channel_shuffle: give each patch its red, green and blue in a random order; places, flips and turns
+            stay as they are without.
 
     Attributes:
         scales: the scales that batches come in.
@@ -67,7 +71,7 @@ class TrainSet:
 
     def __init__(self, path: str | Path, scale: int, patch_size: int, batch_size: int, *, seed: int = 0,
                  weighting: str = "uniform", cache: str = "none", device: str | torch.device = "cpu",
-                 scales: tuple[int, ...] = (2, 3, 4)):
+                 scales: tuple[int, ...] = (2, 3, 4), channel_shuffle: bool = False):
         if cache not in CACHES or weighting not in WEIGHTINGS:
             raise ValueError(f"cache is one of {CACHES} and weighting one of {WEIGHTINGS}, "
                              f"not {cache!r} and {weighting!r}")
@@ -77,6 +81,7 @@ class TrainSet:
         self.scales = (scale,) if scale else tuple(scales)
         self.patch_size, self.batch_size = patch_size, batch_size
         self.seed, self.weighting, self.cache = seed, weighting, cache
+        self.channel_shuffle = channel_shuffle
         self.device = torch.device(device)
         if cache == "device" and self.device.type == "cpu":
             self.cache = "ram"
@@ -155,13 +160,15 @@ class TrainSet:
         random = np.random.default_rng([self.seed, step])
         scale = self.scales[random.integers(len(self.scales))] if len(self.scales) > 1 else self.scales[0]
         numbers = random.random((self.batch_size, 4))  # row i: patch i of the global batch
-        numbers = numbers[rank * self.batch_size // world_size:(rank + 1) * self.batch_size // world_size]
+        order = random.integers(len(ORDERS), size=self.batch_size) * self.channel_shuffle
+        own = slice(rank * self.batch_size // world_size, (rank + 1) * self.batch_size // world_size)
+        numbers = numbers[own]
         pictures, cumulated = self._choices[scale]
         chosen = np.searchsorted(cumulated, numbers[:, 0], side="right")
         picture = pictures[np.minimum(chosen, len(pictures) - 1)]
         places = self._sizes[f"X{scale}"][picture] - self.patch_size + 1
         return _Drawn(scale, picture, (numbers[:, 1:3] * places).astype(np.int64),
-                      (numbers[:, 3] * 8).astype(np.int64))
+                      (numbers[:, 3] * 8).astype(np.int64), order[own])
 
     def _shapes(self, scale: int, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Shapes of LR and HR patches in memory, as in the file: (N, side, side, 3)."""
@@ -172,9 +179,10 @@ class TrainSet:
         with readable(self.path):
             for group, factor, patches in ((f"X{drawn.scale}", 1, lr), ("HR", drawn.scale, hr)):
                 side, corners = patches.shape[1], (drawn.corner * factor).tolist()
-                for target, picture, (top, left), turn in zip(patches, drawn.picture.tolist(), corners,
-                                                              drawn.turn.tolist()):
-                    _turn(self._reader()(group, picture, top, left, side), turn, target)
+                for target, picture, (top, left), turn, order in zip(
+                        patches, drawn.picture.tolist(), corners, drawn.turn.tolist(), drawn.order.tolist()):
+                    patch = self._reader()(group, picture, top, left, side)
+                    _turn(cv2.transform(patch, np.eye(3)[ORDERS[order]]) if order else patch, turn, target)
 
     def _gather(self, drawn: "_Drawn") -> Iterator[torch.Tensor]:
         """The same LR and HR patches, each gathered at once on the device: (N, side, side, 3)."""
@@ -191,7 +199,8 @@ class TrainSet:
             first, down, right = 3 * numbers[:, :, None]  # (N, 1), counted in bytes now
             there = torch.arange(side, device=self.device)
             rows = first + there * down  # (N, side)
-            columns = (there * right)[:, :, None] + torch.arange(3, device=self.device)  # (N, side, 3)
+            channels = torch.from_numpy(ORDERS[drawn.order]).to(self.device)  # (N, 3)
+            columns = (there * right)[:, :, None] + channels[:, None]  # (N, side, 3)
             index = rows[:, :, None] + columns.flatten(1)[:, None]
             yield self._pixels[group].index_select(0, index.flatten()).view(-1, side, side, 3)
 
@@ -229,12 +238,14 @@ class _Drawn(NamedTuple):
         picture: (N,) numbers of pictures.
         corner: (N, 2) top and left in LR pixels.
         turn: (N,) three bits: 4 transpose rows and columns, then 1 flip up-down, 2 flip left-right.
+        order: (N,) which of ``ORDERS`` the channels are in.
     """
 
     scale: int
     picture: np.ndarray
     corner: np.ndarray
     turn: np.ndarray
+    order: np.ndarray
 
 
 class _Slots(Dataset):

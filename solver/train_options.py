@@ -118,6 +118,8 @@ def _add_better(group) -> None:
     add("--weighting", choices=("uniform", "area"), default="uniform",
         help="how a patch's picture is drawn: each alike, or by its area, so that every pixel is as likely "
              "as any other; modern: area")
+    add("--channel_shuffle", action="store_true",
+        help="give each patch its red, green and blue in a random order")
     add("--init", choices=("default", "identity"), default="default",
         help="identity starts as a bilinear enlarger instead of at random: 31.84 dB on Set5 x2 before the "
              "first step (a default start: 12.66), and 37.03 after 3,000 steps of batch 16 and patch 32, "

@@ -35,9 +35,11 @@ from .processes import Group
 from .run_folder import Record, RunFolder
 from .sample import device_name
 from .sampler import Sampler
+from .train_options import train_parser
 
 # A resumed run must have these as before, or it would be another run.
-_FIXED = ("model", "variant", "scale", "patch_size", "batch_size", "seed", "weighting", "loss_fn", "ema", "optimizer")
+_FIXED = ("model", "variant", "scale", "patch_size", "batch_size", "seed", "weighting", "loss_fn", "ema",
+          "optimizer", "channel_shuffle")
 # These do not change the weights.
 _FREE = ("resume", "overwrite", "ckpt_dir", "ckpt_name", "sample_dir", "print_interval", "save_interval",
          "save_minutes", "val_data_dir", "num_workers", "cache", "shave", "group", "verbose", "recipe",
@@ -120,7 +122,8 @@ class Trainer:
         if args.batch_size % group.size:
             raise InputError(f"--batch_size {args.batch_size}: does not divide among {group.size} processes")
         self.data = TrainSet(args.train_data_path, args.scale, args.patch_size, args.batch_size,
-                             seed=args.seed, weighting=args.weighting, cache=args.cache, device=group.device)
+                             seed=args.seed, weighting=args.weighting, cache=args.cache, device=group.device,
+                             channel_shuffle=args.channel_shuffle)
         self.val_sets = self._find_val_sets()
         torch.manual_seed(args.seed)
         self.net = self._build(fresh=resumed is None).to(group.device, memory_format=torch.channels_last)
@@ -391,9 +394,9 @@ class Trainer:
         if not self.folder.has_checkpoint():
             return None, f"no run in {self.folder.folder} to resume: starting one"
         state, note = self.folder.load()
-        then, now = state["settings"], self._settings()
-        differing = [f"--{name} {then.get(name)}, not {now[name]}" for name in _FIXED
-                     if then.get(name) != now[name]]
+        # A run that is older than a flag had its default.
+        then, now = vars(train_parser(0).parse_args([])) | state["settings"], self._settings()
+        differing = [f"--{name} {then[name]}, not {now[name]}" for name in _FIXED if then[name] != now[name]]
         if differing:
             raise InputError(f"{self.folder.folder}: its run has {'; '.join(differing)}: give the same, or "
                              "another --ckpt_dir")

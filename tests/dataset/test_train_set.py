@@ -115,6 +115,22 @@ def test_small_pictures_are_named_and_never_drawn(file):
     assert TrainSet(file, 2, 5, 16).skipped == []
 
 
+@pytest.mark.parametrize("cache", ["none", "ram"])
+def test_channel_shuffle_orders_each_patch_and_changes_nothing_else(file, cache):
+    """The file's red, green and blue are row, column and number: in which order they are is plain to see."""
+    plain, shuffled = (TrainSet(file, 0, 9, 6, seed=3, channel_shuffle=on, cache=cache) for on in (False, True))
+    seen = set()
+    for step in range(20):
+        before, after, again = plain.batch(step), shuffled.batch(step), shuffled.batch(step, 1, 2)
+        orders = [[order for order in itertools.permutations(range(3))
+                   if torch.equal(lr[list(order)], new_lr) and torch.equal(hr[list(order)], new_hr)]
+                  for lr, hr, new_lr, new_hr in zip(before.lr, before.hr, after.lr, after.hr)]
+        assert all(len(order) == 1 for order in orders)
+        seen.update(order for order, in orders)
+        assert torch.equal(after.hr[3:], again.hr)  # the second of two processes has its part of it
+    assert len(seen) == 6
+
+
 @pytest.mark.parametrize("weighting, shares", [("uniform", [1, 1, 1, 1]), ("area", [2880, 2440, 1040, 9312])])
 def test_pictures_are_drawn_uniformly_or_by_area(file, weighting, shares):
     with h5py.File(file, "a") as h5:  # sizes that are exact at x2, so that areas are as written above
@@ -235,9 +251,9 @@ def test_passing_batches_are_not_copied(file, monkeypatch):
         assert same(batch, train_set.batch(step))
 
 
-@pytest.mark.parametrize("scale", [2, 0])
-def test_patches_gathered_on_a_device_are_those_cut_one_by_one(file, scale):
-    train_set = TrainSet(file, scale, 9, 6, cache="ram", seed=3)
+@pytest.mark.parametrize("scale, shuffle", [(2, False), (0, False), (0, True)])
+def test_patches_gathered_on_a_device_are_those_cut_one_by_one(file, scale, shuffle):
+    train_set = TrainSet(file, scale, 9, 6, cache="ram", seed=3, channel_shuffle=shuffle)
     for step in range(20):
         batch = train_set.batch(step)
         for gathered, cut in zip(train_set._gather(train_set._draw(step, 0, 1)), (batch.lr, batch.hr)):
@@ -248,7 +264,7 @@ def test_one_gather_index_serves_all_eight_turns(file):
     """The device's index arithmetic against flips and turns written out."""
     train_set = TrainSet(file, 2, 6, 8, cache="device")
     picture, corner = np.full(8, 3), np.tile([5, 7], (8, 1))
-    made = next(train_set._gather(_Drawn(2, picture, corner, np.arange(8)))).numpy()
+    made = next(train_set._gather(_Drawn(2, picture, corner, np.arange(8), np.zeros(8, int)))).numpy()
     plain = coordinates(48, 48, 3)[5:11, 7:13]
     for turn, (transpose, left_right, up_down) in enumerate(itertools.product([0, 1], repeat=3)):
         expected = plain.swapaxes(0, 1) if transpose else plain

@@ -259,11 +259,28 @@ def test_an_existing_run_is_not_overwritten_unless_asked(settings):
 
 
 @pytest.mark.parametrize("flags", [("--batch_size", 2), ("--patch_size", 6), ("--seed", 1), ("--scale", 3),
-                                   ("--loss_fn", "L1")])
+                                   ("--loss_fn", "L1"), ("--channel_shuffle",)])
 def test_a_resumed_run_must_be_the_same_run(settings, flags):
     train(settings("--ckpt_name", "a"))
     with pytest.raises(InputError, match=flags[0]):
         Trainer(settings("--ckpt_name", "a", "--resume", *flags), ALONE)
+
+
+def test_a_run_older_than_a_flag_is_resumed_as_what_it_was(settings):
+    last = train(settings())[0].folder.last
+    state = torch.load(last, weights_only=True)
+    del state["settings"]["channel_shuffle"], state["settings"]["optimizer"]
+    torch.save(state, last)
+    assert Trainer(settings("--resume"), ALONE).step == 6
+    with pytest.raises(InputError, match="its run has --channel_shuffle False, not True"):
+        Trainer(settings("--resume", "--channel_shuffle"), ALONE)
+
+
+def test_shuffled_channels_reach_the_training(settings):
+    plain, shuffled = (next(Trainer(settings("--overwrite", *flags), ALONE).data.loader(0, 1))
+                       for flags in ((), ("--channel_shuffle",)))
+    assert not torch.equal(plain.hr, shuffled.hr)
+    assert torch.equal(plain.hr.sort(dim=1).values, shuffled.hr.sort(dim=1).values)
 
 
 def test_resume_may_go_on_for_longer_and_says_what_changed(settings, capsys):
