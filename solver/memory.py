@@ -11,14 +11,14 @@ from pathlib import Path
 import torch
 from torch import fx, nn
 
-KEPT = 3  # times the memory that features need, at most: what :func:`kept` was measured to take
+KEPT = 3  # times the memory that features need, at most: when :func:`freed` keeps it, found by measuring
 
 # Settings of glibc (malloc.h): from which size on freed memory is returned, from which size on a piece is had from
 # the system instead of the heap, and how many such pieces there may be.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _KEEP = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1}
-# What glibc itself arrives at after some large pieces: those above 32 MB are returned at once.
-_RETURN = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 2 ** 25, _TRIM_THRESHOLD: 2 ** 26}
+_RETURN = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 2 ** 23, _TRIM_THRESHOLD: 2 ** 24}
+_USUAL = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 2 ** 25, _TRIM_THRESHOLD: 2 ** 26}  # what glibc itself arrives at
 _PROBE = 16  # side of the picture on which a network's appetite is measured
 
 
@@ -44,25 +44,27 @@ def resident() -> int:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Let this process keep memory that it frees meanwhile, for the tensors to come.
+def freed(keep: bool) -> Iterator[None]:
+    """Let this process keep the memory that it frees meanwhile for the tensors to come, or return it at once.
 
-    By its own rules the C library returns large pieces to the system at once, and the system blanks them before it
-    hands them out again: a tenth to a fifth of a network's time on the CPU. Kept ones do not always fit what is
-    asked for next, so up to :data:`KEPT` times as much is taken. Without glibc, whose
-    settings these are, nothing changes.
+    Returned, the system blanks it before it hands it out again: a tenth to a fifth of a network's time on the CPU.
+    Kept, a piece does not always fit what is asked for next, so up to :data:`KEPT` times as much is taken. Without
+    glibc, whose settings these are, nothing changes.
     """
     library = ctypes.CDLL(None)
     if not hasattr(library, "mallopt"):
         yield
         return
-    for setting, value in _KEEP.items():
-        library.mallopt(setting, value)
+
+    def choose(settings: dict[int, int]) -> None:
+        for setting, value in settings.items():
+            library.mallopt(setting, value)
+
+    choose(_KEEP if keep else _RETURN)
     try:
         yield
     finally:
-        for setting, value in _RETURN.items():
-            library.mallopt(setting, value)
+        choose(_USUAL)
         library.malloc_trim(0)
 
 

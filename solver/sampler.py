@@ -5,7 +5,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -20,15 +20,15 @@ from model.ops import Margins, trim
 
 from . import background, tiles
 from .fuse import fuse
-from .memory import KEPT, bytes_per_pixel, free, kept, resident
+from .memory import KEPT, bytes_per_pixel, free, freed, resident
 from .tiles import Grid, Span
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _HOST = torch.device("cpu")
 _SHARE = 0.5     # of the free memory that is taken where none is named
-_WORTH = 1.15    # times the work are smaller tiles worth that can be computed in the faster way of memory.kept
-_SLACK = 1.25    # what libraries need beside the features, found by measuring resident size
+_WORTH = 1.15    # times the work are smaller tiles worth, for which freed memory can be kept
+_SLACK = 1.3     # what libraries need beside the features, found by measuring resident size
 
 
 class Sampler:
@@ -218,7 +218,7 @@ class Sampler:
     def _try(self, rgb: np.ndarray, row: Span, column: Span) -> torch.Tensor | None:
         """The output for a tile's core, or None if there is too little memory for it."""
         try:
-            with kept() if self._keeps(row.window_length * column.window_length) else nullcontext():
+            with self._freed(row.window_length * column.window_length):
                 return self._compute(rgb[row.window, column.window], (*row.margins, *column.margins))
         except RuntimeError as error:
             if not _is_out_of_memory(error):
@@ -231,9 +231,11 @@ class Sampler:
             torch.cuda.empty_cache()
         return None
 
-    def _keeps(self, pixels: int) -> bool:
-        """Whether there is memory enough to compute so many LR pixels in the faster way, see memory.kept."""
-        return self.device == _HOST and KEPT * pixels * self.bytes_per_pixel < self._room(_HOST)
+    def _freed(self, pixels: int) -> AbstractContextManager:
+        """What becomes of freed memory while so many LR pixels are computed, see memory.freed."""
+        if self.device != _HOST:
+            return nullcontext()
+        return freed(keep=KEPT * pixels * self.bytes_per_pixel < self._room(_HOST))
 
     @torch.inference_mode()
     def _compute(self, window: np.ndarray, margins: Margins) -> torch.Tensor:
