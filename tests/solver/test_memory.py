@@ -117,7 +117,7 @@ def test_freed_memory_is_kept_only_meanwhile():
 
 @pytest.mark.skipif(not GLIBC, reason="resident size cannot be measured")
 def test_a_process_keeps_to_its_memory(root):
-    """In one piece the features would take some 110 MB; the whole process may grow by 60."""
+    """In one piece the features would take some 160 MB; the whole process may grow by 80."""
     script = r"""if True:
         import re
         from pathlib import Path
@@ -125,18 +125,18 @@ def test_a_process_keeps_to_its_memory(root):
         import model
         from solver.memory import resident
         from solver.sampler import Sampler
-        for scale, side, precision in (2, 240, "fp32"), (4, 120, "fp32"), (4, 160, "bf16"):
+        for scale, side, precision in (2, 280, "fp32"), (4, 140, "fp32"), (4, 200, "bf16"):
             net = model.build("lesrcnn", scale).eval()
             Sampler(net, scale, precision=precision)(np.zeros((8, 8, 3), np.uint8))  # loads what a first call loads
             Path("/proc/self/clear_refs").write_text("5")  # forget the most so far
-            memory = resident() + 60 * 10 ** 6
+            memory = resident() + 80 * 10 ** 6
             Sampler(net, scale, memory=memory, precision=precision)(np.zeros((side, side, 3), np.uint8))
             print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024 / memory)
     """
     done = subprocess.run([sys.executable, "-c", script], cwd=root, text=True, capture_output=True,
                           env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
-    assert all(0.9 < float(line) < 1.03 for line in done.stdout.splitlines()), done.stdout
+    assert all(0.9 < float(line) < 1.05 for line in done.stdout.splitlines()), done.stdout
 
 
 def test_nothing_heavy_is_imported_to_load_and_run_a_network(root):
