@@ -24,8 +24,8 @@ from solver import options  # noqa: E402
 from solver.options import SCALES, Parser  # noqa: E402
 
 # Width and height of the result. 256, 512 and 1024 are those of the paper's Tables 2 and 8.
-SIZES = {"256": (256, 256), "512": (512, 512), "1024": (1024, 1024), "1080p": (1920, 1080), "4K": (3840, 2160),
-         "8K": (7680, 4320)}
+SIZES = {"256": (256, 256), "360p": (640, 360), "512": (512, 512), "1024": (1024, 1024), "1080p": (1920, 1080),
+         "4K": (3840, 2160), "8K": (7680, 4320)}
 _PUBLISHED_FEATURES = 4.5  # tensors of 64 channels at the result's size that the published form holds at a time
 
 
@@ -72,7 +72,7 @@ def main() -> int:
     gpu = device.type == "cuda"
     if args.rounds < 1:
         raise InputError(f"--rounds {args.rounds}: must be 1 or more")
-    sizes = {name: parse_size(name) for name in args.sizes or (SIZES if gpu else list(SIZES)[:4])}
+    sizes = {name: parse_size(name) for name in args.sizes or (SIZES if gpu else list(SIZES)[:5])}
     precisions = args.precision or ["fp32", "bf16"] + ["fp16"] * gpu
     if gpu:  # the network's convolutions in fp32 may use it by torch's default: the same for the matrix product
         torch.backends.cuda.matmul.allow_tf32 = True

@@ -113,3 +113,19 @@ def test_released_weights_give_the_published_figures(reference):
             assert row.ssim == pytest.approx(figures["ssim_y"], abs=1e-4)
         assert scores.psnr == pytest.approx(entry["mean"]["psnr_y"], abs=5e-4)
         assert scores.ssim == pytest.approx(entry["mean"]["ssim_y"], abs=5e-4)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_bf16_is_within_a_fiftieth_of_a_decibel(reference, scale):
+    """Set5 with the released weights, beside what they give in fp32 (see the test above)."""
+    import json
+
+    import torch
+    from solver.checkpoint import load_network
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this CPU computes bf16 without hardware for it")
+    expected = json.loads((reference / "expected_lesrcnn.json").read_text())[f"Set5/x{scale}"]["mean"]
+    net, _ = load_network(reference / "weights" / f"lesrcnn_x{scale}.pth", "lesrcnn", scale)
+    scores = evaluate(Sampler(net, scale, precision="bf16"), test_set.find(reference / "Set5", scale))
+    assert scores.psnr == pytest.approx(expected["psnr_y"], abs=0.02)
+    assert scores.psnr != pytest.approx(expected["psnr_y"], abs=1e-6)  # it was not fp32
