@@ -1,51 +1,37 @@
 """Work beside the network's: decoding, measuring and encoding pictures in threads.
 
-A network on a GPU leaves the processor free, one on a CPU with many cores leaves some. On a CPU with few, threads
-would only take turns with the network, so there everything is done in its own turn.
+The network need not wait for a file then. That pays even on two cores: one thread beside a network that computes
+on both makes a folder 1.1 to 1.3 times as fast as doing everything in turn (Set14 at x2).
 """
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
-_FEW_CORES = 4
-
-
-class InTurn(Executor):
-    """An executor without threads: what it is given is done at once, by the caller."""
-
-    def submit(self, function: Callable, /, *args, **kwargs) -> Future:
-        future = Future()
-        try:
-            future.set_result(function(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
+_MOST = 8  # threads: as many as decoding and encoding for one GPU may want
 
 
-def executor(device: str, most: int = 8) -> Executor:
-    """At most so many threads to work beside a network on ``cpu`` or ``cuda``, or none if they would be in its way."""
+def threads() -> int:
+    """How many threads may work beside a network, and how many pieces of work may wait for them."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if device == "cpu" and cores <= _FEW_CORES:
-        return InTurn()
-    return ThreadPoolExecutor(min(most, max(1, cores // 2)))
+    return min(_MOST, max(1, cores // 2))
 
 
-def depth(workers: Executor) -> int:
-    """How many pieces of work may wait in an executor: enough to keep it busy, few enough for memory."""
-    return 0 if isinstance(workers, InTurn) else 2
+def executor(most: int = _MOST) -> ThreadPoolExecutor:
+    """At most so many threads to work beside a network."""
+    return ThreadPoolExecutor(min(most, threads()))
 
 
-def ahead(work: Iterable[Future], workers: Executor) -> Iterator[Future]:
-    """Futures in their order, the next ones begun before they are asked for.
+def ahead(work: Iterable[Future], depth: int) -> Iterator[Future]:
+    """Futures in their order, ``depth`` of them begun before they are asked for.
 
     Args:
-        work: begins a piece of work in ``workers`` whenever it is asked for one.
+        work: begins a piece of work whenever it is asked for one.
     """
     begun = deque()
     for future in work:
         begun.append(future)
-        if len(begun) > depth(workers):
+        if len(begun) > depth:
             yield begun.popleft()
     yield from begun

@@ -17,6 +17,9 @@ from .metrics import psnr_ssim
 from .sampler import Sampler
 
 
+_ENCODED = 3  # times its own bytes that a picture takes while it is encoded: the encoder's copy, and the file
+
+
 @dataclass(frozen=True)
 class Row:
     """One picture's figures; PSNR in dB, None where there is no HR or too little of it.
@@ -95,9 +98,10 @@ def evaluate(sampler: Sampler, test_set: TestSet, protocol: str = "published", c
             on_picture(item, sr)
         return Row(item.name, *sr.rgb.shape[:2], seconds, **figures)
 
-    with background.executor(sampler.device.type) as workers:
-        reading = background.ahead((workers.submit(_read, item, test_set.scale) for item in test_set.items), workers)
-        finishing = deque()
+    depth = background.threads()
+    with background.executor() as workers:
+        reading = background.ahead((workers.submit(_read, item, test_set.scale) for item in test_set.items), depth)
+        finishing = deque()  # futures, and the bytes that each holds
         for item, read in zip(progress(test_set.items), reading):
             try:
                 lr, hr = read.result()
@@ -110,13 +114,15 @@ def evaluate(sampler: Sampler, test_set: TestSet, protocol: str = "published", c
             if hr is None and on_picture is not None and sampler.too_large(lr.rgb):
                 sr = sampler.enlarge_in_bands(lr, rounding)
                 on_picture(item, sr)
-                finishing.append(workers.submit(Row, item.name, sr.height, sr.width, time.perf_counter() - start))
+                row = Row(item.name, sr.height, sr.width, time.perf_counter() - start)
+                finishing.append((workers.submit(lambda row=row: row), 0))
             else:
                 sr = sampler.enlarge(lr, rounding)
-                finishing.append(workers.submit(finish, item, lr, hr, sr, time.perf_counter() - start))
-            while len(finishing) > background.depth(workers):
-                scores.rows.append(finishing.popleft().result())
-        scores.rows.extend(future.result() for future in finishing)
+                row = workers.submit(finish, item, lr, hr, sr, time.perf_counter() - start)
+                finishing.append((row, _ENCODED * sr.rgb.nbytes))
+            while len(finishing) > depth or sum(size for _, size in finishing) > sampler.waiting_room:
+                scores.rows.append(finishing.popleft()[0].result())
+        scores.rows.extend(row.result() for row, _ in finishing)
     return scores
 
 

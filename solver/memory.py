@@ -14,11 +14,13 @@ from torch import fx, nn
 KEPT = 3  # times the memory that features need, at most: when :func:`freed` keeps it, found by measuring
 
 # Settings of glibc (malloc.h): from which size on freed memory is returned, from which size on a piece is had from
-# the system instead of the heap, and how many such pieces there may be.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+# the system instead of the heap, how many such pieces there may be, and how many heaps.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8
 _KEEP = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1}
 _RETURN = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 2 ** 23, _TRIM_THRESHOLD: 2 ** 24}
 _USUAL = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 2 ** 25, _TRIM_THRESHOLD: 2 ** 26}  # what glibc itself arrives at
+_LIBRARY = ctypes.CDLL(None)
+_GLIBC = hasattr(_LIBRARY, "mallopt") and hasattr(_LIBRARY, "malloc_trim")
 _PROBE = 16  # side of the picture on which a network's appetite is measured
 
 
@@ -51,21 +53,24 @@ def freed(keep: bool) -> Iterator[None]:
     Kept, a piece does not always fit what is asked for next, so up to :data:`KEPT` times as much is taken. Without
     glibc, whose settings these are, nothing changes.
     """
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "mallopt"):
-        yield
-        return
-
-    def choose(settings: dict[int, int]) -> None:
-        for setting, value in settings.items():
-            library.mallopt(setting, value)
-
-    choose(_KEEP if keep else _RETURN)
+    _choose(_KEEP if keep else _RETURN)
     try:
         yield
     finally:
-        choose(_USUAL)
-        library.malloc_trim(0)
+        _choose(_USUAL)
+        if _GLIBC:
+            _LIBRARY.malloc_trim(0)
+
+
+def one_heap() -> None:
+    """Let the threads to come share one heap, the only one that keeps large pieces; for a command's start."""
+    _choose({_ARENA_MAX: 1})
+
+
+def _choose(settings: dict[int, int]) -> None:
+    if _GLIBC:
+        for setting, value in settings.items():
+            _LIBRARY.mallopt(setting, value)
 
 
 def bytes_per_pixel(network: fx.GraphModule, device: torch.device) -> float:

@@ -19,7 +19,7 @@ from dataset.errors import InputError
 from dataset.streams import Bands
 from dataset.test_set import Item, TestSet
 
-from . import processes
+from . import memory, processes
 from .checkpoint import WeightsInfo, load_network
 from .evaluate import Scores, evaluate
 from .processes import Group
@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.cuda and not torch.cuda.is_available():
         raise InputError("--cuda: no CUDA GPU is available; leave the flag out to compute on the CPU")
+    memory.one_heap()
     return processes.together(partial(sample, args), args.num_gpu if args.cuda or args.num_gpu > 1 else 0)
 
 

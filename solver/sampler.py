@@ -102,8 +102,8 @@ class Sampler:
             self._fill(band, rgb, row, grid.columns, rounding)
             return band
 
-        with background.executor(self.device.type, most=1) as worker:
-            for band in background.ahead((worker.submit(make, row) for row in grid.rows), worker):
+        with background.executor(most=1) as worker:
+            for band in background.ahead((worker.submit(make, row) for row in grid.rows), depth=1):
                 yield band.result()
 
     def outputs(self, rgb: np.ndarray, grid: Grid | None = None) -> Iterator[tuple[Span, Span, torch.Tensor]]:
@@ -156,14 +156,19 @@ class Sampler:
             return tiles.by_side(height, width, self.halo, self.tile)
         room = self._room(self.device)
         if self.device == _HOST:
-            room = max(room - held, room / 4)
+            room = max(room - held - self.waiting_room, room / 4)
         pixels = min(room / self.bytes_per_pixel, self._most_pixels)
         largest, faster = (tiles.by_pixels(height, width, self.halo, n) for n in (pixels, pixels / KEPT))
         return faster if self.device == _HOST and faster.work < _WORTH * largest.work else largest
 
     def too_large(self, rgb: np.ndarray) -> bool:
         """Whether the result would take more of the memory than is good for it, and is better written in bands."""
-        return rgb.nbytes * self.scale ** 2 > self._room(_HOST) / 4
+        return rgb.nbytes * self.scale ** 2 > self.waiting_room / 2
+
+    @property
+    def waiting_room(self) -> float:
+        """Bytes of the memory that results may take which wait to be written."""
+        return self._room(_HOST) / 4
 
     def _room(self, device: torch.device) -> float:
         """Bytes that pictures and features may take."""

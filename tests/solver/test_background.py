@@ -2,8 +2,9 @@
 
 import os
 import threading
+import time
+from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -15,23 +16,23 @@ from solver.evaluate import evaluate
 from solver.sampler import Sampler
 
 
-@pytest.fixture(params=["in turn", "threads"])
-def cores(request, monkeypatch):
-    """Few cores or many, as far as the process can tell."""
-    count = 2 if request.param == "in turn" else 16
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(count)), raising=False)
-    return count
+@pytest.fixture
+def cores(monkeypatch):
+    """Choose how many cores there are, as far as the process can tell."""
+    def choose(count: int) -> None:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(count)), raising=False)
+    return choose
 
 
-def test_threads_where_there_are_cores_for_them(cores):
-    with background.executor("cpu") as workers:
-        here = workers.submit(threading.get_ident).result() == threading.get_ident()
-    assert here == (cores == 2)
-    with background.executor("cuda") as workers:  # leaves the processor free
+def test_half_the_cores_work_beside_a_network(cores):
+    for count, expected in ((1, 1), (2, 1), (6, 3), (64, 8)):
+        cores(count)
+        assert background.threads() == expected
+    with background.executor() as workers:
         assert workers.submit(threading.get_ident).result() != threading.get_ident()
 
 
-def test_work_is_begun_in_order_and_not_too_far_ahead(cores):
+def test_work_is_begun_in_order_and_not_too_far_ahead():
     begun = []
 
     def work():
@@ -39,41 +40,58 @@ def test_work_is_begun_in_order_and_not_too_far_ahead(cores):
             begun.append(i)
             yield workers.submit(lambda i=i: i * i)
 
-    with background.executor("cpu") as workers:
-        for i, future in enumerate(background.ahead(work(), workers)):
+    with background.executor() as workers:
+        for i, future in enumerate(background.ahead(work(), depth=2)):
             assert future.result() == i * i
-            assert len(begun) == min(10, i + 1 + background.depth(workers))
+            assert len(begun) == min(10, i + 3)
     assert len(begun) == 10
 
 
-def test_an_error_comes_with_its_own_piece_of_work(cores):
+def test_an_error_comes_with_its_own_piece_of_work():
     def work(i):
         if i == 1:
             raise InputError("one")
         return i
 
-    with background.executor("cpu") as workers:
-        first, second, third = background.ahead((workers.submit(work, i) for i in range(3)), workers)
+    with background.executor() as workers:
+        first, second, third = background.ahead((workers.submit(work, i) for i in range(3)), depth=1)
         assert (first.result(), third.result()) == (0, 2)
         with pytest.raises(InputError, match="one"):
             second.result()
 
 
-def test_threads_change_no_figure_and_no_band(monkeypatch, picture, tmp_path):
+def test_many_threads_change_no_figure(cores, picture, tmp_path):
     for i in range(5):
         images.write_rgb(tmp_path / f"x2/{i}_HR.png", picture(48, 40, seed=i))
         images.write_rgb(tmp_path / f"x2/{i}_LR.png", picture(24, 20, seed=i))
     (tmp_path / "x2/2_LR.png").write_bytes(b"no picture")
     torch.manual_seed(0)
-    found = test_set.find(tmp_path, 2)
+    sampler = Sampler(model.build("lesrcnn", 2).eval(), 2, tile=16)
     results = []
-    for count in (2, 16):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda process, n=count: set(range(n)), raising=False)
-        sampler = Sampler(model.build("lesrcnn", 2).eval(), 2, tile=16) if not results else sampler
+    for count in (1, 16):
+        cores(count)
         written = {}
-        scores = evaluate(sampler, found, compare_bicubic=True, skip_bad=True,
-                          on_picture=lambda item, sr: written.update({item.name: sr.rgb.sum()}))
-        bands = np.concatenate(list(sampler.bands(picture(60, 30))))
-        results.append(([(r.name, r.psnr, r.ssim, r.bicubic_psnr) for r in scores.rows], scores.skipped, written,
-                        bands.tobytes()))
+        scores = evaluate(sampler, test_set.find(tmp_path, 2), compare_bicubic=True, skip_bad=True,
+                          on_picture=lambda item, sr: written.update({item.name: sr.rgb.tobytes()}))
+        results.append(([replace(row, seconds=0) for row in scores.rows], scores.skipped, written))
     assert results[0] == results[1] and len(results[0][0]) == 4 and len(results[0][1]) == 1
+
+
+def test_results_that_wait_to_be_written_fit_their_memory(cores, picture, tmp_path):
+    """However many threads there are: no further picture is computed while too many wait."""
+    for i in range(6):
+        images.write_rgb(tmp_path / f"{i}.png", picture(30, 40, seed=i))
+    cores(16)
+    waiting, most = [], []
+    sampler = Sampler(model.build("lesrcnn", 2).eval(), 2)
+    enlarge, size = sampler.enlarge, 60 * 80 * 3
+    sampler._room = lambda device: 4 * 3 * 2 * size + 1  # a quarter of it is room for two, encoder and file included
+    sampler.too_large = lambda rgb: False
+    sampler.enlarge = lambda *args: most.append(len(waiting)) or waiting.append(1) or enlarge(*args)
+
+    def write(item, sr):
+        time.sleep(0.02)
+        waiting.pop()
+
+    evaluate(sampler, test_set.find(tmp_path, 2), on_picture=write)
+    assert len(most) == 6 and max(most) <= 2

@@ -1,6 +1,5 @@
 """Memory: what a network needs of it, and that a process keeps to what it was given."""
 
-import ctypes
 import gc
 import os
 import subprocess
@@ -18,7 +17,7 @@ from solver import memory
 from solver.fuse import fuse
 from solver.sampler import Sampler
 
-GLIBC = hasattr(ctypes.CDLL(None), "mallopt") and os.path.exists("/proc/self/statm")
+GLIBC = memory._GLIBC and os.path.exists("/proc/self/statm")
 
 
 OUT_OF_MEMORY = [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
