@@ -1,5 +1,6 @@
 """Pictures that are made and written from top to bottom, so that memory never holds a whole one."""
 
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -82,10 +83,11 @@ def _write_tiff(temporary: Path, picture: Bands, path: Path) -> None:
     import tifffile
     shape = (picture.height, picture.width, picture.channels)
     tifffile.imwrite(
-        temporary, _tiff_tiles(picture), shape=shape if picture.channels > 1 else shape[:2], dtype=picture.dtype,
-        tile=(_TILE, _TILE), photometric="minisblack" if picture.colours == 1 else "rgb", planarconfig="contig",
-        extrasamples=["unassalpha"] if picture.alpha else None, compression="adobe_deflate", predictor=True, metadata=None,
-        bigtiff=picture.height * picture.width * picture.channels * picture.dtype.itemsize > 2 ** 31)
+        temporary, _tiff_tiles(picture), shape=shape if picture.channels > 1 else shape[:2],
+        dtype=picture.dtype, tile=(_TILE, _TILE), photometric="minisblack" if picture.colours == 1 else "rgb",
+        planarconfig="contig", extrasamples=["unassalpha"] if picture.alpha else None,
+        compression="adobe_deflate", predictor=True, metadata=None,
+        bigtiff=math.prod(shape) * picture.dtype.itemsize > 2 ** 31)
 
 
 def _tiff_tiles(picture: Bands) -> Iterator[np.ndarray]:
@@ -114,9 +116,11 @@ def _in_rows(bands: Iterator[np.ndarray], count: int) -> Iterator[np.ndarray]:
 
 def _write_png(temporary: Path, picture: Bands, path: Path) -> None:
     if max(picture.height, picture.width) > _PNG_LIMIT:
-        raise InputError(f"{path}: a picture of {picture.width}x{picture.height} pixels does not fit into .png")
+        raise InputError(f"{path}: a picture of {picture.width}x{picture.height} pixels does not fit into "
+                         ".png")
     depth = 8 * picture.dtype.itemsize
-    header = struct.pack(">IIBBBBB", picture.width, picture.height, depth, _PNG_COLOUR[picture.channels], 0, 0, 0)
+    colour = _PNG_COLOUR[picture.channels]
+    header = struct.pack(">IIBBBBB", picture.width, picture.height, depth, colour, 0, 0, 0)
     with open(temporary, "wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n")
         _png_chunk(file, b"IHDR", header)

@@ -1,8 +1,8 @@
 """Seconds and megapixels per second of super-resolving: python results/benchmark.py --help
 
-The published form (see results/published_form.py), ours in each precision, and ours cut into tiles take turns within
-one run, so that they meet the same machine, and a large matrix product takes its turn beside them: it shows what the
-machine can do. A figure is the median of its turns, a ratio the median of the turns' ratios.
+The published form (see results/published_form.py), ours in each precision, and ours cut into tiles take turns
+within one run, so that they meet the same machine, and a large matrix product takes its turn beside them: it
+shows what the machine can do. A figure is the median of its turns, a ratio the median of the turns' ratios.
 """
 
 import argparse
@@ -24,9 +24,9 @@ from solver import options  # noqa: E402
 from solver.options import SCALES, Parser  # noqa: E402
 
 # Width and height of the result. 256, 512 and 1024 are those of the paper's Tables 2 and 8.
-SIZES = {"256": (256, 256), "360p": (640, 360), "512": (512, 512), "1024": (1024, 1024), "1080p": (1920, 1080),
-         "4K": (3840, 2160), "8K": (7680, 4320)}
-_PUBLISHED_FEATURES = 4.5  # tensors of 64 channels at the result's size that the published form holds at a time
+SIZES = {"256": (256, 256), "360p": (640, 360), "512": (512, 512), "1024": (1024, 1024),
+         "1080p": (1920, 1080), "4K": (3840, 2160), "8K": (7680, 4320)}
+_PUBLISHED_FEATURES = 4.5  # tensors of 64 channels at the result's size that the published form holds at once
 
 
 @dataclass
@@ -53,16 +53,19 @@ class Row:
 def parser() -> Parser:
     p = Parser("Measure how fast pictures are super-resolved, beside the published form, in one run.")
     p.add_argument("--scale", type=int, choices=SCALES, nargs="+", default=[2, 4])
-    p.add_argument("--sizes", nargs="+", help=f"of the result: {', '.join(SIZES)} or as 640x360; by default all on a "
-                                              "GPU, and up to 1080p on a CPU")
-    p.add_argument("--rounds", type=int, default=5, help="turns of each contender, after one that does not count")
+    p.add_argument("--sizes", nargs="+",
+                   help=f"of the result: {', '.join(SIZES)} or as 640x360; by default all on a GPU, up to "
+                        "1080p on a CPU")
+    p.add_argument("--rounds", type=int, default=5,
+                   help="turns of each contender, after one that does not count")
     p.add_argument("--memory", type=options.memory, default="512M",
-                   help="for the features of the tiles; 512M is what `--memory 1G` leaves them in the sampling command")
+                   help="for the features of the tiles; 512M is what `--memory 1G` leaves them when sampling")
     p.add_argument("--precision", choices=("fp32", "bf16", "fp16"), nargs="+",
                    help="by default fp32 and bf16, on a GPU fp16 too")
     p.add_argument("--cpu", action="store_true", help="the CPU, even where there is a GPU")
     p.add_argument("--compile", action="store_true", help="measure the compiled network too")
-    p.add_argument("--output", type=Path, default="results/benchmark", help="OUTPUT.csv and OUTPUT.png are written")
+    p.add_argument("--output", type=Path, default="results/benchmark",
+                   help="OUTPUT.csv and OUTPUT.png are written")
     return p
 
 
@@ -75,7 +78,7 @@ def main() -> int:
         raise InputError(f"--rounds {args.rounds}: must be 1 or more")
     sizes = {name: parse_size(name) for name in args.sizes or (SIZES if gpu else list(SIZES)[:5])}
     precisions = args.precision or ["fp32", "bf16"] + ["fp16"] * gpu
-    if gpu:  # the network's convolutions in fp32 may use it by torch's default: the same for the matrix product
+    if gpu:  # as torch's default is for the network's convolutions in fp32
         torch.backends.cuda.matmul.allow_tf32 = True
     print(f"{device_name(device)}, torch {torch.__version__}, median of {args.rounds} turns")
     rows = []
@@ -120,7 +123,8 @@ class Benchmark:
         torch.manual_seed(0)
         self.net = model.build("lesrcnn", scale).eval()
         self.scale, self.name, self.device, self.memory = scale, name, device, memory
-        self.lr = np.random.default_rng(0).integers(0, 256, (height // scale, width // scale, 3), dtype=np.uint8)
+        shape = height // scale, width // scale, 3
+        self.lr = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
         self.rows: list[Row] = []
         self._turns: list[Callable[[], object]] = []
 
@@ -162,7 +166,8 @@ class Benchmark:
         torch.cuda.empty_cache()
         return self.rows
 
-    def _add(self, form: str, precision: str, tiles: int, turn: Callable[[], object] | None, note: str = "") -> None:
+    def _add(self, form: str, precision: str, tiles: int, turn: Callable[[], object] | None,
+             note: str = "") -> None:
         height, width = (self.scale * n for n in self.lr.shape[:2])
         self.rows.append(Row(self.scale, self.name, width, height, form, precision, tiles, note=note))
         self._turns.append(turn)
@@ -295,7 +300,8 @@ def table(rows: list[Row]) -> str:
         times = "-" if row.times_published is None else f"{row.times_published:.2f}"
         share = "-" if row.share_of_mm is None else f"{row.share_of_mm:.0%}"
         peak = "-" if row.peak_memory_mb is None else f"{row.peak_memory_mb:.0f}"
-        lines.append(f"{line} {row.seconds:9.4f} {row.megapixels_per_second:8.3f} {times:>11} {share:>10} {peak:>8}")
+        speed = f"{row.seconds:9.4f} {row.megapixels_per_second:8.3f}"
+        lines.append(f"{line} {speed} {times:>11} {share:>10} {peak:>8}")
     return "\n".join(lines)
 
 
@@ -305,10 +311,12 @@ def write_csv(rows: list[Row], device, path: Path) -> None:
     from dataset.images import written_whole
     with written_whole(path) as temporary:
         with open(temporary, "w", newline="", encoding="utf-8") as file:
-            lines = [{k: f"{v:.5g}" if isinstance(v, float) else v for k, v in asdict(row).items()} for row in rows]
-            writer = csv.DictWriter(file, [*lines[0], "device", "torch"])
+            machine = {"device": device_name(device), "torch": torch.__version__}
+            writer = csv.DictWriter(file, [*asdict(rows[0]), *machine])
             writer.writeheader()
-            writer.writerows(line | {"device": device_name(device), "torch": torch.__version__} for line in lines)
+            for row in rows:
+                cells = (asdict(row) | machine).items()
+                writer.writerow({name: f"{v:.5g}" if isinstance(v, float) else v for name, v in cells})
 
 
 def plot(rows: list[Row], device, path: Path) -> None:

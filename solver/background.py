@@ -1,7 +1,7 @@
 """Work beside the network's: decoding, measuring and encoding pictures in threads.
 
-The network need not wait for a file then. That pays even on two cores: one thread beside a network that computes
-on both makes a folder 1.1 to 1.3 times as fast as doing everything in turn (Set14 at x2).
+The network need not wait for a file then. That pays even on two cores: one thread beside a network that
+computes on both makes a folder 1.1 to 1.3 times as fast as doing everything in turn (Set14 at x2).
 """
 
 import os

@@ -86,7 +86,8 @@ def evaluate(sampler: Sampler, test_set: TestSet, protocol: str = "published", c
     rounding = "truncate" if protocol == "published" else "round"
     scores = Scores(skipped=list(test_set.problems))
 
-    def finish(item: Item, lr: images.Picture, hr: np.ndarray | None, sr: images.Picture, seconds: float) -> Row:
+    def finish(item: Item, lr: images.Picture, hr: np.ndarray | None, sr: images.Picture,
+               seconds: float) -> Row:
         figures = {}
         if hr is not None:
             measure = (hr, test_set.scale, protocol, channel)
@@ -100,7 +101,8 @@ def evaluate(sampler: Sampler, test_set: TestSet, protocol: str = "published", c
 
     depth = background.threads()
     with background.executor() as workers:
-        reading = background.ahead((workers.submit(_read, item, test_set.scale) for item in test_set.items), depth)
+        reads = (workers.submit(_read, item, test_set.scale) for item in test_set.items)
+        reading = background.ahead(reads, depth)
         finishing = deque()  # futures, and the bytes that each holds
         for item, read in zip(progress(test_set.items), reading):
             try:

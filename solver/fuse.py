@@ -13,8 +13,8 @@ from torch.nn import functional as F
 _RELU = (F.relu, torch.relu)
 _ADD = ("add", "iadd")
 _VECTOR = 16  # float32 in an AVX-512 register, which is what oneDNN fills up output channels to
-# Neighbours computed as one where channels are few. Every result's width is a multiple of them, so tiles of any
-# width sum in the same order. (Of four neighbours oneDNN sums narrow tiles in another order than wide ones.)
+# Neighbours computed as one where channels are few. Every result's width is a multiple of them, so tiles of
+# any width sum in the same order. (Of four neighbours oneDNN sums narrow tiles in another order than wide.)
 _PIXELS = {2: 2, 3: 3, 4: 2}
 _ROWS = 64  # of such a convolution's result that are computed at a time
 
@@ -42,8 +42,9 @@ def fuse(net: nn.Module, scale: int, **options) -> fx.GraphModule:
     return graph_module
 
 
-def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride, padding, dilation, groups: int,
-             relu: bool = False, add: torch.Tensor | None = None, pixels: int = 1) -> torch.Tensor:
+def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride, padding, dilation,
+             groups: int, relu: bool = False, add: torch.Tensor | None = None,
+             pixels: int = 1) -> torch.Tensor:
     """``relu(conv2d(x) + add)``, either or both left out, in the weight's precision.
 
     A CPU may compute so many ``pixels`` side by side at once, see :func:`_convolve_to_few`.
@@ -67,9 +68,9 @@ def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, s
 def _convolve_to_few(x: torch.Tensor, weight: torch.Tensor, padding, pixels: int) -> torch.Tensor:
     """A convolution to a few channels, several pixels side by side computed as channels of one.
 
-    The CPU computes output channels in vectors of 16, so the three of a picture waste most of each. The kernels of
-    ``n`` neighbours are the same one, shifted, and all fit into one that is ``n - 1`` taps wider, moved ``n``
-    pixels at a time. In channels_last order its output is the picture already.
+    The CPU computes output channels in vectors of 16, so the three of a picture waste most of each. The
+    kernels of ``n`` neighbours are the same one, shifted, and all fit into one that is ``n - 1`` taps wider,
+    moved ``n`` pixels at a time. In channels_last order its output is the picture already.
     """
     outputs, inputs, height, width = weight.shape
     wide = weight.new_zeros(pixels, outputs, inputs, height, width + pixels - 1)
@@ -104,7 +105,8 @@ def _has_onednn() -> bool:
 def _is_convolution(graph_module: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_module":
         module = graph_module.get_submodule(node.target)
-        return type(module) is nn.Conv2d and module.padding_mode == "zeros" and isinstance(module.padding, tuple)
+        zeros = type(module) is nn.Conv2d and module.padding_mode == "zeros"
+        return zeros and isinstance(module.padding, tuple)
     return node.op == "call_function" and node.target is F.conv2d
 
 
@@ -118,8 +120,8 @@ def _as_convolve(graph_module: fx.GraphModule, node: fx.Node, scale: int) -> Non
             bias = None if conv.bias is None else graph_module.graph.get_attr(f"{node.target}.bias")
             arguments = (node.args[0], weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
             same_size = conv.kernel_size == tuple(2 * padding + 1 for padding in conv.padding)
-            simple = bias is None and same_size and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
-            if simple and conv.out_channels * _PIXELS[scale] <= _VECTOR:
+            dense = (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
+            if bias is None and same_size and dense and conv.out_channels * _PIXELS[scale] <= _VECTOR:
                 pixels = _PIXELS[scale]
         else:
             arguments = _conv2d_arguments(*node.args, **node.kwargs)
@@ -130,7 +132,8 @@ def _as_convolve(graph_module: fx.GraphModule, node: fx.Node, scale: int) -> Non
 
 def _conv2d_arguments(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> tuple:
     """A call of ``F.conv2d`` as arguments of :func:`convolve`."""
-    pairs = (value if isinstance(value, (tuple, list)) else (value, value) for value in (stride, padding, dilation))
+    pairs = (value if isinstance(value, (tuple, list)) else (value, value)
+             for value in (stride, padding, dilation))
     return (input, weight, bias, *pairs, groups)
 
 
@@ -157,4 +160,5 @@ def _join(relu: fx.Node) -> None:
 
 
 def _only_feeds(conv: fx.Node, user: fx.Node) -> bool:
-    return (conv.op == "call_function" and conv.target is convolve and not conv.kwargs and set(conv.users) == {user})
+    plain = conv.op == "call_function" and conv.target is convolve and not conv.kwargs
+    return plain and set(conv.users) == {user}

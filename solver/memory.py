@@ -13,12 +13,13 @@ from torch import fx, nn
 
 KEPT = 3  # times the memory that features need, at most: when :func:`freed` keeps it, found by measuring
 
-# Settings of glibc (malloc.h): from which size on freed memory is returned, from which size on a piece is had from
-# the system instead of the heap, how many such pieces there may be, and how many heaps.
+# Settings of glibc (malloc.h): from which size on freed memory is returned, from which size on a piece is had
+# from the system instead of the heap, how many such pieces there may be, and how many heaps.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8
 _KEEP = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1}
 _RETURN = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 2 ** 23, _TRIM_THRESHOLD: 2 ** 24}
-_USUAL = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 2 ** 25, _TRIM_THRESHOLD: 2 ** 26}  # what glibc itself arrives at
+# What glibc itself arrives at.
+_USUAL = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 2 ** 25, _TRIM_THRESHOLD: 2 ** 26}
 _LIBRARY = ctypes.CDLL(None)
 _GLIBC = hasattr(_LIBRARY, "mallopt") and hasattr(_LIBRARY, "malloc_trim")
 _PROBE = 16  # side of the picture on which a network's appetite is measured
@@ -49,9 +50,9 @@ def resident() -> int:
 def freed(keep: bool) -> Iterator[None]:
     """Let this process keep the memory that it frees meanwhile for the tensors to come, or return it at once.
 
-    Returned, the system blanks it before it hands it out again: a tenth to a fifth of a network's time on the CPU.
-    Kept, a piece does not always fit what is asked for next, so up to :data:`KEPT` times as much is taken. Without
-    glibc, whose settings these are, nothing changes.
+    Returned, the system blanks it before it hands it out again: a tenth to a fifth of a network's time on the
+    CPU. Kept, a piece does not always fit what is asked for next, so up to :data:`KEPT` times as much is
+    taken. Without glibc, whose settings these are, nothing changes.
     """
     _choose(_KEEP if keep else _RETURN)
     try:

@@ -52,8 +52,9 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     if group.leads:
         prepare(folder)
     group.gather("ready")
-    sampler = Sampler(net, args.scale, group.device, tile=args.tile, memory=args.memory, precision=args.precision,
-                      compile=args.compile, self_ensemble=args.self_ensemble, shave=args.shave)
+    sampler = Sampler(net, args.scale, group.device, tile=args.tile, memory=args.memory,
+                      precision=args.precision, compile=args.compile, self_ensemble=args.self_ensemble,
+                      shave=args.shave)
     if group.leads:
         times = f"{group.size} x " if group.size > 1 else ""
         print(f"{weights.network} x{args.scale} ({weights.path}) on {times}{device_name(sampler.device)}, "
@@ -70,15 +71,15 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     start = time.perf_counter()
     scores = evaluate(sampler, share(pictures, group), args.protocol, args.channel, compare_bicubic=True,
                       skip_bad=True, on_picture=write,
-                      progress=lambda items: tqdm(items, unit="picture", disable=None if group.leads else True))
+                      progress=partial(tqdm, unit="picture", disable=None if group.leads else True))
     scores = merged(group.gather(scores), pictures)
     if group.leads:
         report = describe(scores, pictures, weights, args, sampler.device)
         report |= {"processes": group.size, "seconds_in_all": time.perf_counter() - start}
         write_report(report, folder)
         print(table(scores, args))
-        print(f"{len(scores.rows)} pictures in {folder / 'SR'} after {report['seconds_in_all']:.1f} s, figures in "
-              f"{folder / 'results.csv'} and results.json")
+        print(f"{len(scores.rows)} pictures in {folder / 'SR'} after {report['seconds_in_all']:.1f} s, "
+              f"figures in {folder / 'results.csv'} and results.json")
         for problem in scores.skipped:
             print(f"skipped: {problem}")
         if scores.skipped:

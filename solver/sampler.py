@@ -39,15 +39,15 @@ class Sampler:
             be trained further between calls; otherwise it is copied.
         scale: 2, 3 or 4, one that the network has.
         device: where to compute.
-        tile: how pictures are cut: ``auto``, the largest tiles that fit the memory; ``none``, pictures
-            in one piece; a number, tiles of at most so many LR pixels a side. The result is the same.
+        tile: how pictures are cut: ``auto``, into the tiles that are computed fastest in the memory;
+            ``none``, not at all; a number, tiles of at most so many LR pixels a side. The result is the same.
         memory: bytes that the whole process may take, or, on a GPU, the network there; None for half of
             what is free.
         precision: of the convolutions, a name in :data:`PRECISIONS`. The picture itself, less and plus its
             mean, stays in fp32.
         compile: ``torch.compile`` the network: a minute at the start.
         self_ensemble: take the mean over the eight flips and turns of a picture: eight times the work
-            for up to 0.1 dB (Timofte et al., CVPR 2016).
+            for some 0.15 dB (Timofte et al., CVPR 2016).
         shave: LR pixels of surroundings that a tile gets at least; exactness needs no more than the
             network's own reach, which it gets in any case.
 
@@ -136,7 +136,9 @@ class Sampler:
             top = 0
             for rgb in self.bands(picture.rgb, rounding):
                 bottom = top + len(rgb)
-                alpha = None if picture.alpha is None else _enlarged_rows(picture.alpha, self.scale, top, bottom)
+                alpha = picture.alpha
+                if alpha is not None:
+                    alpha = _enlarged_rows(alpha, self.scale, top, bottom)
                 yield Picture(_averaged(rgb) if picture.grey else rgb, alpha, picture.grey)
                 top = bottom
 
@@ -162,7 +164,7 @@ class Sampler:
         return faster if self.device == _HOST and faster.work < _WORTH * largest.work else largest
 
     def too_large(self, rgb: np.ndarray) -> bool:
-        """Whether the result would take more of the memory than is good for it, and is better written in bands."""
+        """Whether the result would take so much of the memory that it is better written in bands."""
         return rgb.nbytes * self.scale ** 2 > self.waiting_room / 2
 
     @property
@@ -251,7 +253,8 @@ class Sampler:
         views = [(turned, flips) for turned in (False, True) for flips in ((), (2,), (3,), (2, 3))]
         return sum(self._compute_view(x, margins, *view) for view in views) / len(views)
 
-    def _compute_view(self, x: torch.Tensor, margins: Margins, turned: bool, flips: tuple[int, ...]) -> torch.Tensor:
+    def _compute_view(self, x: torch.Tensor, margins: Margins, turned: bool,
+                      flips: tuple[int, ...]) -> torch.Tensor:
         """The output for a mirrored picture (``flips``: along which axes; ``turned``: rows as columns),
         mirrored back."""
         top, bottom, left, right = margins

@@ -96,8 +96,9 @@ def by_pixels(height: int, width: int, halo: int, pixels: float) -> Grid:
         room = pixels // window_length(width, columns, halo)  # for a window's height
         if room >= height:
             return 1
-        fitting = math.ceil((height - 2 * halo) / (room - 2 * halo)) if room > 2 * halo else most(height, halo)
-        return min(fitting, most(height, halo))
+        if room <= 2 * halo:
+            return most(height, halo)
+        return min(math.ceil((height - 2 * halo) / (room - 2 * halo)), most(height, halo))
 
     def cost(counts: tuple[int, int]) -> tuple[float, int]:
         rows, columns = counts

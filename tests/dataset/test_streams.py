@@ -1,4 +1,4 @@
-"""Pictures written from top to bottom: the same pixels as the plain writer's, in little memory, whole or not at all."""
+"""Pictures written from top to bottom: the plain writer's pixels, in little memory, whole or not at all."""
 
 import weakref
 from dataclasses import replace

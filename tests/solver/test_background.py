@@ -85,7 +85,7 @@ def test_results_that_wait_to_be_written_fit_their_memory(cores, picture, tmp_pa
     waiting, most = [], []
     sampler = Sampler(model.build("lesrcnn", 2).eval(), 2)
     enlarge, size = sampler.enlarge, 60 * 80 * 3
-    sampler._room = lambda device: 4 * 3 * 2 * size + 1  # a quarter of it is room for two, encoder and file included
+    sampler._room = lambda device: 4 * 3 * 2 * size + 1  # a quarter: room for two, encoder and file included
     sampler.too_large = lambda rgb: False
     sampler.enlarge = lambda *args: most.append(len(waiting)) or waiting.append(1) or enlarge(*args)
 

@@ -21,7 +21,7 @@ GLIBC = memory._GLIBC and os.path.exists("/proc/self/statm")
 
 
 OUT_OF_MEMORY = [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-                 RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")]
+                 RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ...")]
 machine = {"error": None, "limit": 0, "sizes": []}
 
 
@@ -126,7 +126,8 @@ def test_a_process_keeps_to_its_memory(root):
         from solver.sampler import Sampler
         for scale, side, precision in (2, 280, "fp32"), (4, 140, "fp32"), (4, 200, "bf16"):
             net = model.build("lesrcnn", scale).eval()
-            Sampler(net, scale, precision=precision)(np.zeros((8, 8, 3), np.uint8))  # loads what a first call loads
+            # What is loaded by a first call.
+            Sampler(net, scale, precision=precision)(np.zeros((8, 8, 3), np.uint8))
             Path("/proc/self/clear_refs").write_text("5")  # forget the most so far
             memory = resident() + 80 * 10 ** 6
             Sampler(net, scale, memory=memory, precision=precision)(np.zeros((side, side, 3), np.uint8))
@@ -140,9 +141,15 @@ def test_a_process_keeps_to_its_memory(root):
 
 def test_nothing_heavy_is_imported_to_load_and_run_a_network(root):
     """torch's compiler would take 160 MB and seconds at every start."""
-    script = "import sys, numpy; from solver.checkpoint import load_network; from solver.sampler import Sampler;" \
-             "net, _ = load_network('x2/lesrcnn_x2.pth'); Sampler(net, 2)(numpy.zeros((4, 4, 3), numpy.uint8));" \
-             "print([m for m in ('torch._dynamo', 'sympy', 'matplotlib', 'skimage', 'scipy') if m in sys.modules])"
+    script = """if True:
+        import sys
+        import numpy as np
+        from solver.checkpoint import load_network
+        from solver.sampler import Sampler
+        net, _ = load_network("x2/lesrcnn_x2.pth")
+        Sampler(net, 2)(np.zeros((4, 4, 3), np.uint8))
+        print([m for m in ("torch._dynamo", "sympy", "matplotlib", "skimage", "scipy") if m in sys.modules])
+    """
     done = subprocess.run([sys.executable, "-c", script], cwd=root, text=True, capture_output=True)
     assert done.stdout == "[]\n", done.stdout + done.stderr
 
