@@ -136,7 +136,7 @@ def test_tiled_equals_whole_with_trained_weights(reference, scale, picture):
 def test_bands_shave_and_small_memory_change_nothing(picture):
     torch.manual_seed(0)
     net = lively(model.build("lesrcnn", 2))
-    rgb = picture(50, 33)
+    rgb = picture(70, 33)
     whole = Sampler(net, 2, tile="none")(rgb)
     for settings in ({"tile": 20}, {"tile": 20, "shave": 20}, {"memory": 1}):
         sampler = Sampler(net, 2, **settings)
