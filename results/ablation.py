@@ -38,6 +38,7 @@ _BUDGET = (
     "warmup",
     "ema",
     "weighting",
+    "channel_shuffle",
     "init",
     "precision",
     "seed",
