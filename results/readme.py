@@ -37,8 +37,8 @@ def weights_section(cards: list[Path]) -> str:
         card = json.loads(path.read_text(encoding="utf-8"))
         training = card["training"]
         start = training["started_from"]
-        before = f" after {start['steps']:,} of blind ones" if start else ""
-        how = f"{training['steps']:,} steps{before}, {_hours(training):.1f} h, {_device(training['hardware'])}"
+        before = f" after {_total(start, 'steps'):,} of blind ones" if start else ""
+        how = f"{training['steps']:,} steps{before}, {_total(training, 'hours'):.1f} h, {_device(training['hardware'])}"
         for scale in card["scales"]:
             set5, set14 = (card["test"][name][f"x{scale}"] for name in ("Set5", "Set14"))
             paper = "LESRCNN-S" if card["blind"] else "LESRCNN"
@@ -70,9 +70,9 @@ def replace(path: Path, name: str, section: str) -> None:
             temporary.write_text(new, encoding="utf-8")
 
 
-def _hours(stage: dict) -> float:
-    """Of a run and those before it."""
-    return stage["hours"] + (_hours(stage["started_from"]) if stage["started_from"] else 0)
+def _total(stage: dict, what: str) -> float:
+    """Steps or hours of a run and those before it."""
+    return stage[what] + (_total(stage["started_from"], what) if stage["started_from"] else 0)
 
 
 def _device(hardware: dict) -> str:
