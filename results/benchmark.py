@@ -324,6 +324,7 @@ def plot(rows: list[Row], device, path: Path) -> None:
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     from dataset.images import written_whole
     scales = sorted({row.scale for row in rows})
@@ -334,6 +335,10 @@ def plot(rows: list[Row], device, path: Path) -> None:
                       if (row.scale, row.form, row.precision) == (scale, form, precision) and row.seconds]
             axis.plot(*zip(*points), "o--" if "tiles" in form else "o-", label=f"{form}, {precision}")
         axis.set(title=f"x{scale}", xlabel="result, megapixels", xscale="log", yscale="log")
+        for one in (axis.xaxis, axis.yaxis):
+            one.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            one.set_major_formatter(StrMethodFormatter("{x:g}"))
+            one.set_minor_formatter(NullFormatter())
         axis.grid(True, which="both", alpha=0.3)
     axes[0][0].set_ylabel("megapixels per second")
     axes[0][-1].legend(fontsize=8)
