@@ -21,28 +21,11 @@ from solver.train_options import parse as parse_training  # noqa: E402
 
 # The paper's names, from the least to the whole network -> what train.py calls them.
 NETWORKS = {name: ("--model", "ablation", "--variant", name) for name in ("SN", "HN", "IEEB", "IEEB+RB")} | {
-    "LESRCNN": ("--model", "lesrcnn")
-}
+    "LESRCNN": ("--model", "lesrcnn")}
 _OURS = ("--model", "--variant", "--ckpt_dir", "--ckpt_name", "--resume", "--overwrite")
 # What a reader needs to know of the training, of train.py's settings.
-_BUDGET = (
-    "max_steps",
-    "batch_size",
-    "patch_size",
-    "recipe",
-    "loss_fn",
-    "lr",
-    "optimizer",
-    "schedule",
-    "decay",
-    "warmup",
-    "ema",
-    "weighting",
-    "channel_shuffle",
-    "init",
-    "precision",
-    "seed",
-)
+_BUDGET = ("max_steps", "batch_size", "patch_size", "recipe", "loss_fn", "lr", "optimizer", "schedule", "decay",
+           "warmup", "ema", "weighting", "channel_shuffle", "init", "precision", "seed")
 
 
 def parser() -> Parser:
@@ -51,24 +34,12 @@ def parser() -> Parser:
         "interrupted, the same command goes on. All other flags are those of x4/train.py, for all alike: "
         "--train_data_path, --max_steps, --batch_size, --patch_size, --recipe, --precision and so on."
     )
-    parser.add_argument(
-        "--scale", type=int, choices=SCALES, default=4, help="enlargement factor; the paper's is 4"
-    )
-    parser.add_argument(
-        "--test_data_dir",
-        type=Path,
-        default="dataset/Set5",
-        help="the set that the final weights are measured on",
-    )
-    parser.add_argument(
-        "--ckpt_dir", type=Path, default="checkpoint/ablation", help="the five runs go into folders here"
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=ROOT / "results/ablation",
-        help="where the figures and the runs' logs go: ablation.json and curves/",
-    )
+    add = parser.add_argument
+    add("--scale", type=int, choices=SCALES, default=4, help="enlargement factor; the paper's is 4")
+    add("--test_data_dir", type=Path, default="dataset/Set5", help="the set that the final weights are measured on")
+    add("--ckpt_dir", type=Path, default="checkpoint/ablation", help="the five runs go into folders here")
+    add("--out", type=Path, default=ROOT / "results/ablation",
+        help="where the figures and the runs' logs go: ablation.json and curves/")
     add_protocol(parser)
     return parser
 
@@ -92,10 +63,8 @@ def main() -> int:
             if status:
                 return status
         rows.append(measure(name, settings, pictures, args.protocol))
-        print(
-            f"{name}: {rows[-1]['psnr']:.2f} dB / {rows[-1]['ssim']:.4f} on {pictures.name} x{args.scale}",
-            flush=True,
-        )
+        psnr, ssim = rows[-1]["psnr"], rows[-1]["ssim"]
+        print(f"{name}: {psnr:.2f} dB / {ssim:.4f} on {pictures.name} x{args.scale}", flush=True)
     write(args, rows, pictures.name)
     print(f"written to {args.out}")
     return 0
@@ -107,24 +76,11 @@ def settings_of(name: str, args: argparse.Namespace, training: list[str]) -> arg
     Raises:
         InputError: for flags that do not fit.
     """
-    settings = parse_training(
-        args.scale,
-        [
-            *training,
-            *NETWORKS[name],
-            "--scale",
-            str(args.scale),
-            "--ckpt_dir",
-            str(args.ckpt_dir / name),
-            "--ckpt_name",
-            name,
-            "--resume",
-        ],
-    )
+    settings = parse_training(args.scale, [
+        *training, *NETWORKS[name], "--scale", str(args.scale), "--ckpt_dir", str(args.ckpt_dir / name),
+        "--ckpt_name", name, "--resume"])
     if settings.num_gpu > 1:
-        raise InputError(
-            f"--num_gpu {settings.num_gpu}: the ablation trains on one GPU, or with 0 on the CPU"
-        )
+        raise InputError(f"--num_gpu {settings.num_gpu}: the ablation trains on one GPU, or with 0 on the CPU")
     settings.val_data_dir = settings.val_data_dir or [ROOT / "dataset/Sample"]
     return settings
 
@@ -136,11 +92,8 @@ def finished(settings: argparse.Namespace) -> bool:
     except (OSError, ValueError):
         return False
     alike = all(record["settings"].get(name) == getattr(settings, name) for name in _BUDGET)
-    return (
-        alike
-        and record["steps"] == settings.max_steps
-        and (settings.ckpt_dir / f"{settings.ckpt_name}.pth").exists()
-    )
+    weights = settings.ckpt_dir / f"{settings.ckpt_name}.pth"
+    return alike and record["steps"] == settings.max_steps and weights.exists()
 
 
 def measure(name: str, settings: argparse.Namespace, pictures, protocol: str) -> dict:
@@ -153,17 +106,9 @@ def measure(name: str, settings: argparse.Namespace, pictures, protocol: str) ->
     net, info = load_network(settings.ckpt_dir / f"{name}.pth", scale=pictures.scale)
     scores = evaluate(Sampler(net, pictures.scale), pictures, protocol)
     return {
-        "network": name,
-        "psnr": round(scores.psnr, 6),
-        "ssim": round(scores.ssim, 6),
-        "sha256": info.sha256,
-        "steps": record["steps"],
-        "hours": round(record["seconds"] / 3600, 2),
-        "settings": record["settings"],
-        "hardware": record["hardware"],
-        "commit": record["commit"],
-        "data": record["data"],
-    }
+        "network": name, "psnr": round(scores.psnr, 6), "ssim": round(scores.ssim, 6), "sha256": info.sha256,
+        "steps": record["steps"], "hours": round(record["seconds"] / 3600, 2),
+        **{key: record[key] for key in ("settings", "hardware", "commit", "data")}}
 
 
 def write(args: argparse.Namespace, rows: list[dict], set_name: str) -> None:
@@ -173,17 +118,10 @@ def write(args: argparse.Namespace, rows: list[dict], set_name: str) -> None:
     first = rows[0]
     settings = [row.pop("settings") for row in rows]
     content = {
-        "set": set_name,
-        "scale": args.scale,
-        "protocol": args.protocol,
+        "set": set_name, "scale": args.scale, "protocol": args.protocol,
         "budget": {name: settings[0].get(name) for name in _BUDGET},
-        "hardware": first["hardware"],
-        "commit": first["commit"],
-        "data": first["data"],
-        "networks": [
-            {k: row[k] for k in ("network", "psnr", "ssim", "steps", "hours", "sha256")} for row in rows
-        ],
-    }
+        "hardware": first["hardware"], "commit": first["commit"], "data": first["data"],
+        "networks": [{k: row[k] for k in ("network", "psnr", "ssim", "steps", "hours", "sha256")} for row in rows]}
     with written_whole(args.out / "ablation.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     with written_whole(args.out / "ablation.csv") as temporary:

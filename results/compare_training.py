@@ -51,7 +51,8 @@ def main() -> int:
     args, training = parser.parse_known_args()
     rows = read(args.out)
     if "modern" not in {*rows, *args.only}:
-        raise InputError(f"{args.out / 'comparisons.json'}: has no run called modern to compare with; --only modern first")
+        raise InputError(f"{args.out / 'comparisons.json'}: has no run called modern to compare with; "
+                         "--only modern first")
     from results.ablation import finished
     for name in args.only:
         settings = settings_of(name, args, training)

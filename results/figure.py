@@ -16,39 +16,19 @@ FORMATS = (".png", ".pdf", ".svg")
 
 
 def parser() -> Parser:
-    parser = Parser(
-        "Show a box of a picture as HR, bicubic and each network make it, with PSNR and SSIM of the whole "
-        "picture below."
-    )
-    parser.add_argument(
-        "--test_data_dir",
-        type=Path,
-        default="dataset/Sample",
-        help="folder of HR/LR pairs: a benchmark's or DIV2K's",
-    )
-    parser.add_argument(
-        "--pictures",
-        nargs="+",
-        default=[],
-        help="names in it, such as img_002, a row for each; by default the three in which the methods "
-        "differ most",
-    )
-    parser.add_argument("--scale", type=int, choices=SCALES, default=4, help="enlargement factor")
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        nargs="+",
-        help="weights to compare, of this scale or blind (by default the ones that ship)",
-    )
-    parser.add_argument("--labels", nargs="+", help="what to call them (by default their files' names)")
-    parser.add_argument(
-        "--box",
-        type=int,
-        nargs=4,
-        metavar=("TOP", "LEFT", "HEIGHT", "WIDTH"),
-        help="in HR pixels (by default where the methods differ most)",
-    )
-    parser.add_argument("--out", type=Path, default="samples/figure.png", help="a .png, .pdf or .svg file")
+    parser = Parser("Show a box of a picture as HR, bicubic and each network make it, with PSNR and SSIM of the whole "
+                    "picture below.")
+    add = parser.add_argument
+    add("--test_data_dir", type=Path, default="dataset/Sample", help="folder of HR/LR pairs: a benchmark's or DIV2K's")
+    add("--pictures", nargs="+", default=[],
+        help="names in it, such as img_002, a row for each; by default the three in which the methods differ most")
+    add("--scale", type=int, choices=SCALES, default=4, help="enlargement factor")
+    add("--weights", type=Path, nargs="+",
+        help="weights to compare, of this scale or blind (by default the ones that ship)")
+    add("--labels", nargs="+", help="what to call them (by default their files' names)")
+    add("--box", type=int, nargs=4, metavar=("TOP", "LEFT", "HEIGHT", "WIDTH"),
+        help="in HR pixels (by default where the methods differ most)")
+    add("--out", type=Path, default="samples/figure.png", help="a .png, .pdf or .svg file")
     add_protocol(parser)
     return parser
 

@@ -27,51 +27,22 @@ def parser() -> Parser:
         "Make the paper's tables and figures again, and a report page. Goes on where an interrupted run "
         "was, and measures nothing twice."
     )
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        help="folder of weights by their published names: lesrcnn_x2.pth, lesrcnn_x3.pth, "
-        "lesrcnn_x4.pth, and lesrcnn.pth for the blind network (by default the ones that ship)",
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        nargs="+",
-        default=["dataset"],
-        help="folders with Set5, Set14, B100 and Urban100 in them, as Set5/x2/img_001_SRF_2_HR.png; what "
-        "is not there is said and left out",
-    )
-    parser.add_argument(
-        "--tables",
-        type=numbers(9),
-        nargs="?",
-        const="1-9",
-        default="1-9",
-        help="which, as 4-7 or 1,4,5; none for none",
-    )
-    parser.add_argument(
-        "--figures",
-        type=numbers(5),
-        nargs="?",
-        const="1-5",
-        default="1-5",
-        help="which; 1 and 2 are the architecture, 3 to 5 compare pictures at x2, x3 and x4",
-    )
-    parser.add_argument(
-        "--page", action=argparse.BooleanOptionalAction, default=True, help="make the report page"
-    )
-    parser.add_argument(
-        "--pictures",
-        type=Path,
-        default="dataset/Sample",
-        help="data set whose pictures Figures 3 to 5 and the page show",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
+    add = parser.add_argument
+    add("--weights", type=Path,
+        help="folder of weights by their published names: lesrcnn_x2.pth, lesrcnn_x3.pth, lesrcnn_x4.pth, and "
+        "lesrcnn.pth for the blind network (by default the ones that ship)")
+    add("--data", type=Path, nargs="+", default=["dataset"],
+        help="folders with Set5, Set14, B100 and Urban100 in them, as Set5/x2/img_001_SRF_2_HR.png; what is not "
+        "there is said and left out")
+    add("--tables", type=numbers(9), nargs="?", const="1-9", default="1-9", help="which, as 4-7 or 1,4,5; none for none")
+    add("--figures", type=numbers(5), nargs="?", const="1-5", default="1-5",
+        help="which; 1 and 2 are the architecture, 3 to 5 compare pictures at x2, x3 and x4")
+    add("--page", action=argparse.BooleanOptionalAction, default=True, help="make the report page")
+    add("--pictures", type=Path, default="dataset/Sample",
+        help="data set whose pictures Figures 3 to 5 and the page show")
+    add("--out", type=Path,
         help="where to write; by default results/ for the weights that ship and the published protocol, and "
-        "samples/results-WEIGHTS-PROTOCOL for others, so that the committed results stay",
-    )
+        "samples/results-WEIGHTS-PROTOCOL for others, so that the committed results stay")
     add_protocol(parser)
     return parser
 
@@ -136,9 +107,8 @@ def reproduce(args: argparse.Namespace) -> None:
     print(f"written to {args.out}")
 
 
-def list_products(
-    args: argparse.Namespace, methods: list[measure.Method], memory: measure.Memory
-) -> list[tuple[str, Callable[[], None]]]:
+def list_products(args: argparse.Namespace, methods: list[measure.Method],
+                  memory: measure.Memory) -> list[tuple[str, Callable[[], None]]]:
     """What is to be written once everything is measured: a name and what makes it, in order.
 
     Raises:
@@ -160,15 +130,8 @@ def list_products(
             "The weights that ship": sorted((args.out / "curves").glob("*.csv")),
             "The ablation": sorted((RESULTS / "ablation/curves").glob("*.csv")),
         }
-        page.write(
-            args.out / "report/index.html",
-            shown,
-            methods,
-            args.pictures,
-            args.protocol,
-            {caption: path for path, caption in drawn if path.exists()},
-            logs,
-        )
+        figures = {caption: path for path, caption in drawn if path.exists()}
+        page.write(args.out / "report/index.html", shown, methods, args.pictures, args.protocol, figures, logs)
 
     def write_tables() -> None:
         tables.write(tables.every(entries(), args.protocol, args.tables), args.out / "tables")

@@ -26,12 +26,8 @@ def parser() -> Parser:
     parser = Parser("Measure the running times of Table 2 on this machine.")
     parser.add_argument("--cuda", action="store_true", help="compute on the GPU")
     parser.add_argument("--repeats", type=int, default=5, help="of which the median is taken")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=ROOT / "results/runtime.csv",
-        help="the CSV file to write; the table shows all runtime*.csv, one for each machine",
-    )
+    parser.add_argument("--out", type=Path, default=ROOT / "results/runtime.csv",
+                        help="the CSV file to write; the table shows all runtime*.csv, one for each machine")
     return parser
 
 

@@ -46,14 +46,15 @@ def ship(run_folder: Path, data: Path, pictures: str, force: bool = False) -> Pa
     settings = record["settings"]
     weights = run_folder / f"{settings['ckpt_name']}.pth"
     if record["steps"] < settings["max_steps"]:
-        raise InputError(f"{run_folder}: has done {record['steps']} of {settings['max_steps']} steps; finish it with --resume")
+        raise InputError(f"{run_folder}: has done {record['steps']} of {settings['max_steps']} steps; "
+                         "finish it with --resume")
     target = ROOT / SHIPPED[settings["scale"]]
     validation = validate(weights)
     if target.exists() and not force:
         present = validate(target)
         if mean(present) >= mean(validation):
-            raise InputError(f"{weights}: reads {mean(validation):.3f} dB on Sample, and {target.relative_to(ROOT)} reads "
-                             f"{mean(present):.3f}: not replaced (--force does it all the same)")
+            raise InputError(f"{weights}: reads {mean(validation):.3f} dB on Sample, and {target.relative_to(ROOT)} "
+                             f"reads {mean(present):.3f}: not replaced (--force does it all the same)")
     card = make_card(weights, target.name, record, pictures, validation, data)
     from dataset.images import written_whole
     with written_whole(target) as temporary:

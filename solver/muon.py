@@ -59,7 +59,7 @@ def suits(parameter: torch.Tensor) -> bool:
 
 
 def orthogonalise(matrices: torch.Tensor) -> torch.Tensor:
-    """(N, rows, columns) -> the same with all singular values brought to about one, by Newton and Schulz's iteration."""
+    """(N, rows, columns) -> the same with all singular values near one, by Newton and Schulz's iteration."""
     x = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.mT
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-12)
     for _ in range(_STEPS):

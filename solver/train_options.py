@@ -88,8 +88,9 @@ def _add_published(group, scale: int) -> None:
     add("--lr", type=positive_number, default=1e-4, help="learning rate; modern: 3e-3")
     add("--clip", type=not_negative, default=10.0,
         help="largest norm of the gradient, longer ones are shortened; 0 leaves them")
-    add("--loss_fn", choices=("MSE", "L1", "SmoothL1", "Charbonnier"), default="MSE",
-        help="on pixels in [0, 1]; Charbonnier is sqrt(d^2 + 1e-6), a smooth L1; modern: Charbonnier")
+    add("--loss_fn", choices=("MSE", "L1", "SmoothL1", "Charbonnier", "PSNR"), default="MSE",
+        help="on pixels in [0, 1]; Charbonnier is sqrt(d^2 + 1e-6), a smooth L1; PSNR the mean of the patches' PSNR "
+             "in dB, negative; modern: Charbonnier")
     add("--print_interval", type=positive, default=1000,
         help="steps between validations, each a row in log.csv")
     add("--shave", type=int, default=20,

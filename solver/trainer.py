@@ -67,8 +67,18 @@ def charbonnier(sr: torch.Tensor, hr: torch.Tensor, epsilon: float = 1e-3) -> to
     return (sr - hr).square().add(epsilon ** 2).sqrt().mean()
 
 
+def negative_psnr(sr: torch.Tensor, hr: torch.Tensor, epsilon: float = 1e-5) -> torch.Tensor:
+    """Minus the mean over the patches of their PSNR in dB, for a peak of 1 (as in Chen et al. 2022, NAFNet).
+
+    A patch with little to tell counts as much as one with much, as the pictures of a test set do. ``epsilon``
+    is added to the MSE: beyond 50 dB there is nothing more to gain.
+    """
+    return 10 * (sr - hr).square().flatten(1).mean(1).add(epsilon).log10().mean()
+
+
 LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "MSE": F.mse_loss, "L1": F.l1_loss, "SmoothL1": F.smooth_l1_loss, "Charbonnier": charbonnier}
+    "MSE": F.mse_loss, "L1": F.l1_loss, "SmoothL1": F.smooth_l1_loss, "Charbonnier": charbonnier,
+    "PSNR": negative_psnr}
 
 
 def build_optimizers(name: str, net: nn.Module, lr: float) -> list[torch.optim.Optimizer]:

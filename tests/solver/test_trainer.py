@@ -9,6 +9,7 @@ import signal
 
 import pytest
 import torch
+from skimage.metrics import peak_signal_noise_ratio
 
 import model
 from dataset.errors import InputError
@@ -73,6 +74,14 @@ def test_charbonnier_is_l1_far_from_zero_and_has_a_gradient_at_zero():
     assert trainer.charbonnier(torch.tensor([1., -2.]), torch.zeros(2)).item() == pytest.approx(1.5, abs=1e-5)
     trainer.charbonnier(zero, torch.zeros(3)).backward()
     assert torch.equal(zero.grad, torch.zeros(3))
+
+
+def test_the_psnr_loss_is_the_mean_of_the_patches_psnr_and_bounded():
+    hr = torch.rand(3, 3, 8, 8) * 0.5
+    sr = hr + torch.tensor([0.5, 0.2, 0.1])[:, None, None, None]
+    expected = [peak_signal_noise_ratio(a.numpy(), b.numpy(), data_range=1) for a, b in zip(hr, sr)]
+    assert trainer.negative_psnr(sr, hr).item() == pytest.approx(-sum(expected) / 3, abs=0.01)
+    assert trainer.negative_psnr(hr, hr).item() == pytest.approx(-50)
 
 
 def test_the_average_follows_its_definition():
