@@ -28,6 +28,7 @@ COMPARED = {
     "Adam, 8e-4": ("--optimizer", "Adam", "--lr", "8e-4"),
     "Adam, 1.6e-3": ("--optimizer", "Adam", "--lr", "1.6e-3"),
     "default start": ("--init", "default"),
+    "Charbonnier": ("--loss_fn", "Charbonnier"),
     "L1": ("--loss_fn", "L1"),
     "MSE": ("--loss_fn", "MSE"),
     "no average of the weights": ("--ema", "0"),
