@@ -77,11 +77,13 @@ def _convolve_to_few(x: torch.Tensor, weight: torch.Tensor, padding, pixels: int
     for i in range(pixels):
         wide[i, :, :, :, i:i + width] = weight
     wide = wide.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-    y = x.new_empty(len(x), *x.shape[2:], outputs, dtype=weight.dtype)
+    above = padding[0]
+    rows = x.shape[2] + 2 * above - height + 1
+    y = x.new_empty(len(x), rows, x.shape[3], outputs, dtype=weight.dtype)
     # In strips, so that a copy of all features in another precision is never in memory.
-    for top in range(0, len(y[0]), _ROWS):
-        first = max(0, top - height // 2)
-        strip = x[:, :, first:top + _ROWS + height // 2].to(weight.dtype)
+    for top in range(0, rows, _ROWS):
+        first = max(0, top - above)
+        strip = x[:, :, first:top - above + _ROWS + height - 1].to(weight.dtype)
         strip = F.conv2d(strip, wide, None, (1, pixels), padding)[:, :, top - first:top - first + _ROWS]
         y[:, top:top + _ROWS] = strip.permute(0, 2, 3, 1).reshape(len(y), -1, y.shape[2], outputs)
     return y.permute(0, 3, 1, 2)

@@ -2,9 +2,10 @@
 
 import copy
 import inspect
+import itertools
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, lru_cache
 
@@ -21,14 +22,19 @@ from model.ops import Margins, trim
 from . import background, tiles
 from .fuse import fuse
 from .memory import KEPT, bytes_per_pixel, free, freed, resident
-from .tiles import Grid, Span
+from .rolling import can_roll, kept_bytes, roll
+from .tiles import Grid, Span, Strips
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+# Rows and columns of the result, and the output there: float32 (1, 3, h, w), about [0, 1].
+Part = tuple[slice, slice, torch.Tensor]
+
 _HOST = torch.device("cpu")
-_SHARE = 0.5     # of the free memory that is taken where none is named
-_WORTH = 1.15    # times the work are smaller tiles worth, for which freed memory can be kept
-_SLACK = 1.3     # what libraries need beside the features, found by measuring resident size
+_SHARE = 0.5      # of the free memory that is taken where none is named
+_WHOLE = 2 ** 16  # LR pixels up to which the CPU is as fast with a picture in one piece as with strips, and
+_STRIP = 2 ** 15  # those of a strip beyond which it gains nothing
+_SLACK = 1.3      # what libraries need beside the features, found by measuring resident size
 
 
 class Sampler:
@@ -83,40 +89,37 @@ class Sampler:
         """
         height, width = rgb.shape[:2]
         result = np.empty((self.scale * height, self.scale * width, 3), rgb.dtype)
-        grid = self.grid(height, width, rgb.nbytes + result.nbytes)
-        for row in grid.rows:
-            self._fill(result[row.core(self.scale)], rgb, row, grid.columns, rounding)
+        for rows, parts in self._bands(rgb, result.nbytes):
+            _fill(result[rows], rows.start, parts, rounding)
         return result
 
     def bands(self, rgb: np.ndarray, rounding: str = "truncate") -> Iterator[np.ndarray]:
         """The same result from top to bottom, in bands of full width, as they are made.
 
-        For results that memory cannot hold: only a band or two are in it, and the features of one tile.
+        For results that memory cannot hold: only a band or two are in it, and the features of one tile or strip.
         """
-        height, width = rgb.shape[:2]
-        grid = self.grid(height, width, rgb.nbytes)
+        def make() -> Iterator[np.ndarray]:
+            for rows, parts in self._bands(rgb):
+                band = np.empty((rows.stop - rows.start, self.scale * rgb.shape[1], 3), rgb.dtype)
+                _fill(band, rows.start, parts, rounding)
+                yield band
 
-        def make(row: Span) -> np.ndarray:
-            rows = row.core(self.scale)
-            band = np.empty((rows.stop - rows.start, self.scale * width, 3), rgb.dtype)
-            self._fill(band, rgb, row, grid.columns, rounding)
-            return band
-
+        made = make()
         with background.executor(most=1) as worker:
-            for band in background.ahead((worker.submit(make, row) for row in grid.rows), depth=1):
+            next_ones = (worker.submit(next, made, None) for _ in itertools.count())
+            for band in background.ahead(next_ones, depth=1):
+                if band.result() is None:
+                    break
                 yield band.result()
 
-    def outputs(self, rgb: np.ndarray, grid: Grid | None = None) -> Iterator[tuple[Span, Span, torch.Tensor]]:
-        """The network's output tile by tile, before it becomes integers.
+    def outputs(self, rgb: np.ndarray) -> Iterator[Part]:
+        """The network's output part by part, before it becomes integers.
 
         Yields:
-            Row and column of the tile, and the output for its core, float32 (1, 3, h, w), about [0, 1].
+            Rows and columns of the result, and the output there, float32 (1, 3, h, w), about [0, 1].
         """
-        height, width = rgb.shape[:2]
-        grid = grid or self.grid(height, width, rgb.nbytes)
-        for row in grid.rows:
-            for column in grid.columns:
-                yield from self._tile(rgb, row, column)
+        for _, parts in self._bands(rgb):
+            yield from parts
 
     def enlarge(self, picture: Picture, rounding: str = "truncate") -> Picture:
         """Super-resolve a picture; alpha is enlarged by bicubic interpolation beside it.
@@ -156,12 +159,24 @@ class Sampler:
             return tiles.by_pixels(height, width, self.halo, height * width)
         if self.tile != "auto":
             return tiles.by_side(height, width, self.halo, self.tile)
-        room = self._room(self.device)
-        if self.device == _HOST:
-            room = max(room - held - self.waiting_room, room / 4)
-        pixels = min(room / self.bytes_per_pixel, self._most_pixels)
-        largest, faster = (tiles.by_pixels(height, width, self.halo, n) for n in (pixels, pixels / KEPT))
-        return faster if self.device == _HOST and faster.work < _WORTH * largest.work else largest
+        pixels = min(self._room_for_features(held) / self.bytes_per_pixel, self._most_pixels)
+        return tiles.by_pixels(height, width, self.halo, pixels)
+
+    def strips(self, height: int, width: int, held: int = 0) -> Strips | None:
+        """How a picture of this size flows through the network, or None if it is cut into tiles, maybe one.
+
+        Args:
+            height, width: in LR pixels.
+            held: bytes of the memory that pictures take meanwhile.
+        """
+        if not self._rolls:
+            return None
+        room = self._room_for_features(held)
+        pixels = min(room / self.bytes_per_pixel / KEPT, self._most_pixels)
+        if height * width <= min(pixels, _WHOLE):
+            return None
+        pixels -= self._kept_bytes * width / self.bytes_per_pixel / KEPT
+        return tiles.strips(height, width, self.halo, min(pixels, _STRIP))
 
     def too_large(self, rgb: np.ndarray) -> bool:
         """Whether the result would take so much of the memory that it is better written in bands."""
@@ -172,12 +187,22 @@ class Sampler:
         """Bytes of the memory that results may take which wait to be written."""
         return self._room(_HOST) / 4
 
+    def _room_for_features(self, held: int) -> float:
+        room = self._room(self.device)
+        return max(room - held - self.waiting_room, room / 4) if self.device == _HOST else room
+
     def _room(self, device: torch.device) -> float:
         """Bytes that pictures and features may take."""
         if self.memory is None:
             return _SHARE * free(device)
         program = self._program if device == _HOST else 0
         return max(self.memory - program, self.memory / 8)
+
+    @cached_property
+    def _rolls(self) -> bool:
+        """Whether pictures flow through the network in strips: on the CPU, where a piece need not be large."""
+        plain = self.tile == "auto" and self.device == _HOST and not self._compile and not self.self_ensemble
+        return plain and can_roll(self._whole)
 
     @cached_property
     def bytes_per_pixel(self) -> float:
@@ -191,22 +216,71 @@ class Sampler:
         return lambda x: trim(self._whole(x), tuple(self.scale * m for m in margins))
 
     @cached_property
+    def _kept_bytes(self) -> float:
+        with torch.inference_mode():
+            return kept_bytes(self._whole, self.device)
+
+    @cached_property
     def _whole(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The network that computes the margins too: one for all tiles, so it is compiled once."""
+        """The network that computes margins too: one for all tiles, compiled once, and for strips."""
         whole = fuse(self.net, self.scale)
         return torch.compile(whole) if self._compile else whole
 
-    def _fill(self, band: np.ndarray, rgb: np.ndarray, row: Span, columns: list[Span], rounding: str) -> None:
-        """Super-resolve a row of tiles into ``band``, (h, W, 3), whose first line is that of the core."""
-        waiting = None
-        for place, column, output in self.outputs(rgb, Grid([row], columns)):
-            rows = slice(*(self.scale * (n - row.core_start) for n in (place.core_start, place.core_stop)))
-            arrival = _to_host(images.quantise(output, rgb.dtype, rounding))
-            # A GPU is given its next tile before the last one's arrival is waited for.
-            if waiting:
-                _place(band, *waiting)
-            waiting = rows, column.core(self.scale), arrival
-        _place(band, *waiting)
+    def _bands(self, rgb: np.ndarray, held: int = 0) -> Iterator[tuple[slice, Iterable[Part]]]:
+        """Rows of the result from top to bottom, and the output for them in parts side by side.
+
+        Args:
+            held: bytes that the result takes meanwhile.
+        """
+        height, width = rgb.shape[:2]
+        strips = self.strips(height, width, rgb.nbytes + held)
+        if strips:
+            yield from self._strips(rgb, strips, held)
+            return
+        grid = self.grid(height, width, rgb.nbytes + held)
+        for row in grid.rows:
+            yield row.core(self.scale), self._row_of_tiles(rgb, row, grid.columns)
+
+    def _strips(self, rgb: np.ndarray, strips: Strips, held: int) -> Iterator[tuple[slice, list[Part]]]:
+        """The output strip by strip; where there is too little memory, thinner ones make what is still to make."""
+        height, width = rgb.shape[:2]
+        done, bottom = 0, self.scale * height  # rows of the result
+        while done < bottom:
+            first = max(0, done // self.scale - self.halo)
+            flows = [self._flow(rgb, first, column.window, strips.rows) for column in strips.columns]
+            made = self.scale * first
+            try:
+                with freed(keep=True):
+                    while made < bottom:
+                        outputs = _next_of_each(flows)
+                        rows = slice(max(done, made), made + outputs[0].shape[2])
+                        parts = []
+                        for column, output in zip(strips.columns, outputs):
+                            left, right = (self.scale * n for n in column.margins)
+                            output = trim(output, (max(0, done - made), 0, left, right))
+                            parts.append((rows, column.core(self.scale), output.float()))
+                        made = rows.stop
+                        if made > done:
+                            done = made
+                            yield rows, parts
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
+                self._do_with_less("strip", strips.columns[0].window_length, strips.rows)
+                thinner = self.strips(height, width, rgb.nbytes + held)
+                if thinner is None or thinner.pixels >= strips.pixels:
+                    raise InputError(f"{self.device}: too little memory for a strip of one row") from None
+                strips = thinner
+
+    def _flow(self, rgb: np.ndarray, first: int, columns: slice, rows: int) -> Iterator[torch.Tensor]:
+        """The output for columns of a picture from row ``first`` on, so many rows at a time."""
+        return roll(self._whole, (images.to_tensor(rgb[top:top + rows, columns], self.device)
+                                  for top in range(first, len(rgb), rows)))
+
+    def _row_of_tiles(self, rgb: np.ndarray, row: Span, columns: list[Span]) -> Iterator[Part]:
+        for column in columns:
+            for part_row, part_column, output in self._tile(rgb, row, column):
+                yield part_row.core(self.scale), part_column.core(self.scale), output
 
     def _tile(self, rgb: np.ndarray, row: Span, column: Span) -> Iterator[tuple[Span, Span, torch.Tensor]]:
         """One tile, or the parts of it that the device has memory for."""
@@ -230,13 +304,17 @@ class Sampler:
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
-        if self._most_pixels == math.inf:
-            print(f"{self.device}: out of memory for a tile of {column.window_length}x{row.window_length} LR "
-                  "pixels; going on with smaller ones", file=sys.stderr)
-        self._most_pixels = row.window_length * column.window_length / 2
+        self._do_with_less("tile", column.window_length, row.window_length)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return None
+
+    def _do_with_less(self, piece: str, width: int, height: int) -> None:
+        """From now on, have pieces at most half as large as one for which the memory was too little."""
+        if self._most_pixels == math.inf:
+            print(f"{self.device}: out of memory for a {piece} of {width}x{height} LR pixels; going on with smaller "
+                  "ones", file=sys.stderr)
+        self._most_pixels = width * height / 2
 
     def _freed(self, pixels: int) -> AbstractContextManager:
         """What becomes of freed memory while so many LR pixels are computed, see memory.freed."""
@@ -300,8 +378,25 @@ def _to_host(pixels: torch.Tensor) -> Callable[[], np.ndarray]:
     return wait
 
 
+def _fill(band: np.ndarray, top: int, parts: Iterable[Part], rounding: str) -> None:
+    """Put the output for a band, (h, W, 3) pixels from row ``top`` of the result on, into it as integers."""
+    waiting = None
+    for rows, columns, output in parts:
+        arrival = _to_host(images.quantise(output, band.dtype, rounding))
+        # A GPU is given its next tile before the last one's arrival is waited for.
+        if waiting:
+            _place(band, *waiting)
+        waiting = slice(rows.start - top, rows.stop - top), columns, arrival
+    _place(band, *waiting)
+
+
 def _place(band: np.ndarray, rows: slice, columns: slice, arrival: Callable[[], np.ndarray]) -> None:
     band[rows, columns] = arrival()
+
+
+@torch.inference_mode()
+def _next_of_each(flows: list[Iterator[torch.Tensor]]) -> list[torch.Tensor]:
+    return [next(flow) for flow in flows]
 
 
 def _enlarged_rows(alpha: np.ndarray, scale: int, top: int, bottom: int) -> np.ndarray:

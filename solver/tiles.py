@@ -12,6 +12,8 @@ last at the picture's edges, and neighbours share at least two halos.
 import math
 from dataclasses import dataclass
 
+_TWICE = 1  # rows' worth of work that is done twice, or lost, from one strip to the next
+
 
 @dataclass(frozen=True)
 class Span:
@@ -109,6 +111,37 @@ def by_pixels(height: int, width: int, halo: int, pixels: float) -> Grid:
     columns = range(1, min(most(width, halo), 2 * width // max(halo, 1) + 1) + 1)
     rows, columns = min(((rows_for(n), n) for n in columns), key=cost)
     return Grid(spans(height, rows, halo), spans(width, columns, halo))
+
+
+@dataclass(frozen=True)
+class Strips:
+    """How a picture flows through a network (:mod:`solver.rolling`): in columns side by side, so many rows at a
+    time. Rows of neighbouring columns come together."""
+
+    columns: list[Span]
+    rows: int
+
+    @property
+    def pixels(self) -> int:
+        """LR pixels of a column's strip."""
+        return self.rows * self.columns[0].window_length
+
+    def count(self, height: int) -> int:
+        """How many strips a picture has."""
+        return len(self.columns) * math.ceil(height / self.rows)
+
+
+def strips(height: int, width: int, halo: int, pixels: float) -> Strips:
+    """The strips with the least work among those that have at most so many pixels, a row at least."""
+    def rows_for(columns: int) -> int:
+        return max(1, min(height, int(pixels // window_length(width, columns, halo))))
+
+    def cost(columns: int) -> tuple[float, float]:
+        rows, window = rows_for(columns), window_length(width, columns, halo)
+        return max(rows * window, pixels), columns * window * (1 + _TWICE / rows)
+
+    count = min(range(1, min(most(width, halo), 2 * width // max(halo, 1) + 1) + 1), key=cost)
+    return Strips(spans(width, count, halo), rows_for(count))
 
 
 def halves(row: Span, column: Span, halo: int, height: int, width: int) -> list[tuple[Span, Span]]:

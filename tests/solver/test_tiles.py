@@ -24,8 +24,8 @@ def stitched(sampler, rgb):
     height, width = rgb.shape[:2]
     scale = sampler.scale
     result = torch.full((1, 3, scale * height, scale * width), torch.nan)
-    for row, column, output in sampler.outputs(rgb):
-        result[:, :, row.core(scale), column.core(scale)] = output
+    for rows, columns, output in sampler.outputs(rgb):
+        result[:, :, rows, columns] = output
     return result
 
 
