@@ -124,7 +124,8 @@ def _write_png(temporary: Path, picture: Bands, path: Path) -> None:
     with open(temporary, "wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n")
         _png_chunk(file, b"IHDR", header)
-        compressor = zlib.compressobj(strategy=zlib.Z_RLE)  # on filtered photographs smaller than level 3, at half the time
+        # Of filtered photographs it leaves less than level 3 does, in less than half the time.
+        compressor = zlib.compressobj(strategy=zlib.Z_RLE)
         for lines in _png_lines(picture):
             _png_chunk(file, b"IDAT", compressor.compress(lines))
         _png_chunk(file, b"IDAT", compressor.flush())

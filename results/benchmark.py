@@ -1,6 +1,6 @@
 """Seconds and megapixels per second of super-resolving: python results/benchmark.py --help
 
-The published form (see results/published_form.py), ours in each precision, and ours cut into tiles take turns
+The published form (see results/published_form.py), ours in each precision, and ours cut into pieces take turns
 within one run, so that they meet the same machine, and a large matrix product takes its turn beside them: it
 shows what the machine can do. A figure is the median of its turns, a ratio the median of the turns' ratios.
 """
@@ -39,7 +39,7 @@ class Row:
     height: int
     form: str
     precision: str
-    tiles: int
+    pieces: int
     seconds: float | None = None
     megapixels_per_second: float | None = None
     times_published: float | None = None
@@ -59,7 +59,7 @@ def parser() -> Parser:
     p.add_argument("--rounds", type=int, default=5,
                    help="turns of each contender, after one that does not count")
     p.add_argument("--memory", type=options.memory, default="512M",
-                   help="for the features of the tiles; 512M is what `--memory 1G` leaves them when sampling")
+                   help="for the features of the pieces; 512M is what `--memory 1G` leaves them when sampling")
     p.add_argument("--precision", choices=("fp32", "bf16", "fp16"), nargs="+",
                    help="by default fp32 and bf16, on a GPU fp16 too")
     p.add_argument("--cpu", action="store_true", help="the CPU, even where there is a GPU")
@@ -112,7 +112,7 @@ class Benchmark:
         scale: 2, 3 or 4.
         name, width, height: of the result; sides are rounded down to multiples of the scale.
         device: where to compute.
-        memory: bytes for the tiles.
+        memory: bytes for the features of the pieces.
     """
 
     def __init__(self, scale: int, name: str, width: int, height: int, device, memory: int) -> None:
@@ -136,7 +136,7 @@ class Benchmark:
             self._add_ours("ours", precision, tile="none")
             if compiled:
                 self._add_ours("ours, compiled", precision, tile="none", compile=True)
-            self._add_ours("ours, tiles", precision, tile="auto")
+            self._add_ours("ours, in pieces", precision, tile="auto")
         products = {precision: matrix_product(precision, self.device) for precision in precisions}
         for row, turn in zip(self.rows, self._turns):
             row.peak_memory_mb = peak_memory(turn, self.device) if turn else None
@@ -166,10 +166,10 @@ class Benchmark:
         torch.cuda.empty_cache()
         return self.rows
 
-    def _add(self, form: str, precision: str, tiles: int, turn: Callable[[], object] | None,
+    def _add(self, form: str, precision: str, pieces: int, turn: Callable[[], object] | None,
              note: str = "") -> None:
         height, width = (self.scale * n for n in self.lr.shape[:2])
-        self.rows.append(Row(self.scale, self.name, width, height, form, precision, tiles, note=note))
+        self.rows.append(Row(self.scale, self.name, width, height, form, precision, pieces, note=note))
         self._turns.append(turn)
 
     def _add_published(self) -> None:
@@ -198,8 +198,9 @@ class Benchmark:
         if settings["tile"] == "none" and not fits(sampler, self.lr):
             self._add(form, precision, 1, None, "not run: too large for the memory")
         else:
-            grid = sampler.grid(*self.lr.shape[:2])
-            self._add(form, precision, len(grid.rows) * len(grid.columns), lambda: compute(sampler, self.lr))
+            height, width = self.lr.shape[:2]
+            cut = sampler.strips(height, width) or sampler.grid(height, width)
+            self._add(form, precision, cut.count, lambda: compute(sampler, self.lr))
 
     def _flops(self, form: str) -> float:
         """Of one forward pass, counted by torch: two for each multiply-add."""
@@ -224,7 +225,7 @@ def no_gradients(net, x):
 
 
 def compute(sampler, lr) -> None:
-    """All tiles of a picture, as float32 tensors on the device."""
+    """The result in all its pieces, as float32 tensors on the device."""
     for _ in sampler.outputs(lr):
         pass
 
@@ -290,10 +291,10 @@ def table(rows: list[Row]) -> str:
     """Rows of one size for a person."""
     first = rows[0]
     lines = [f"x{first.scale}, {first.size} ({first.width}x{first.height})",
-             f"  {'form':16} {'precision':9} {'tiles':>5} {'seconds':>9} {'MP/s':>8} {'x published':>11} "
+             f"  {'form':16} {'precision':9} {'pieces':>6} {'seconds':>9} {'MP/s':>8} {'x published':>11} "
              f"{'of mm rate':>10} {'peak MB':>8}"]
     for row in rows:
-        line = f"  {row.form:16} {row.precision:9} {row.tiles:5}"
+        line = f"  {row.form:16} {row.precision:9} {row.pieces:6}"
         if row.seconds is None:
             lines.append(f"{line} {row.note}")
             continue
@@ -333,7 +334,7 @@ def plot(rows: list[Row], device, path: Path) -> None:
         for form, precision in dict.fromkeys((row.form, row.precision) for row in rows):
             points = [(row.width * row.height / 1e6, row.megapixels_per_second) for row in rows
                       if (row.scale, row.form, row.precision) == (scale, form, precision) and row.seconds]
-            axis.plot(*zip(*points), "o--" if "tiles" in form else "o-", label=f"{form}, {precision}")
+            axis.plot(*zip(*points), "o--" if "pieces" in form else "o-", label=f"{form}, {precision}")
         axis.set(title=f"x{scale}", xlabel="result, megapixels", xscale="log", yscale="log")
         for one in (axis.xaxis, axis.yaxis):
             one.set_major_locator(LogLocator(subs=(1, 2, 5)))

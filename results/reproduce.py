@@ -34,7 +34,8 @@ def parser() -> Parser:
     add("--data", type=Path, nargs="+", default=["dataset"],
         help="folders with Set5, Set14, B100 and Urban100 in them, as Set5/x2/img_001_SRF_2_HR.png; what is not "
         "there is said and left out")
-    add("--tables", type=numbers(9), nargs="?", const="1-9", default="1-9", help="which, as 4-7 or 1,4,5; none for none")
+    add("--tables", type=numbers(9), nargs="?", const="1-9", default="1-9",
+        help="which, as 4-7 or 1,4,5; none for none")
     add("--figures", type=numbers(5), nargs="?", const="1-5", default="1-5",
         help="which; 1 and 2 are the architecture, 3 to 5 compare pictures at x2, x3 and x4")
     add("--page", action=argparse.BooleanOptionalAction, default=True, help="make the report page")

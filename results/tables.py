@@ -402,7 +402,7 @@ def _timed(path: Path, scale: int, sizes: list[str]) -> list[Row]:
                 return []  # another benchmark's
             machine = f"{line['device']}, torch {line['torch']}"
             label = line.get("network") or f"LESRCNN, {line['form']}, {line['precision']}"
-            if int(line["scale"]) == scale and line["seconds"] and "tiles" not in label:
+            if int(line["scale"]) == scale and line["seconds"] and "pieces" not in label:
                 times = seconds.setdefault(label, {})
                 times[f"{line['width']}x{line['height']}"] = float(f"{float(line['seconds']):.3g}")
     return [

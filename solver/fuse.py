@@ -54,10 +54,11 @@ def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, s
         return _convolve_to_few(x, weight, padding, pixels)
     x = x.to(weight.dtype)
     add = None if add is None else add.to(weight.dtype)
-    if not on_cpu or not (relu or add is not None) or not _has_onednn():
+    if not on_cpu or not _has_onednn():
         y = F.conv2d(x, weight, bias, stride, padding, dilation, groups)
         y = y if add is None else y.add_(add)
         return y.relu_() if relu else y
+    # For a small x, conv2d would not take oneDNN, and sum in another order than for a large one.
     where = ([*padding], [*stride], [*dilation], groups)
     after = "relu" if relu else None
     if add is None:
@@ -84,7 +85,7 @@ def _convolve_to_few(x: torch.Tensor, weight: torch.Tensor, padding, pixels: int
     for top in range(0, rows, _ROWS):
         first = max(0, top - above)
         strip = x[:, :, first:top - above + _ROWS + height - 1].to(weight.dtype)
-        strip = F.conv2d(strip, wide, None, (1, pixels), padding)[:, :, top - first:top - first + _ROWS]
+        strip = convolve(strip, wide, None, (1, pixels), padding, (1, 1), 1)[:, :, top - first:top - first + _ROWS]
         y[:, top:top + _ROWS] = strip.permute(0, 2, 3, 1).reshape(len(y), -1, y.shape[2], outputs)
     return y.permute(0, 3, 1, 2)
 

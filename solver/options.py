@@ -68,8 +68,9 @@ def sample_parser(weights: int) -> Parser:
 def add_sampler(group) -> None:
     """Flags of :class:`solver.sampler.Sampler`."""
     group.add_argument("--tile", type=tile, default="auto",
-                       help="how pictures are cut, the result is the same: auto, by the memory; none, in one "
-                            "piece; or a number, tiles of at most so many LR pixels a side")
+                       help="how pictures are cut, the result is the same: auto, by the memory, on the CPU into "
+                            "strips that flow through the network; none, in one piece; or a number, tiles of "
+                            "at most so many LR pixels a side")
     group.add_argument("--memory", type=memory,
                        help="what the whole process may take, as 2G or 800M (on a GPU: what the network may "
                             "take there); by default half of what is free; large results are written as they "

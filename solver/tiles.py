@@ -5,6 +5,8 @@ with zeros at the picture's edge. So a tile is computed on a larger window, its 
 radius, and a window never reaches over the picture's edge: there the halo ends and the same zeros
 follow. What the core then gets is what it gets from the whole picture, but for rounding.
 
+Where a network can be given a picture strip by strip (:mod:`solver.rolling`), only its columns have halos.
+
 All windows of a picture have one size, which a compiled network wants. They lie evenly, the first and the
 last at the picture's edges, and neighbours share at least two halos.
 """
@@ -55,9 +57,14 @@ class Grid:
         return self.rows[0].window_length * self.columns[0].window_length
 
     @property
+    def count(self) -> int:
+        """How many tiles the picture has."""
+        return len(self.rows) * len(self.columns)
+
+    @property
     def work(self) -> int:
         """LR pixels of all windows together: what the network has to compute."""
-        return len(self.rows) * len(self.columns) * self.window_pixels
+        return self.count * self.window_pixels
 
 
 def window_length(length: int, count: int, halo: int) -> int:
@@ -118,6 +125,7 @@ class Strips:
     """How a picture flows through a network (:mod:`solver.rolling`): in columns side by side, so many rows at a
     time. Rows of neighbouring columns come together."""
 
+    height: int  # of the picture, in LR pixels
     columns: list[Span]
     rows: int
 
@@ -126,9 +134,10 @@ class Strips:
         """LR pixels of a column's strip."""
         return self.rows * self.columns[0].window_length
 
-    def count(self, height: int) -> int:
-        """How many strips a picture has."""
-        return len(self.columns) * math.ceil(height / self.rows)
+    @property
+    def count(self) -> int:
+        """How many strips the picture has."""
+        return len(self.columns) * math.ceil(self.height / self.rows)
 
 
 def strips(height: int, width: int, halo: int, pixels: float) -> Strips:
@@ -141,7 +150,7 @@ def strips(height: int, width: int, halo: int, pixels: float) -> Strips:
         return max(rows * window, pixels), columns * window * (1 + _TWICE / rows)
 
     count = min(range(1, min(most(width, halo), 2 * width // max(halo, 1) + 1) + 1), key=cost)
-    return Strips(spans(width, count, halo), rows_for(count))
+    return Strips(height, spans(width, count, halo), rows_for(count))
 
 
 def halves(row: Span, column: Span, halo: int, height: int, width: int) -> list[tuple[Span, Span]]:
