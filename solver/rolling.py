@@ -7,6 +7,7 @@ picture is. The result is that of the whole picture, but for rounding.
 """
 
 import itertools
+import math
 import operator
 from collections.abc import Iterable, Iterator
 
@@ -40,11 +41,14 @@ def roll(network: fx.GraphModule, strips: Iterable[torch.Tensor]) -> Iterator[to
         (1, C', h', W'): after each strip the rows that can be made by then, if there are any.
     """
     rolling = _Rolling(network)
+    rows = 1
     for strip in strips:
+        rows = max(rows, strip.shape[2])
         yield from rolling.advance(strip)
-    # Layer after layer reaches the bottom. All at once, each would add a row to what the next ones have to do.
-    for layer in rolling.padded:
-        rolling.ending = layer
+    # Every layer that reaches the bottom adds a row to what the next ones have to do: no more than half a strip's.
+    count = math.ceil(rows / 2)
+    for first in range(0, len(rolling.padded), count):
+        rolling.ending = rolling.padded[first:first + count]
         yield from rolling.advance(None)
 
 
@@ -59,7 +63,7 @@ def kept_bytes(network: fx.GraphModule, device: torch.device) -> float:
 class _Rolling(fx.Interpreter):
     """Runs a network on one strip after another; in place of a strip without rows stands None."""
 
-    ending: fx.Node | None = None  # the convolution that reaches the bottom of the picture
+    ending: list[fx.Node] = []  # convolutions that reach the bottom of the picture
 
     def __init__(self, network: fx.GraphModule) -> None:
         super().__init__(network)
@@ -97,7 +101,7 @@ class _Rolling(fx.Interpreter):
             self._begun.add(node)
             x = _joined(_zeros(x, beyond), x)
         kept = self._kept.get(node, (None, None))
-        plain = node is not self.ending and "add" not in node.kwargs
+        plain = node not in self.ending and "add" not in node.kwargs
         if overlap and plain and _height(kept[0]) == overlap <= _height(x):
             # As below, but what is kept is not copied in front of all the other rows: on zeros in its place the
             # first rows of the result come out wrong, and are made again.
@@ -106,7 +110,7 @@ class _Rolling(fx.Interpreter):
             self._keep(node, (x, _height(x) - overlap))
             return result
         x, add = self._with_kept(node, x, add)
-        if node is self.ending:
+        if node in self.ending:
             x = _joined(x, _zeros(x, beyond))
         count = _height(x) - overlap
         if "add" in node.kwargs:

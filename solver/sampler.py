@@ -172,11 +172,10 @@ class Sampler:
         if not self._rolls:
             return None
         room = self._room_for_features(held)
-        pixels = min(room / self.bytes_per_pixel / KEPT, self._most_pixels)
-        if height * width <= min(pixels, _WHOLE):
+        if height * width <= min(room / self.bytes_per_pixel, self._most_pixels, _WHOLE):
             return None
-        pixels -= self._kept_bytes * width / self.bytes_per_pixel / KEPT
-        return tiles.strips(height, width, self.halo, min(pixels, _STRIP))
+        pixels = (room - self._kept_bytes * width) / self.bytes_per_pixel / KEPT
+        return tiles.strips(height, width, self.halo, min(pixels, self._most_pixels, _STRIP))
 
     def too_large(self, rgb: np.ndarray) -> bool:
         """Whether the result would take so much of the memory that it is better written in bands."""
