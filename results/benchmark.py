@@ -329,7 +329,8 @@ def plot(rows: list[Row], device, path: Path) -> None:
 
     from dataset.images import written_whole
     scales = sorted({row.scale for row in rows})
-    figure, axes = pyplot.subplots(1, len(scales), figsize=(5.5 * len(scales), 4), squeeze=False, sharey=True)
+    figure, axes = pyplot.subplots(1, len(scales), figsize=(5.5 * len(scales), 4.3), squeeze=False, sharey=True,
+                                    layout="constrained")
     for axis, scale in zip(axes[0], scales):
         for form, precision in dict.fromkeys((row.form, row.precision) for row in rows):
             points = [(row.width * row.height / 1e6, row.megapixels_per_second) for row in rows
@@ -342,9 +343,8 @@ def plot(rows: list[Row], device, path: Path) -> None:
             one.set_minor_formatter(NullFormatter())
         axis.grid(True, which="both", alpha=0.3)
     axes[0][0].set_ylabel("megapixels per second")
-    axes[0][-1].legend(fontsize=8)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
     figure.suptitle(device_name(device))
-    figure.tight_layout()
     with written_whole(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
     pyplot.close(figure)
