@@ -243,25 +243,22 @@ class Sampler:
     def _strips(self, rgb: np.ndarray, strips: Strips, held: int) -> Iterator[tuple[slice, list[Part]]]:
         """The output strip by strip; where there is too little memory, thinner ones make what is still to make."""
         height, width = rgb.shape[:2]
-        done, bottom = 0, self.scale * height  # rows of the result
-        while done < bottom:
+        done = 0  # rows of the result
+        while done < self.scale * height:
             first = max(0, done // self.scale - self.halo)
+            top = self.scale * first
             flows = [self._flow(rgb, first, column.window, strips.rows) for column in strips.columns]
-            made = self.scale * first
             try:
                 with freed(keep=True):
-                    while made < bottom:
+                    while done < self.scale * height:
                         outputs = _next_of_each(flows)
-                        rows = slice(max(done, made), made + outputs[0].shape[2])
-                        parts = []
-                        for column, output in zip(strips.columns, outputs):
-                            left, right = (self.scale * n for n in column.margins)
-                            output = trim(output, (max(0, done - made), 0, left, right))
-                            parts.append((rows, column.core(self.scale), output.float()))
-                        made = rows.stop
-                        if made > done:
-                            done = made
-                            yield rows, parts
+                        known = max(0, done - top)  # rows that an earlier try has made
+                        rows = slice(top + known, top + outputs[0].shape[2])
+                        top = rows.stop
+                        if rows.start < rows.stop:
+                            done = rows.stop
+                            yield rows, [(rows, column.core(self.scale), self._core(output, known, column))
+                                         for column, output in zip(strips.columns, outputs)]
             except RuntimeError as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -270,6 +267,10 @@ class Sampler:
                 if thinner is None or thinner.pixels >= strips.pixels:
                     raise InputError(f"{self.device}: too little memory for a strip of one row") from None
                 strips = thinner
+
+    def _core(self, output: torch.Tensor, above: int, column: Span) -> torch.Tensor:
+        left, right = (self.scale * margin for margin in column.margins)
+        return trim(output, (above, 0, left, right)).float()
 
     def _flow(self, rgb: np.ndarray, first: int, columns: slice, rows: int) -> Iterator[torch.Tensor]:
         """The output for columns of a picture from row ``first`` on, so many rows at a time."""
