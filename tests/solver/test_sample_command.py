@@ -144,7 +144,9 @@ def test_interrupted_and_run_again(root, weights, picture, tmp_path):
     out = tmp_path / "samples/lesrcnn_x2/mine/x2/SR"
     arguments = [sys.executable, root / SCRIPTS[2], "--ckpt_path", weights[2], "--test_data_dir", tmp_path / "mine",
                  "--sample_dir", tmp_path / "samples"]
-    process = subprocess.Popen(arguments, cwd=root, stderr=subprocess.PIPE, text=True)
+    # Tests that a shell has put into the background pass on that Ctrl-C is ignored.
+    process = subprocess.Popen(arguments, cwd=root, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     deadline = time.time() + 60
     while process.poll() is None and time.time() < deadline and not (out.exists() and any(out.glob("*.png"))):
         time.sleep(0.01)
