@@ -1,9 +1,9 @@
 """A picture that flows through a network from top to bottom, a strip of rows at a time.
 
 A 3x3 convolution needs a row above and a row below those that it makes. So between two strips every layer keeps
-the last two rows that it read, and a sum keeps what has come from one side but not yet from the other. Nothing
-is computed twice, as the halos of tiles are, and features of one strip only are in memory, however high the
-picture is. The result is that of the whole picture, but for rounding.
+the last two rows that it read, and a sum keeps what has come from one side but not yet from the other. No halo
+is computed twice, as with tiles, and only the features of one strip are in memory, however high the picture is.
+The result is that of the whole picture, but for rounding.
 """
 
 import itertools
