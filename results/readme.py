@@ -37,7 +37,7 @@ def weights_section(cards: list[Path]) -> str:
         card = json.loads(path.read_text(encoding="utf-8"))
         training = card["training"]
         start = training["started_from"]
-        before = f" after {_total(start, 'steps'):,} of blind ones" if start else ""
+        before = f" after {_total(start, 'steps'):,} in earlier runs" if start else ""
         how = f"{training['steps']:,} steps{before}, {_total(training, 'hours'):.1f} h, {_device(training['hardware'])}"
         for scale in card["scales"]:
             set5, set14 = (card["test"][name][f"x{scale}"] for name in ("Set5", "Set14"))
