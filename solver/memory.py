@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import fx, nn
 
-KEPT = 3  # times the memory that features need, at most: when :func:`freed` keeps it, found by measuring
+KEPT = 3.5  # times the memory that features need, at most: when :func:`freed` keeps it, found by measuring
 
 # Settings of glibc (malloc.h): from which size on freed memory is returned, from which size on a piece is had
 # from the system instead of the heap, how many such pieces there may be, and how many heaps.

@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
-from torch import nn
+from torch import fx, nn
 
 from dataset import bicubic, images
 from dataset.errors import InputError
@@ -201,12 +201,12 @@ class Sampler:
     def _rolls(self) -> bool:
         """Whether pictures flow through the network in strips: on the CPU, where a piece need not be large."""
         plain = self.tile == "auto" and self.device == _HOST and not self._compile and not self.self_ensemble
-        return plain and can_roll(self._whole)
+        return plain and can_roll(self._fused)
 
     @cached_property
     def bytes_per_pixel(self) -> float:
         with torch.inference_mode():
-            return _SLACK * bytes_per_pixel(fuse(self.net, self.scale), self.device)
+            return _SLACK * bytes_per_pixel(self._fused, self.device)
 
     def _prepare(self, margins: Margins) -> Callable[[torch.Tensor], torch.Tensor]:
         """The network as a function of (1, 3, H, W) in [0, 1] whose result lacks these margins."""
@@ -217,13 +217,16 @@ class Sampler:
     @cached_property
     def _kept_bytes(self) -> float:
         with torch.inference_mode():
-            return kept_bytes(self._whole, self.device)
+            return kept_bytes(self._fused, self.device)
+
+    @cached_property
+    def _fused(self) -> fx.GraphModule:
+        return fuse(self.net, self.scale)
 
     @cached_property
     def _whole(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The network that computes margins too: one for all tiles, compiled once, and for strips."""
-        whole = fuse(self.net, self.scale)
-        return torch.compile(whole) if self._compile else whole
+        """The network that computes margins too: one for all tiles, so it is compiled once."""
+        return torch.compile(self._fused) if self._compile else self._fused
 
     def _bands(self, rgb: np.ndarray, held: int = 0) -> Iterator[tuple[slice, Iterable[Part]]]:
         """Rows of the result from top to bottom, and the output for them in parts side by side.
@@ -274,7 +277,7 @@ class Sampler:
 
     def _flow(self, rgb: np.ndarray, first: int, columns: slice, rows: int) -> Iterator[torch.Tensor]:
         """The output for columns of a picture from row ``first`` on, so many rows at a time."""
-        return roll(self._whole, (images.to_tensor(rgb[top:top + rows, columns], self.device)
+        return roll(self._fused, (images.to_tensor(rgb[top:top + rows, columns], self.device)
                                   for top in range(first, len(rgb), rows)))
 
     def _row_of_tiles(self, rgb: np.ndarray, row: Span, columns: list[Span]) -> Iterator[Part]:
