@@ -30,7 +30,7 @@ COMPARED = {
     "default start": ("--init", "default"),
     "Charbonnier": ("--loss_fn", "Charbonnier"),
     "L1": ("--loss_fn", "L1"),
-    "MSE": ("--loss_fn", "MSE"),
+    "PSNR": ("--loss_fn", "PSNR"),
     "no average of the weights": ("--ema", "0"),
     "learning rate kept": ("--schedule", "step"),
     "pictures drawn alike": ("--weighting", "uniform"),

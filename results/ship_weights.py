@@ -125,8 +125,8 @@ def figures(weights: Path, folder: Path, scale: int, blind: bool) -> dict:
     """PSNR and SSIM on a test set, beside bicubic's (measured) and the paper's rows of it."""
     scores = measure(weights, folder, scale)
     paper = paper_rows(folder.name, scale)
-    return {"psnr": round(scores.psnr, 4), "ssim": round(scores.ssim, 4),
-            "bicubic": [round(scores.mean("bicubic_psnr"), 4), round(scores.mean("bicubic_ssim"), 4)],
+    return {"psnr": round(scores.psnr, 6), "ssim": round(scores.ssim, 6),
+            "bicubic": [round(scores.mean("bicubic_psnr"), 6), round(scores.mean("bicubic_ssim"), 6)],
             **{method: paper[method] for method in ("SRCNN", "FSRCNN", "VDSR", "LESRCNN-S" if blind else "LESRCNN")}}
 
 
@@ -143,7 +143,7 @@ def validate(weights: Path) -> dict[str, dict]:
     result = {}
     for scale in load_network(weights)[1].scales:
         scores = measure(weights, VALIDATION, scale)
-        result[f"x{scale}"] = {"psnr": round(scores.psnr, 4), "ssim": round(scores.ssim, 4)}
+        result[f"x{scale}"] = {"psnr": round(scores.psnr, 6), "ssim": round(scores.ssim, 6)}
     return result
 
 

@@ -15,8 +15,8 @@ from .options import SCALES, Parser, add_group, add_model
 # A recipe sets other defaults and nothing else: each of its flags can still be given explicitly.
 RECIPES = {
     "paper": {},
-    "modern": {"optimizer": "Muon", "loss_fn": "PSNR", "lr": 3e-3, "schedule": "cosine", "warmup": 200,
-               "ema": 0.999, "weighting": "area", "init": "identity"},
+    "modern": {"optimizer": "Muon", "lr": 3e-3, "schedule": "cosine", "warmup": 200, "ema": 0.999,
+               "weighting": "area", "init": "identity"},
 }
 
 
@@ -90,7 +90,7 @@ def _add_published(group, scale: int) -> None:
         help="largest norm of the gradient, longer ones are shortened; 0 leaves them")
     add("--loss_fn", choices=("MSE", "L1", "SmoothL1", "Charbonnier", "PSNR"), default="MSE",
         help="on pixels in [0, 1]; Charbonnier is sqrt(d^2 + 1e-6), a smooth L1; PSNR the mean of the patches' PSNR "
-             "in dB, negative; modern: PSNR")
+             "in dB, negative")
     add("--print_interval", type=positive, default=1000,
         help="steps between validations, each a row in log.csv")
     add("--shave", type=int, default=20,
@@ -102,8 +102,8 @@ def _add_published(group, scale: int) -> None:
 def _add_better(group) -> None:
     add = group.add_argument
     add("--recipe", choices=RECIPES, default="paper",
-        help="modern sets other defaults: Muon, PSNR as the loss, learning rate 3e-3 with warm-up and cosine "
-             "decay, averaged weights, pictures drawn by area, start as an enlarger; flags given with it win")
+        help="modern sets other defaults: Muon, learning rate 3e-3 with warm-up and cosine decay, averaged "
+             "weights, pictures drawn by area, start as an enlarger; flags given with it win")
     add("--variant", help="of a network that comes in several, which; ablation: SN, HN, IEEB or IEEB+RB")
     add("--optimizer", choices=("Adam", "Muon"), default="Adam",
         help="Muon makes each layer's step orthogonal: 35.45 dB on Sample x2 after 750 steps of batch 16 and patch 24 "
