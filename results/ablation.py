@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from dataset.errors import InputError, run  # noqa: E402
+from results.measure import DIGITS  # noqa: E402
 from solver.options import SCALES, Parser, add_protocol  # noqa: E402
 from solver.train_options import parse as parse_training  # noqa: E402
 
@@ -106,7 +107,7 @@ def measure(name: str, settings: argparse.Namespace, pictures, protocol: str) ->
     net, info = load_network(settings.ckpt_dir / f"{name}.pth", scale=pictures.scale)
     scores = evaluate(Sampler(net, pictures.scale), pictures, protocol)
     return {
-        "network": name, "psnr": round(scores.psnr, 6), "ssim": round(scores.ssim, 6), "sha256": info.sha256,
+        "network": name, "psnr": round(scores.psnr, DIGITS), "ssim": round(scores.ssim, DIGITS), "sha256": info.sha256,
         "steps": record["steps"], "hours": round(record["seconds"] / 3600, 2),
         **{key: record[key] for key in ("settings", "hardware", "commit", "data")}}
 

@@ -20,7 +20,7 @@ SCALES = (2, 3, 4)
 BENCHMARKS = ("Set5", "Set14", "B100", "Urban100")  # Tables 4 to 7
 SAMPLE = "Sample"
 FIGURES = ("psnr", "ssim", "bicubic_psnr", "bicubic_ssim")
-_DIGITS = 6  # of a remembered figure: more than any table prints
+DIGITS = 6  # of a remembered figure: more than any table prints
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,7 @@ def measure(
                 "height": row.height,
                 "width": row.width,
                 **{
-                    name: value if value is None else round(value, _DIGITS) for name, value in figures.items()
+                    name: value if value is None else round(value, DIGITS) for name, value in figures.items()
                 },
             }
             memory.write()

@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from dataset.errors import InputError, run  # noqa: E402
 from results import readme  # noqa: E402
+from results.measure import DIGITS  # noqa: E402
 from solver.options import SHIPPED, Parser  # noqa: E402
 
 TEST_SETS = {"Set5": "table4_set5.csv", "Set14": "table5_set14.csv"}
@@ -125,8 +126,8 @@ def figures(weights: Path, folder: Path, scale: int, blind: bool) -> dict:
     """PSNR and SSIM on a test set, beside bicubic's (measured) and the paper's rows of it."""
     scores = measure(weights, folder, scale)
     paper = paper_rows(folder.name, scale)
-    return {"psnr": round(scores.psnr, 6), "ssim": round(scores.ssim, 6),
-            "bicubic": [round(scores.mean("bicubic_psnr"), 6), round(scores.mean("bicubic_ssim"), 6)],
+    return {"psnr": round(scores.psnr, DIGITS), "ssim": round(scores.ssim, DIGITS),
+            "bicubic": [round(scores.mean(f"bicubic_{figure}"), DIGITS) for figure in ("psnr", "ssim")],
             **{method: paper[method] for method in ("SRCNN", "FSRCNN", "VDSR", "LESRCNN-S" if blind else "LESRCNN")}}
 
 
@@ -143,7 +144,7 @@ def validate(weights: Path) -> dict[str, dict]:
     result = {}
     for scale in load_network(weights)[1].scales:
         scores = measure(weights, VALIDATION, scale)
-        result[f"x{scale}"] = {"psnr": round(scores.psnr, 6), "ssim": round(scores.ssim, 6)}
+        result[f"x{scale}"] = {"psnr": round(scores.psnr, DIGITS), "ssim": round(scores.ssim, DIGITS)}
     return result
 
 

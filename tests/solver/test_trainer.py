@@ -51,7 +51,7 @@ def test_the_published_defaults(settings):
 
 def test_a_recipe_sets_defaults_and_flags_win(settings):
     args = settings("--recipe", "modern", "--lr", "3e-4", "--ema", "0")
-    assert (args.optimizer, args.schedule, args.init) == ("Muon", "cosine", "identity")
+    assert (args.loss_fn, args.optimizer, args.schedule, args.init) == ("MSE", "Muon", "cosine", "identity")
     assert (args.lr, args.ema) == (3e-4, 0)
 
 
