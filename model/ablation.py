@@ -128,6 +128,12 @@ class Net(nn.Module):
         self.last.weight *= 0.1
         self.last.weight[:, :6] = centre(plus_minus.T)
 
+    def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
+        """Layers whose rectified outputs only one other layer hears, and that layer: see :mod:`solver.revive`."""
+        if isinstance(self.features, IEEB):
+            return [*zip(self.features.conv3, self.features.conv1)]
+        return [*zip(self.features.layers[1:-1], self.features.layers[2:])]
+
     @classmethod
     def recognise(cls, shapes: Mapping[str, torch.Size]) -> dict | None:
         """Constructor arguments of the network that a state dict of this shape belongs to.

@@ -180,6 +180,10 @@ class Net(nn.Module):
         self.irb.last.weight *= 0.1
         self.irb.last.weight[:, :6] = centre(plus_minus.T)
 
+    def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
+        """Layers whose rectified outputs only one other layer hears, and that layer: see :mod:`solver.revive`."""
+        return [*zip(self.ieeb.conv3, self.ieeb.conv1), *zip(self.irb.refine, [*self.irb.refine[1:], self.irb.last])]
+
     @classmethod
     def recognise(cls, shapes: Mapping[str, torch.Size]) -> dict | None:
         """Constructor arguments of the network that a state dict of this shape belongs to.

@@ -30,8 +30,9 @@ from dataset.train_set import Batch, TrainSet
 
 from .checkpoint import load_network
 from .evaluate import evaluate
-from .muon import Muon, suits
+from .muon import Muon, WhitenedMuon, suits
 from .processes import Group
+from .revive import Hidden
 from .run_folder import Record, RunFolder
 from .sample import device_name
 from .sampler import Sampler
@@ -39,11 +40,13 @@ from .train_options import train_parser
 
 # A resumed run must have these as before, or it would be another run.
 _FIXED = ("model", "variant", "scale", "patch_size", "batch_size", "seed", "weighting", "loss_fn", "ema",
-          "optimizer", "channel_shuffle")
+          "optimizer", "channel_shuffle", "revive")
 # These do not change the weights.
 _FREE = ("resume", "overwrite", "ckpt_dir", "ckpt_name", "sample_dir", "print_interval", "save_interval",
          "save_minutes", "val_data_dir", "num_workers", "cache", "shave", "group", "verbose", "recipe",
          "num_gpu", "init", "init_from")
+
+_LOOK = 50   # steps from one look at what the network's layers are given to the next
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -82,11 +85,13 @@ LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 
 
 def build_optimizers(name: str, net: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
-    """``Adam`` for all of a network, or ``Muon`` and, for the parameters that Muon does not suit, Adam beside it."""
+    """``Adam`` for all of a network, or ``Muon`` or ``WhitenedMuon`` and, for the parameters that they do not suit, Adam
+    beside it."""
     parameters = list(net.parameters())
     if name == "Adam":
         return [torch.optim.Adam(parameters, lr=lr, fused=True)]
-    return [Muon([p for p in parameters if suits(p)], lr=lr),
+    kind = {"Muon": Muon, "WhitenedMuon": WhitenedMuon}[name]
+    return [kind([p for p in parameters if suits(p)], lr=lr),
             torch.optim.Adam([p for p in parameters if not suits(p)], lr=lr, fused=True)]
 
 
@@ -221,6 +226,7 @@ class Trainer:
         Raises:
             InputError: before the weights change, if loss or gradient is not finite.
         """
+        self._look_if_due()
         torch.manual_seed(hash((self.args.seed, self.step, self.group.rank)))
         lr, hr = self._to_device(batch.lr), self._to_device(batch.hr)
         rate = learning_rate(self.step, self.args)
@@ -245,6 +251,36 @@ class Trainer:
         self.step += 1
         self.loss_sum += value
         self.loss_count += 1
+
+    def _look_if_due(self) -> None:
+        """Revive silent units, and tell an optimizer that asks for it what the layers are given.
+
+        Every process looks at the same whole batches, so all come to the same.
+        """
+        revive = self.args.revive and self.step % self.args.revive == 0 and self.step <= self.args.max_steps // 2
+        look = isinstance(self.optimizers[0], WhitenedMuon) and self.step % _LOOK == 0
+        if not (revive or look):
+            return
+        torch.manual_seed(hash((self.args.seed, self.step)))
+        patches: dict[int, torch.Tensor] = {}
+        step = self.step
+        while len(patches) < len(self.data.scales):  # the next batch of each scale
+            batch = self.data.batch(step)
+            patches.setdefault(batch.scale, self._to_device(batch.lr))
+            step += 1
+
+        def run() -> None:
+            with self._autocast():
+                for scale, lr in patches.items():
+                    self.net(lr, scale)
+        if revive:
+            hidden = Hidden(self.net.hidden())
+            hidden.watch(run)
+            count = hidden.revive(self.average.net.hidden() if self.average else ())
+            if count:
+                self._say(f"step {self.step}: {count} silent units revived")
+        if look:
+            self.optimizers[0].look(run)
 
     def _agree(self, loss: torch.Tensor, norm: torch.Tensor) -> float:
         """The loss over all processes, which also learn from each other whether one was asked to stop.
@@ -441,6 +477,8 @@ class Trainer:
             net = model.build(args.model, args.scale or 2, multi_scale=args.scale == 0, **variant)
         except (TypeError, ValueError) as error:
             raise InputError(f"--model {args.model} --scale {args.scale}: {error}") from None
+        if args.revive and not hasattr(net, "hidden"):
+            raise InputError(f"--revive: does not know the hidden units of {args.model}")
         if args.init == "identity":
             if not hasattr(net, "init_identity"):
                 raise InputError(f"--init identity: {args.model} has no such start")
