@@ -14,7 +14,6 @@ from skimage.metrics import peak_signal_noise_ratio
 import model
 from dataset.errors import InputError
 from solver import checkpoint, processes, run_folder, trainer
-from solver.muon import Muon, orthogonalise
 from solver.processes import Group
 from solver.trainer import Average, Trainer, learning_rate
 
@@ -51,7 +50,7 @@ def test_the_published_defaults(settings):
 
 def test_a_recipe_sets_defaults_and_flags_win(settings):
     args = settings("--recipe", "modern", "--lr", "3e-4", "--ema", "0")
-    assert (args.loss_fn, args.optimizer, args.schedule, args.init) == ("MSE", "Muon", "cosine", "identity")
+    assert (args.loss_fn, args.optimizer, args.schedule, args.init) == ("MSE", "WhitenedMuon", "cosine", "identity")
     assert (args.lr, args.ema) == (3e-4, 0)
 
 
@@ -169,25 +168,33 @@ def test_the_averaged_weights_are_what_is_kept(settings):
     assert not torch.equal(kept["irb.last.weight"], run.net.state_dict()["irb.last.weight"])
 
 
-@pytest.mark.parametrize("rows, columns", [(6, 40), (40, 6)])
-def test_orthogonalised_matrices_keep_their_directions(rows, columns):
-    torch.manual_seed(0)
-    u, _, v = torch.linalg.svd(torch.randn(3, rows, columns), full_matrices=False)
-    matrices = u @ torch.diag_embed(torch.logspace(1, -1, 6).expand(3, 6)) @ v
-    straight = u.mT @ orthogonalise(matrices) @ v.mT  # diagonal, if the singular vectors are the same
-    values = straight.diagonal(dim1=1, dim2=2)
-    assert values.min() > 0.6 and values.max() < 1.3
-    assert (straight - torch.diag_embed(values)).abs().max() < 1e-4
+def test_whitened_muon_is_told_what_every_layer_is_given(settings):
+    args = settings("--recipe", "modern", "--scale", 0, "--max_steps", 1)
+    run = Trainer(args, ALONE)
+    run.train_step(run.data.batch(0))
+    optimizer = run.optimizers[0]
+    assert len(optimizer.state) == 24  # eight and eight in the IEEB, four for the up-samplers, four in the IRB
+    for weight, state in optimizer.state.items():
+        assert state["inputs"].shape == (weight[0].numel(),) * 2 and state["inputs"].trace() > 0
 
 
-def test_a_muon_step_has_the_size_it_says_whatever_the_gradient():
-    torch.manual_seed(0)
-    for scale in (1e-6, 1e6):
-        weight = torch.zeros(64, 32, 3, 3).contiguous(memory_format=torch.channels_last).requires_grad_()
-        weight.grad = scale * torch.randn_like(weight)
-        Muon([weight], lr=0.1).step()
-        assert 0.015 < weight.square().mean().sqrt() < 0.025  # 0.2 lr
-        assert (weight * weight.grad).sum() < 0
+def test_silent_units_are_revived_in_the_first_half_of_a_run(settings, capsys):
+    run = Trainer(settings("--revive", 2, "--max_steps", 8, "--ema", 0.9), ALONE)
+    kill = [run.net.irb.refine[0], run.average.net.irb.refine[0]]
+    said = []
+    for step in range(8):
+        if step in (1, 6):
+            for conv in kill:
+                conv.weight.data[3] = -1
+        run.train_step(run.data.batch(step))
+        said.append("silent" in capsys.readouterr().out)
+    assert said[1:] == [False, True, False, False, False, False, False]  # at the start, some may be silent by chance
+
+
+def test_a_network_of_unknown_units_is_not_revived(settings, monkeypatch):
+    monkeypatch.delattr(model.network_class("lesrcnn"), "hidden")
+    with pytest.raises(InputError, match="--revive: does not know the hidden units of lesrcnn"):
+        Trainer(settings("--revive", 2), ALONE)
 
 
 def test_muon_leaves_the_up_samplers_of_other_scales_alone(settings):
@@ -203,11 +210,12 @@ def test_muon_leaves_the_up_samplers_of_other_scales_alone(settings):
 
 
 @pytest.mark.parametrize("number, flags", [
-    (signal.SIGTERM, ("--scale", 0, "--recipe", "modern")),
+    (signal.SIGTERM, ("--scale", 0, "--recipe", "modern", "--revive", 2)),
     (signal.SIGINT, ("--precision", "bf16", "--cache", "device", "--decay", 2)),
     (signal.SIGTERM, ("--precision", "fp16", "--patch_size", 4, "--batch_size", 1)),
     (signal.SIGINT, ("--num_workers", 1))], ids=["blind", "bf16", "fp16", "workers"])
-def test_a_stopped_and_resumed_run_is_the_run_that_never_stopped(settings, tmp_path, number, flags):
+def test_a_stopped_and_resumed_run_is_the_run_that_never_stopped(settings, tmp_path, monkeypatch, number, flags):
+    monkeypatch.setattr(trainer, "_LOOK", 4)
     whole, _ = train(settings("--max_steps", 9, "--ckpt_dir", tmp_path / "whole", *flags))
     part = Trainer(settings("--max_steps", 9, *flags), ALONE)
     step = part.train_step
