@@ -46,7 +46,7 @@ _FREE = ("resume", "overwrite", "ckpt_dir", "ckpt_name", "sample_dir", "print_in
          "save_minutes", "val_data_dir", "num_workers", "cache", "shave", "group", "verbose", "recipe",
          "num_gpu", "init", "init_from")
 
-_LOOK = 100    # steps from one look at what the network's layers are given to the next
+_LOOK = 100   # steps from one look at what the network's layers are given to the next
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
