@@ -6,10 +6,10 @@ to every direction of its input by as much, also to those that rarely see a larg
 
 torch's own ``torch.optim.Muon`` (from 2.9) takes matrices only, not convolutions, and one after the other.
 
-"Every direction of its input by as much" takes these directions for equally large, and in a network for pictures they are
-not: the detail that is to be learnt lies in the small ones. :class:`WhitenedMuon` does the same in coordinates in which the
-inputs are white: a step then changes a layer's *output* by as much whatever the direction (whitening as in Desjardins et al.
-2015, Natural Neural Networks, and in K-FAC's input factor, Grosse and Martens 2016).
+That takes the directions of the input for equally large, and in a network for pictures they are not: the detail
+that is to be learnt lies in the small ones. :class:`WhitenedMuon` does the same in coordinates in which the inputs
+are white: a step then changes a layer's *output* by as much whatever the direction (the whitening of Natural Neural
+Networks, Desjardins et al. 2015, and of K-FAC's input factor, Grosse and Martens 2016).
 """
 
 from collections.abc import Callable, Iterable
@@ -52,7 +52,8 @@ class Muon(torch.optim.Optimizer):
                 for (parameter, _), step in zip(pairs, steps):
                     parameter.sub_(step.view(parameter.shape), alpha=size)
 
-    def _steps(self, parameters: tuple[torch.Tensor, ...], directions: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def _steps(self, parameters: tuple[torch.Tensor, ...],
+               directions: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """Directions of parameters of one shape, each (rows, columns) -> their steps, (N, rows, columns)."""
         return orthogonalise(torch.stack(directions))
 
@@ -76,13 +77,14 @@ class WhitenedMuon(Muon):
         damping: added to the covariances' eigenvalues, of which the mean is 1: what is smaller counts as noise.
     """
 
-    def __init__(self, parameters: Iterable[torch.Tensor], lr: float, momentum: float = 0.95, damping: float = 1e-2) -> None:
+    def __init__(self, parameters: Iterable[torch.Tensor], lr: float, momentum: float = 0.95,
+                 damping: float = 1e-2) -> None:
         super().__init__(parameters, lr, momentum)
         self.damping = damping
         self._roots: dict[torch.Tensor, torch.Tensor] = {}  # made of the state's covariances where it is missing
 
     def look(self, run: Callable[[], None]) -> None:
-        """Take in the inputs that the layers have while ``run`` calls the network: half by now, half as they were."""
+        """Take in the inputs that the layers have while ``run`` calls the network: half these, half those before."""
         weights = [parameter for group in self.param_groups for parameter in group["params"]]
         for weight, covariance in input_covariances(weights, run).items():
             state = self.state[weight]

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 SILENT = 1e-3   # of the places: a unit excited at fewer of them is taken for silent
+_PATCHES = 8    # of a batch are kept, to scale new weights by
 
 
 class Hidden:
@@ -30,8 +31,10 @@ class Hidden:
         """Note what the units do while ``run`` calls the network, once or several times."""
         hooks = []
         for (first, second), inputs, excited in zip(self.pairs, self._inputs, self._excited):
-            hooks += [first.register_forward_pre_hook(lambda _, x, to=inputs: to.append(x[0].float())),
-                      second.register_forward_pre_hook(lambda _, x, to=excited: to.append((x[0] > 0).float().mean((0, 2, 3))))]
+            hooks += [first.register_forward_pre_hook(
+                          lambda _, x, to=inputs: to.append(x[0][:_PATCHES].float())),
+                      second.register_forward_pre_hook(
+                          lambda _, x, to=excited: to.append((x[0] > 0).float().mean((0, 2, 3))))]
         try:
             run()
         finally:
@@ -40,14 +43,14 @@ class Hidden:
 
     @torch.no_grad()
     def revive(self, others: list[tuple[nn.Conv2d, nn.Conv2d]] = ()) -> int:
-        """Draw the weights of silent units anew, to be heard by the next layer from nought up.
+        """Draw the weights of silent units anew; the next layer hears them from nought up.
 
-        The network's result stays as it is, as far as the units were silent. New weights are torch's default start, less
-        their part along the mean input, which would excite a unit everywhere or nowhere, and scaled to make the unit as loud
-        as the layer's living ones.
+        The network's result stays as it is, as far as the units were silent. New weights are torch's default
+        start, less their part along the mean input, which would excite a unit everywhere or nowhere, and scaled
+        to make the unit as loud as the layer's living ones.
 
         Args:
-            others: the same pairs of a copy (the averaged weights), which is to have the same new weights.
+            others: the same pairs of a copy (the averaged weights), which gets the same new weights.
 
         Returns:
             How many units were silent.
@@ -79,4 +82,5 @@ def _fresh(conv: nn.Conv2d, silent: torch.Tensor, inputs: list[torch.Tensor]) ->
 
 def _loudness(conv: nn.Conv2d, weights: torch.Tensor, inputs: list[torch.Tensor]) -> torch.Tensor:
     """Root mean square of what these weights make of the inputs, rectified: (units,)."""
-    return torch.stack([F.conv2d(x, weights, padding=conv.padding).relu().square().mean((0, 2, 3)) for x in inputs]).mean(0).sqrt()
+    power = [F.conv2d(x, weights, padding=conv.padding).relu().square().mean((0, 2, 3)) for x in inputs]
+    return torch.stack(power).mean(0).sqrt()

@@ -15,8 +15,8 @@ from .options import SCALES, Parser, add_group, add_model
 # A recipe sets other defaults and nothing else: each of its flags can still be given explicitly.
 RECIPES = {
     "paper": {},
-    "modern": {"optimizer": "WhitenedMuon", "lr": 1e-3, "revive": 100, "schedule": "cosine", "warmup": 200, "ema": 0.999,
-               "weighting": "area", "init": "identity"},
+    "modern": {"optimizer": "WhitenedMuon", "lr": 1e-3, "schedule": "cosine", "warmup": 200, "ema": 0.999,
+               "revive": 100, "weighting": "area", "init": "identity"},
 }
 
 
@@ -117,8 +117,8 @@ def _add_better(group) -> None:
         help="decay of an exponential moving average of the weights, which then is what is validated and "
              "kept; 0 is none; modern: 0.999")
     add("--revive", type=natural, default=0, metavar="STEPS",
-        help="every so many steps of the first half, draw the weights of units anew that nothing excites any more; 0 leaves "
-             "them; modern: 100")
+        help="every so many steps of the first half, draw the weights of units anew that nothing excites any "
+             "more, and that would stay silent for good; 0 leaves them; modern: 100")
     add("--weighting", choices=("uniform", "area"), default="uniform",
         help="how a patch's picture is drawn: each alike, or by its area, so that every pixel is as likely "
              "as any other; modern: area")

@@ -85,8 +85,7 @@ LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 
 
 def build_optimizers(name: str, net: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
-    """``Adam`` for all of a network, or ``Muon`` or ``WhitenedMuon`` and, for the parameters that they do not suit, Adam
-    beside it."""
+    """``Adam`` for all of a network, or ``Muon`` or ``WhitenedMuon`` and, for what they do not suit, Adam beside."""
     parameters = list(net.parameters())
     if name == "Adam":
         return [torch.optim.Adam(parameters, lr=lr, fused=True)]
