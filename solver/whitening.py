@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-_WINDOWS = 12   # about so many along each side of a patch are looked at
+_WINDOWS = 8   # about so many along each side of a patch are looked at
 
 
 def input_covariances(weights: Iterable[torch.Tensor], run: Callable[[], None]) -> dict[torch.Tensor, torch.Tensor]:

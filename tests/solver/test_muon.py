@@ -51,7 +51,7 @@ def test_of_large_patches_windows_are_looked_at_here_and_there():
     x = torch.randn(4, 3, 48, 48)
     conv = torch.nn.Conv2d(3, 8, 3, padding=1)
     found = input_covariances([conv.weight], lambda: conv(x))[conv.weight]
-    assert (found - torch.eye(27)).abs().max() < 0.3  # the mean of 576 windows of noise; some reach over the edge
+    assert (found - torch.eye(27)).abs().max() < 0.5  # the mean of 256 windows of noise; some reach over the edge
 
 
 def test_input_covariances_keep_their_digits_under_autocast():
