@@ -54,5 +54,7 @@ class _Inputs(TorchFunctionMode):
 def inverse_root(covariance: torch.Tensor, damping: float) -> torch.Tensor:
     """(d, d) -> the symmetric (C / c + damping)^(-1/2), c being the mean of C's eigenvalues."""
     mean = covariance.diagonal().mean().clamp_min(1e-20)  # an input may be silent altogether
-    values, vectors = torch.linalg.eigh(covariance / mean)
-    return (vectors * (values.clamp_min(0) + damping).rsqrt()) @ vectors.T
+    damped = (covariance / mean).double()                 # in float32 the solver does not always converge
+    damped.diagonal().add_(damping)
+    values, vectors = torch.linalg.eigh(damped)
+    return ((vectors * values.clamp_min(damping).rsqrt()) @ vectors.T).to(covariance.dtype)

@@ -83,6 +83,14 @@ def test_an_inverse_root_is_one_and_bears_silence():
     assert torch.allclose(inverse_root(torch.zeros(3, 3), damping=0.25), 2 * torch.eye(3))
 
 
+def test_many_silent_inputs_do_not_stop_it():
+    torch.manual_seed(0)
+    x = torch.randn(2000, 576).relu()
+    x[:, :126] = 0
+    root = inverse_root(x.T @ x / 2000, damping=1e-2)
+    assert torch.allclose(root[:126, :126], 10 * torch.eye(126), atol=1e-3) and not root[:126, 126:].abs().max() > 1e-3
+
+
 def step_of(optimizer, weight, gradient):
     before = weight.detach().clone()
     weight.grad = gradient
