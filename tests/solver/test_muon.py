@@ -35,7 +35,7 @@ def test_a_muon_step_has_the_size_it_says_whatever_the_gradient():
 def test_input_covariances_are_those_of_all_windows(size):
     torch.manual_seed(0)
     conv = torch.nn.Conv2d(4, 8, size, padding=size // 2)
-    pictures = [torch.randn(2, 4, 5, 6), torch.randn(1, 4, 7, 5)]
+    pictures = [torch.randn(2, 4, 5, 6), torch.randn(1, 4, 7, 5)]  # too small for windows to be left out
     found = input_covariances([conv.weight], lambda: [conv(x) for x in pictures])
     windows = []
     for picture in pictures:
@@ -111,7 +111,7 @@ def test_a_whitened_step_changes_the_output_alike_in_every_direction():
     torch.manual_seed(0)
     turn = torch.linalg.qr(torch.randn(16, 16)).Q
     mixed = turn @ torch.diag(torch.logspace(-1.5, 1.5, 16)) @ turn.T
-    x = torch.einsum("ij,njhw->nihw", mixed, torch.randn(8, 16, 12, 12))
+    x = torch.einsum("ij,njhw->nihw", mixed, torch.randn(16, 16, 8, 8))
     flat = x.transpose(0, 1).flatten(1)
     spread = {}
     for kind in (Muon, WhitenedMuon):

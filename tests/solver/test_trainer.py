@@ -180,15 +180,16 @@ def test_whitened_muon_is_told_what_every_layer_is_given(settings):
 
 def test_silent_units_are_revived_in_the_first_half_of_a_run(settings, capsys):
     run = Trainer(settings("--revive", 2, "--max_steps", 8, "--ema", 0.9), ALONE)
-    kill = [run.net.irb.refine[0], run.average.net.irb.refine[0]]
-    said = []
+    nets, silent = (run.net, run.average.net), []
     for step in range(8):
-        if step in (1, 6):
-            for conv in kill:
-                conv.weight.data[3] = -1
+        if step in (1, 5):
+            for net in nets:
+                net.irb.refine[0].weight.data[3] = -1
         run.train_step(run.data.batch(step))
-        said.append("silent" in capsys.readouterr().out)
-    assert said[1:] == [False, True, False, False, False, False, False]  # at the start, some may be silent by chance
+        silent.append([bool((net.irb.refine[0].weight[3] < -0.9).all()) for net in nets])
+    assert silent[1:4] == [[True, True], [False, False], [False, False]]
+    assert silent[5:] == [[True, True]] * 3  # the second half
+    assert "step 2: " in (said := capsys.readouterr().out) and "silent units revived" in said
 
 
 def test_a_network_of_unknown_units_is_not_revived(settings, monkeypatch):
