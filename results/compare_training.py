@@ -23,9 +23,9 @@ SAME = ("--recipe", "modern", "--batch_size", "16", "--patch_size", "24", "--pre
         "--print_interval", "250", "--cache", "device", "--num_gpu", "0", "--resume")
 COMPARED = {
     "modern": (),
-    "half the learning rate": ("--lr", "5e-4"),
-    "twice the learning rate": ("--lr", "2e-3"),
-    "Muon, 3e-3": ("--optimizer", "Muon", "--lr", "3e-3"),
+    "Muon, half the learning rate": ("--lr", "1.5e-3"),
+    "Muon, twice the learning rate": ("--lr", "6e-3"),
+    "whitened Muon, 1e-3": ("--optimizer", "WhitenedMuon", "--lr", "1e-3"),
     "Adam, 8e-4": ("--optimizer", "Adam", "--lr", "8e-4"),
     "silent units left silent": ("--revive", "0"),
     "default start": ("--init", "default"),
