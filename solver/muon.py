@@ -4,12 +4,12 @@ Adam scales each number of a gradient by itself. Muon takes a layer's gradient a
 taps, and replaces it by the nearest matrix whose singular values are all one: a step changes what the layer does
 to every direction of its input by as much, also to those that rarely see a large gradient.
 
-torch's own ``torch.optim.Muon`` (from 2.9) takes matrices only, not convolutions, and one after the other.
-
-That takes the directions of the input for equally large, and in a network for pictures they are not: the detail
+Muon takes the directions of the input for equally large, and in a network for pictures they are not: the detail
 that is to be learnt lies in the small ones. :class:`WhitenedMuon` does the same in coordinates in which the inputs
 are white: a step then changes a layer's *output* by as much whatever the direction (the whitening of Natural Neural
 Networks, Desjardins et al. 2015, and of K-FAC's input factor, Grosse and Martens 2016).
+
+torch's own ``torch.optim.Muon`` (from 2.9) takes matrices only, not convolutions, and one after the other.
 """
 
 from collections.abc import Callable, Iterable

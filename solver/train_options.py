@@ -106,8 +106,9 @@ def _add_better(group) -> None:
              "weights, silent units revived, pictures drawn by area, start as an enlarger; flags given with it win")
     add("--variant", help="of a network that comes in several, which; ablation: SN, HN, IEEB or IEEB+RB")
     add("--optimizer", choices=("Adam", "Muon", "WhitenedMuon"), default="Adam",
-        help="Muon makes each layer's step orthogonal, WhitenedMuon its effect on the layer's output, whatever the "
-             "directions that the inputs lie in; see results/training.md; it wants a third of Muon's rate; modern: Muon")
+        help="Muon makes each layer's step orthogonal, WhitenedMuon its effect on the layer's output, whatever "
+             "the directions that the inputs lie in; it wants a third of Muon's rate (results/training.md); "
+             "modern: Muon")
     add("--schedule", choices=("step", "cosine"), default="step",
         help="step halves the learning rate every DECAY steps; cosine lets it fall to 0 at MAX_STEPS; "
              "modern: cosine")

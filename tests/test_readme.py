@@ -12,7 +12,8 @@ def readme(root):
 
 
 def commands(readme):
-    return [line.split("#")[0] for block in re.findall(r"```bash\n(.*?)```", readme, re.S) for line in block.splitlines()]
+    blocks = re.findall(r"```bash\n(.*?)```", readme, re.S)
+    return [line.split("#")[0] for block in blocks for line in block.splitlines()]
 
 
 def test_python_lines_enlarge_a_picture(readme, root, picture, monkeypatch):

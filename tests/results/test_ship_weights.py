@@ -35,7 +35,8 @@ def finished_run(folder, spoil=0.0, steps=6):
     (folder / "run.json").write_text(json.dumps({
         "settings": {"ckpt_name": "lesrcnn_x2", "max_steps": 6, "scale": 2}, "steps": steps, "seconds": 5400,
         "data": {"file": "train.h5", "sha256": "0", "bytes": 1}, "commands": ["x2/train.py --max_steps 6"],
-        "hardware": {"device": "the CPU (2 threads)", "processor": "Abacus"}, "versions": {"torch": "2"}, "commit": "abc"}))
+        "hardware": {"device": "the CPU (2 threads)", "processor": "Abacus"}, "versions": {"torch": "2"},
+        "commit": "abc"}))
     return folder
 
 
