@@ -110,16 +110,24 @@ def stage(record: dict) -> dict:
 def earlier(run_folder: Path, record: dict) -> dict | None:
     """The run that this one took its start from (``--init_from``), None if it started anew.
 
-    Runs are looked for beside this one, as ``--ckpt_dir checkpoint/NAME`` puts them.
+    Of several, whose mean it started from, the first, and the others as ``averaged_with``. Runs are looked for
+    beside this one, as ``--ckpt_dir checkpoint/NAME`` puts them.
     """
-    start = record["settings"].get("init_from")
-    if start is None:
+    starts = record["settings"].get("init_from")
+    if starts is None:
         return None
-    folder = run_folder.parent / Path(start).parent.name
-    before = read_json(folder / "run.json")
+    starts = [starts] if isinstance(starts, str) else starts  # older runs took one file only
+    (weights, folder, before), *others = [start_of(run_folder, Path(start)) for start in starts]
+    averaged = {"averaged_with": [weights | stage(run) for weights, _, run in others]} if others else {}
+    return {**weights, **stage(before), **averaged, "started_from": earlier(folder, before)}
+
+
+def start_of(run_folder: Path, weights: Path) -> tuple[dict, Path, dict]:
+    """Name and hash of weights that a run started from, the folder of the run that made them, and its record."""
     from solver.checkpoint import file_hash
-    return {"weights": Path(start).name, "sha256": file_hash(folder / Path(start).name), **stage(before),
-            "started_from": earlier(folder, before)}
+    folder = run_folder.parent / weights.parent.name
+    return ({"weights": weights.name, "sha256": file_hash(folder / weights.name)}, folder,
+            read_json(folder / "run.json"))
 
 
 def figures(weights: Path, folder: Path, scale: int, blind: bool) -> dict:

@@ -129,9 +129,9 @@ def _add_better(group) -> None:
         help="identity starts as a bilinear enlarger instead of at random: 31.84 dB on Set5 x2 before the "
              "first step (a default start: 12.66), and 37.03 after 3,000 steps of batch 16 and patch 32, "
              "where a default start has 36.01, and 36.73 after 9,000; modern: identity")
-    add("--init_from", type=Path,
+    add("--init_from", type=Path, nargs="+",
         help="start from these weights, of the same network at any scale: all layers of the same name and "
-             "shape are copied")
+             "shape are copied; of several files (of one training, or they fit ill) the mean is taken")
     add("--seed", type=natural, default=0, help="of the start and of the patches")
     add("--val_data_dir", type=Path, nargs="+", default=[],
         help="benchmark folders to validate on, for example dataset/Set5; the weights with the best mean "

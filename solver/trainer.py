@@ -16,7 +16,8 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -548,19 +549,30 @@ class Trainer:
             sys.stdout.flush()  # into a file, too, line by line
 
 
-def copy_weights(path, net: nn.Module, name: str) -> None:
-    """Copy all layers of the same name and shape from a weights file, of any scale, into ``net``.
+def copy_weights(paths: Sequence[Path], net: nn.Module, name: str) -> None:
+    """Copy all layers of the same name and shape from weights files, of any scale, into ``net``.
+
+    Of several files the mean is taken (Wortsman et al. 2022, "Model soups"): of weights that one training has
+    passed through, which lie in one valley.
 
     Raises:
-        InputError: if the file cannot be read, is of another network or shares no layer.
+        InputError: if a file cannot be read, is of another network, or shares no layer with the network or not
+            the same ones as the first.
     """
-    source = load_network(path, name)[0].state_dict()
     target = net.state_dict()
-    shared = {k: v for k, v in source.items() if k in target and target[k].shape == v.shape}
-    if not shared:
-        raise InputError(f"--init_from {path}: shares no layer with this network")
+    shared: dict[str, torch.Tensor] = {}
+    for path in paths:
+        state = load_network(path, name)[0].state_dict()
+        state = {k: v for k, v in state.items() if k in target and target[k].shape == v.shape}
+        if not state:
+            raise InputError(f"--init_from {path}: shares no layer with this network")
+        if shared and state.keys() != shared.keys():
+            raise InputError(f"--init_from {path}: shares other layers with this network than {paths[0]} does: "
+                             "there is no mean of them")
+        shared = {k: shared.get(k, 0) + v / len(paths) for k, v in state.items()}
     net.load_state_dict(shared, strict=False)
-    tqdm.write(f"{len(shared)} of {len(target)} weights copied from {path}")
+    files = " and ".join(map(str, paths))
+    tqdm.write(f"{len(shared)} of {len(target)} weights copied from {'the mean of ' * (len(paths) > 1)}{files}")
 
 
 class _Stopped(Exception):

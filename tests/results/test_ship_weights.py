@@ -53,6 +53,22 @@ def test_weights_card_and_readme(house):
     assert f"{set5['psnr']:.2f} / {set5['ssim']:.4f}" in text
 
 
+def test_card_names_the_runs_before(house):
+    runs = [finished_run(house / name) for name in ("first", "second", "third", "last")]
+    for run, start in zip(runs[1:], [runs[0], runs[1], [runs[2], runs[1]]]):
+        record = json.loads((run / "run.json").read_text())
+        start = [f"{r}/lesrcnn_x2.pth" for r in start] if isinstance(start, list) else f"{start}/lesrcnn_x2.pth"
+        record["settings"]["init_from"] = start
+        (run / "run.json").write_text(json.dumps(record))
+    ship_weights.ship(runs[-1], house / "dataset", "")
+    training = json.loads((house / "x2/lesrcnn_x2.json").read_text())["training"]
+    start = training["started_from"]
+    assert [run["weights"] for run in start["averaged_with"]] == ["lesrcnn_x2.pth"]
+    assert "averaged_with" not in start["started_from"]
+    assert start["started_from"]["started_from"]["started_from"] is None
+    assert "6 steps after 18 in earlier runs" in (house / "README.md").read_text()
+
+
 def test_only_better_weights_replace(house):
     good, bad = finished_run(house / "good"), finished_run(house / "bad", spoil=0.02)
     ship_weights.ship(bad, house / "dataset", "")

@@ -361,6 +361,20 @@ def test_init_from_another_scale_copies_what_they_share(settings, tmp_path):
     assert torch.equal(net.ieeb.shallow.weight, source.ieeb.shallow.weight)
 
 
+def test_init_from_several_files_is_their_mean(settings, tmp_path):
+    sources = [model.build("lesrcnn", 2) for _ in range(3)]
+    files = [tmp_path / f"{i}.pth" for i in range(3)]
+    for source, file in zip(sources, files):
+        checkpoint.save_weights(source, file)
+    net = Trainer(settings("--init_from", *files), ALONE).net
+    mean = torch.stack([source.irb.last.weight for source in sources]).mean(0)
+    torch.testing.assert_close(net.irb.last.weight, mean)
+    assert not torch.equal(net.irb.last.weight, sources[0].irb.last.weight)
+    checkpoint.save_weights(model.build("lesrcnn", 4), files[2])
+    with pytest.raises(InputError, match="2.pth: shares other layers"):
+        Trainer(settings("--init_from", *files), ALONE)
+
+
 @pytest.mark.parametrize("scale", [2, 0])
 def test_init_identity_is_an_enlarger_before_the_first_step(settings, scale):
     run = Trainer(settings("--init", "identity", "--scale", scale), ALONE)
