@@ -4,7 +4,8 @@ Copies the run's final weights to where the paper's commands look for them (``x2
 their card beside them, a JSON file: what they were trained on and how, and what they reach on Set5 and Set14.
 
 Weights that are there already are replaced only by better ones. Which are better is read off ``dataset/Sample``,
-never off a test set: those are measured once, for the card.
+never off a test set: those are measured once, for the card. Less than 0.02 dB is a tie: by as much does the mean of its
+five pictures vary by chance.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from solver.options import SHIPPED, Parser  # noqa: E402
 
 TEST_SETS = {"Set5": "table4_set5.csv", "Set14": "table5_set14.csv"}
 VALIDATION = ROOT / "dataset/Sample"
+LEAST = 0.02   # dB on it by which new weights must be better
 
 
 def main() -> None:
@@ -53,9 +55,10 @@ def ship(run_folder: Path, data: Path, pictures: str, force: bool = False) -> Pa
     validation = validate(weights)
     if target.exists() and not force:
         present = validate(target)
-        if mean(present) >= mean(validation):
+        if mean(validation) < mean(present) + LEAST:
             raise InputError(f"{weights}: reads {mean(validation):.3f} dB on Sample, and {target.relative_to(ROOT)} "
-                             f"reads {mean(present):.3f}: not replaced (--force does it all the same)")
+                             f"reads {mean(present):.3f}: not better by {LEAST} dB, so not replaced (--force does "
+                             "it all the same)")
     card = make_card(weights, target.name, record, pictures, validation, data)
     from dataset.images import written_whole
     with written_whole(target) as temporary:

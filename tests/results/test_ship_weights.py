@@ -1,3 +1,4 @@
+import contextlib
 import json
 
 import pytest
@@ -79,6 +80,16 @@ def test_only_better_weights_replace(house):
     assert target.read_bytes() == (good / "lesrcnn_x2.pth").read_bytes()
     ship_weights.ship(bad, house / "dataset", "", force=True)
     assert target.read_bytes() == (bad / "lesrcnn_x2.pth").read_bytes()
+
+
+@pytest.mark.parametrize("gain, better", [(0.015, False), (0.025, True)])
+def test_a_tie_does_not_replace(house, monkeypatch, gain, better):
+    run, target = finished_run(house / "run"), house / "x2/lesrcnn_x2.pth"
+    ship_weights.ship(run, house / "dataset", "")
+    psnr = {target: 30.0, run / "lesrcnn_x2.pth": 30.0 + gain}
+    monkeypatch.setattr(ship_weights, "validate", lambda path: {"x2": {"psnr": psnr[path], "ssim": 0.9}})
+    with contextlib.nullcontext() if better else pytest.raises(InputError, match="0.02"):
+        ship_weights.ship(run, house / "dataset", "")
 
 
 def test_what_cannot_be_shipped(house):
