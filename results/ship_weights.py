@@ -120,17 +120,13 @@ def earlier(run_folder: Path, record: dict) -> dict | None:
     if starts is None:
         return None
     starts = [starts] if isinstance(starts, str) else starts  # older runs took one file only
-    (weights, folder, before), *others = [start_of(run_folder, Path(start)) for start in starts]
-    averaged = {"averaged_with": [weights | stage(run) for weights, _, run in others]} if others else {}
-    return {**weights, **stage(before), **averaged, "started_from": earlier(folder, before)}
-
-
-def start_of(run_folder: Path, weights: Path) -> tuple[dict, Path, dict]:
-    """Name and hash of weights that a run started from, the folder of the run that made them, and its record."""
+    folders = [run_folder.parent / Path(start).parent.name for start in starts]
+    records = [read_json(folder / "run.json") for folder in folders]
     from solver.checkpoint import file_hash
-    folder = run_folder.parent / weights.parent.name
-    return ({"weights": weights.name, "sha256": file_hash(folder / weights.name)}, folder,
-            read_json(folder / "run.json"))
+    made = [{"weights": Path(start).name, "sha256": file_hash(folder / Path(start).name), **stage(before)}
+            for start, folder, before in zip(starts, folders, records)]
+    averaged = {"averaged_with": made[1:]} if made[1:] else {}
+    return {**made[0], **averaged, "started_from": earlier(folders[0], records[0])}
 
 
 def figures(weights: Path, folder: Path, scale: int, blind: bool) -> dict:
