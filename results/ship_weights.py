@@ -3,9 +3,9 @@
 Copies the run's final weights to where the paper's commands look for them (``x2/lesrcnn_x2.pth``, ...) and writes
 their card beside them, a JSON file: what they were trained on and how, and what they reach on Set5 and Set14.
 
-Weights that are there already are replaced only by better ones. Which are better is read off ``dataset/Sample``,
-never off a test set: those are measured once, for the card. Less than 0.02 dB is a tie: by as much does the mean of its
-five pictures vary by chance.
+Weights that are there already are replaced only by better ones. Which are better is read off validation sets,
+``dataset/Sample`` unless ``--validation`` names others, never off a test set: those are measured once, for the card.
+Less than 0.02 dB is a tie: by as much does the mean of Sample's five pictures vary by chance.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import csv
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,8 +25,8 @@ from results.measure import DIGITS  # noqa: E402
 from solver.options import SHIPPED, Parser  # noqa: E402
 
 TEST_SETS = {"Set5": "table4_set5.csv", "Set14": "table5_set14.csv"}
-VALIDATION = ROOT / "dataset/Sample"
-LEAST = 0.02   # dB on it by which new weights must be better
+SAMPLE = ROOT / "dataset/Sample"
+LEAST = 0.02   # dB on the validation sets by which new weights must be better
 
 
 def main() -> None:
@@ -33,17 +34,20 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="the run's folder (--ckpt_dir)")
     parser.add_argument("--data", type=Path, default=ROOT / "dataset", help="folder that holds Set5 and Set14")
     parser.add_argument("--pictures", required=True, help="what was trained on, in words, for the card")
+    parser.add_argument("--validation", type=Path, nargs="+", default=[SAMPLE],
+                        help="benchmark folders to decide by, of pictures that the run was not trained on (default: "
+                             "dataset/Sample); each picture counts alike")
     parser.add_argument("--force", action="store_true", help="replace better weights too")
     args = parser.parse_args()
-    target = ship(args.run, args.data, args.pictures, args.force)
+    target = ship(args.run, args.data, args.pictures, args.validation, args.force)
     print(f"{target.relative_to(ROOT)} and its card {target.with_suffix('.json').name}")
 
 
-def ship(run_folder: Path, data: Path, pictures: str, force: bool = False) -> Path:
+def ship(run_folder: Path, data: Path, pictures: str, validation_sets: Sequence[Path], force: bool = False) -> Path:
     """Copy and describe a finished run's weights; returns where they are now.
 
     Raises:
-        InputError: if the run is not finished, a test set is missing, or the present weights are better.
+        InputError: if the run is not finished, a set is missing, or the present weights are as good.
     """
     record = read_json(run_folder / "run.json")
     settings = record["settings"]
@@ -52,13 +56,13 @@ def ship(run_folder: Path, data: Path, pictures: str, force: bool = False) -> Pa
         raise InputError(f"{run_folder}: has done {record['steps']} of {settings['max_steps']} steps; "
                          "finish it with --resume")
     target = ROOT / SHIPPED[settings["scale"]]
-    validation = validate(weights)
+    validation = validate(weights, validation_sets)
     if target.exists() and not force:
-        present = validate(target)
+        present = validate(target, validation_sets)
         if mean(validation) < mean(present) + LEAST:
-            raise InputError(f"{weights}: reads {mean(validation):.3f} dB on Sample, and {target.relative_to(ROOT)} "
-                             f"reads {mean(present):.3f}: not better by {LEAST} dB, so not replaced (--force does "
-                             "it all the same)")
+            raise InputError(f"{weights}: reads {mean(validation):.3f} dB on {' and '.join(validation)}, and "
+                             f"{target.relative_to(ROOT)} reads {mean(present):.3f}: not better by {LEAST} dB, so not "
+                             "replaced (--force does it all the same)")
     card = make_card(weights, target.name, record, pictures, validation, data)
     from dataset.images import written_whole
     with written_whole(target) as temporary:
@@ -98,7 +102,7 @@ def make_card(weights: Path, name: str, record: dict, pictures: str, validation:
             "versions": record["versions"],
         },
         "protocol": "published",
-        "validation": {"Sample": validation},
+        "validation": validation,
         "test": {test_set: {f"x{scale}": figures(weights, data / test_set, scale, info.multi_scale)
                             for scale in info.scales} for test_set in TEST_SETS},
     }
@@ -145,13 +149,16 @@ def paper_rows(test_set: str, scale: int) -> dict[str, list[float]]:
                 for row in csv.DictReader(file) if row[f"x{scale}_psnr"]}
 
 
-def validate(weights: Path) -> dict[str, dict]:
-    """PSNR and SSIM on Sample at each scale of the weights."""
+def validate(weights: Path, sets: Sequence[Path]) -> dict[str, dict]:
+    """PSNR and SSIM on validation sets at each scale of the weights: ``{"Sample": {"x2": {"psnr": ...}}}``."""
     from solver.checkpoint import load_network
     result = {}
-    for scale in load_network(weights)[1].scales:
-        scores = measure(weights, VALIDATION, scale)
-        result[f"x{scale}"] = {"psnr": round(scores.psnr, DIGITS), "ssim": round(scores.ssim, DIGITS)}
+    for folder in sets:
+        result[folder.name] = {}
+        for scale in load_network(weights)[1].scales:
+            scores = measure(weights, folder, scale)
+            result[folder.name][f"x{scale}"] = {"psnr": round(scores.psnr, DIGITS), "ssim": round(scores.ssim, DIGITS),
+                                                "pictures": len(scores.rows)}
     return result
 
 
@@ -166,8 +173,9 @@ def measure(weights: Path, folder: Path, scale: int):
 
 
 def mean(validation: dict[str, dict]) -> float:
-    """Mean PSNR over the scales."""
-    return sum(entry["psnr"] for entry in validation.values()) / len(validation)
+    """Mean PSNR over all pictures and scales."""
+    entries = [entry for scales in validation.values() for entry in scales.values()]
+    return sum(entry["psnr"] * entry["pictures"] for entry in entries) / sum(entry["pictures"] for entry in entries)
 
 
 def read_json(path: Path) -> dict:

@@ -15,7 +15,6 @@ from solver.checkpoint import save_weights
 def house(tmp_path, monkeypatch, picture, root):
     """A root with Sample, Set5 and Set14 of one small picture each, the paper's tables and a README."""
     monkeypatch.setattr(ship_weights, "ROOT", tmp_path)
-    monkeypatch.setattr(ship_weights, "VALIDATION", tmp_path / "dataset/Sample")
     for seed, name in enumerate(("Sample", "Set5", "Set14")):
         hr = picture(48, 48, seed)
         images.write_rgb(tmp_path / f"dataset/{name}/x2/a_HR.png", hr)
@@ -24,6 +23,10 @@ def house(tmp_path, monkeypatch, picture, root):
     (tmp_path / "results/paper").symlink_to(root / "results/paper")
     (tmp_path / "README.md").write_text("before\n<!-- weights:begin -->\nold\n<!-- weights:end -->\nafter\n")
     return tmp_path
+
+
+def ship(house, run, data="dataset", validation=("Sample",), force=False):
+    return ship_weights.ship(run, house / data, "a picture", [house / "dataset" / name for name in validation], force)
 
 
 def finished_run(folder, spoil=0.0, steps=6):
@@ -43,7 +46,7 @@ def finished_run(folder, spoil=0.0, steps=6):
 
 def test_weights_card_and_readme(house):
     run = finished_run(house / "run")
-    target = ship_weights.ship(run, house / "dataset", "a picture")
+    target = ship(house, run)
     assert target == house / "x2/lesrcnn_x2.pth" and target.read_bytes() == (run / "lesrcnn_x2.pth").read_bytes()
     card = json.loads((house / "x2/lesrcnn_x2.json").read_text())
     assert card["trainable_parameters"] == 626_304 and card["training"]["hours"] == 1.5
@@ -61,7 +64,7 @@ def test_card_names_the_runs_before(house):
         start = [f"{r}/lesrcnn_x2.pth" for r in start] if isinstance(start, list) else f"{start}/lesrcnn_x2.pth"
         record["settings"]["init_from"] = start
         (run / "run.json").write_text(json.dumps(record))
-    ship_weights.ship(runs[-1], house / "dataset", "")
+    ship(house, runs[-1])
     training = json.loads((house / "x2/lesrcnn_x2.json").read_text())["training"]
     start = training["started_from"]
     assert [run["weights"] for run in start["averaged_with"]] == ["lesrcnn_x2.pth"]
@@ -72,33 +75,43 @@ def test_card_names_the_runs_before(house):
 
 def test_only_better_weights_replace(house):
     good, bad = finished_run(house / "good"), finished_run(house / "bad", spoil=0.02)
-    ship_weights.ship(bad, house / "dataset", "")
-    ship_weights.ship(good, house / "dataset", "")
+    ship(house, bad)
+    ship(house, good)
     with pytest.raises(InputError, match="not replaced"):
-        ship_weights.ship(bad, house / "dataset", "")
+        ship(house, bad)
     target = house / "x2/lesrcnn_x2.pth"
     assert target.read_bytes() == (good / "lesrcnn_x2.pth").read_bytes()
-    ship_weights.ship(bad, house / "dataset", "", force=True)
+    ship(house, bad, force=True)
     assert target.read_bytes() == (bad / "lesrcnn_x2.pth").read_bytes()
 
 
 @pytest.mark.parametrize("gain, better", [(0.015, False), (0.025, True)])
 def test_a_tie_does_not_replace(house, monkeypatch, gain, better):
     run, target = finished_run(house / "run"), house / "x2/lesrcnn_x2.pth"
-    ship_weights.ship(run, house / "dataset", "")
+    ship(house, run)
     psnr = {target: 30.0, run / "lesrcnn_x2.pth": 30.0 + gain}
-    monkeypatch.setattr(ship_weights, "validate", lambda path: {"x2": {"psnr": psnr[path], "ssim": 0.9}})
+    monkeypatch.setattr(ship_weights, "validate",
+                        lambda path, sets: {"Sample": {"x2": {"psnr": psnr[path], "pictures": 5}}})
     with contextlib.nullcontext() if better else pytest.raises(InputError, match="0.02"):
-        ship_weights.ship(run, house / "dataset", "")
+        ship(house, run)
+
+
+def test_every_validation_picture_counts_alike(house):
+    card = json.loads(ship(house, finished_run(house / "run"), validation=("Sample", "Set5")).with_suffix(
+        ".json").read_text())
+    assert card["validation"]["Set5"]["x2"]["psnr"] == card["test"]["Set5"]["x2"]["psnr"]
+    assert card["validation"]["Sample"]["x2"]["pictures"] == 1
+    assert ship_weights.mean({"A": {"x2": {"psnr": 30.0, "pictures": 1}},
+                              "B": {"x2": {"psnr": 36.0, "pictures": 5}}}) == 35
 
 
 def test_what_cannot_be_shipped(house):
     with pytest.raises(InputError, match="has done 3 of 6 steps"):
-        ship_weights.ship(finished_run(house / "run", steps=3), house / "dataset", "")
+        ship(house, finished_run(house / "run", steps=3))
     with pytest.raises(InputError, match="folder of a training run"):
-        ship_weights.ship(house, house / "dataset", "")
+        ship(house, house)
     with pytest.raises(InputError, match="no such folder"):
-        ship_weights.ship(finished_run(house / "run"), house / "nothing", "")
+        ship(house, finished_run(house / "run"), data="nothing")
     assert not (house / "x2").exists()
 
 
