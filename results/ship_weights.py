@@ -150,13 +150,23 @@ def paper_rows(test_set: str, scale: int) -> dict[str, list[float]]:
 
 
 def validate(weights: Path, sets: Sequence[Path]) -> dict[str, dict]:
-    """PSNR and SSIM on validation sets at each scale of the weights: ``{"Sample": {"x2": {"psnr": ...}}}``."""
+    """PSNR and SSIM on validation sets at each scale of the weights: ``{"Sample": {"x2": {"psnr": ...}}}``.
+
+    Raises:
+        InputError: for a test set, two sets of one name, or pictures without HR.
+    """
     from solver.checkpoint import load_network
+    scales = load_network(weights)[1].scales
     result = {}
     for folder in sets:
+        if folder.name in TEST_SETS or folder.name in result:
+            why = "given twice" if folder.name in result else "a test set, by which nothing may be chosen"
+            raise InputError(f"--validation {folder}: {folder.name} is {why}; give another one")
         result[folder.name] = {}
-        for scale in load_network(weights)[1].scales:
+        for scale in scales:
             scores = measure(weights, folder, scale)
+            if any(row.psnr is None for row in scores.rows):
+                raise InputError(f"--validation {folder}: its x{scale} pictures have no HR to compare with")
             result[folder.name][f"x{scale}"] = {"psnr": round(scores.psnr, DIGITS), "ssim": round(scores.ssim, DIGITS),
                                                 "pictures": len(scores.rows)}
     return result

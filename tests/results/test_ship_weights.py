@@ -13,9 +13,9 @@ from solver.checkpoint import save_weights
 
 @pytest.fixture
 def house(tmp_path, monkeypatch, picture, root):
-    """A root with Sample, Set5 and Set14 of one small picture each, the paper's tables and a README."""
+    """A root with Sample, Held, Set5 and Set14 of one small picture each, the paper's tables and a README."""
     monkeypatch.setattr(ship_weights, "ROOT", tmp_path)
-    for seed, name in enumerate(("Sample", "Set5", "Set14")):
+    for seed, name in enumerate(("Sample", "Set5", "Set14", "Held")):
         hr = picture(48, 48, seed)
         images.write_rgb(tmp_path / f"dataset/{name}/x2/a_HR.png", hr)
         images.write_rgb(tmp_path / f"dataset/{name}/x2/a_LR.png", bicubic.imresize(hr, 1 / 2))
@@ -97,12 +97,24 @@ def test_a_tie_does_not_replace(house, monkeypatch, gain, better):
 
 
 def test_every_validation_picture_counts_alike(house):
-    card = json.loads(ship(house, finished_run(house / "run"), validation=("Sample", "Set5")).with_suffix(
-        ".json").read_text())
-    assert card["validation"]["Set5"]["x2"]["psnr"] == card["test"]["Set5"]["x2"]["psnr"]
-    assert card["validation"]["Sample"]["x2"]["pictures"] == 1
+    ship(house, finished_run(house / "run"), validation=("Sample", "Held"))
+    validation = json.loads((house / "x2/lesrcnn_x2.json").read_text())["validation"]
+    assert [validation[name]["x2"]["pictures"] for name in ("Sample", "Held")] == [1, 1]
+    assert validation["Sample"]["x2"]["psnr"] != validation["Held"]["x2"]["psnr"]
     assert ship_weights.mean({"A": {"x2": {"psnr": 30.0, "pictures": 1}},
                               "B": {"x2": {"psnr": 36.0, "pictures": 5}}}) == 35
+
+
+def test_what_is_no_validation_set(house):
+    run = finished_run(house / "run")
+    with pytest.raises(InputError, match="Set5 is a test set"):
+        ship(house, run, validation=("Sample", "Set5"))
+    with pytest.raises(InputError, match="given twice"):
+        ship(house, run, validation=("Sample", "Sample"))
+    (house / "dataset/Held/x2/a_HR.png").unlink()
+    with pytest.raises(InputError, match="no HR"):
+        ship(house, run, validation=("Held",))
+    assert not (house / "x2").exists()
 
 
 def test_what_cannot_be_shipped(house):
