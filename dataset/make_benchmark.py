@@ -2,7 +2,8 @@
 
 Writes xN/img_001_SRF_N_HR.png and _LR.png for each scale N, as Set5, Set14, B100 and Urban100 have them: HR
 without the last rows and columns, so that both sides are multiples of N, and LR by MATLAB's bicubic. From
-the HR pictures of those sets it makes their LR pictures, bit for bit.
+the HR pictures of those sets it makes their LR pictures, bit for bit. ``--downscale 0.5`` shrinks the given pictures
+first, by bicubic: noise and traces of compression go, and the sharp detail of a benchmark set comes.
 
 Run again after an interruption, it goes on where it was. What the set was made from is kept in
 made_from.json; a folder with other pictures in it is left alone.
@@ -24,12 +25,16 @@ from dataset.errors import InputError, Parser, describe  # noqa: E402
 
 @dataclass(frozen=True)
 class Pair:
-    """An HR picture to be degraded, and the two files to be made of it at one scale."""
+    """A picture to be degraded, and the two files to be made of it at one scale.
+
+    With ``downscale``, below 1, HR is the picture shrunk by this factor.
+    """
 
     source: Path
     scale: int
     hr: Path
     lr: Path
+    downscale: float = 1.0
 
 
 def main() -> None:
@@ -37,14 +42,14 @@ def main() -> None:
     sources = images.list_images(args.hr)
     if not sources:
         raise InputError(f"{args.hr}: has no pictures")
-    made = make(sources, args.out, args.scales, args.boundary, args.keep_names, args.workers)
+    made = make(sources, args.out, args.scales, args.boundary, args.keep_names, args.workers, args.downscale)
     asked = len(sources) * len(args.scales)
     print(f"{args.out}: {made} pairs made, {asked - made} were there already "
           f"({', '.join(f'x{scale}' for scale in args.scales)})")
 
 
 def make(sources: list[Path], out: Path, scales: list[int], boundary: str = "replicate",
-         keep_names: bool = False, workers: int = 0) -> int:
+         keep_names: bool = False, workers: int = 0, downscale: float = 1.0) -> int:
     """Make the pairs that are not there yet, with a progress bar; returns how many.
 
     Raises:
@@ -54,8 +59,8 @@ def make(sources: list[Path], out: Path, scales: list[int], boundary: str = "rep
     from tqdm import tqdm
 
     from dataset.parallel import in_order
-    pairs = [pair for scale in scales for pair in _pairs(sources, out, scale, keep_names)]
-    _claim(out, sources, boundary, keep_names)
+    pairs = [pair for scale in scales for pair in _pairs(sources, out, scale, keep_names, downscale)]
+    _claim(out, sources, boundary, keep_names, downscale)
     for scale in scales:
         images.remove_leftovers(out / f"x{scale}")
     missing = [pair for pair in pairs if not (pair.hr.exists() and pair.lr.exists())]
@@ -71,16 +76,20 @@ def make_pair(pair: Pair, boundary: str) -> None:
         return
     from dataset.bicubic import imresize, modcrop
     picture = images.read(pair.source)
-    hr = modcrop(images.to_uint8(picture.rgb), pair.scale)
+    hr = images.to_uint8(picture.rgb)
+    if pair.downscale < 1:
+        hr = imresize(hr, pair.downscale, boundary=boundary)
+    height, width = hr.shape[:2]
+    hr = modcrop(hr, pair.scale)
     if not hr.size:
-        height, width = picture.rgb.shape[:2]
-        raise InputError(f"{pair.source}: has {width}x{height} pixels, too few for scale {pair.scale}")
+        shrunk = f", shrunk by {pair.downscale:g}," * (pair.downscale < 1)
+        raise InputError(f"{pair.source}:{shrunk} has {width}x{height} pixels, too few for scale {pair.scale}")
     lr = imresize(hr, 1 / pair.scale, boundary=boundary)
     images.write(pair.hr, images.Picture(hr, grey=picture.grey))
     images.write(pair.lr, images.Picture(lr, grey=picture.grey))
 
 
-def _pairs(sources: list[Path], out: Path, scale: int, keep_names: bool) -> list[Pair]:
+def _pairs(sources: list[Path], out: Path, scale: int, keep_names: bool, downscale: float) -> list[Pair]:
     stems = [f"{source.stem if keep_names else f'img_{number:03}'}_SRF_{scale}"
              for number, source in enumerate(sources, start=1)]
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
@@ -88,15 +97,17 @@ def _pairs(sources: list[Path], out: Path, scale: int, keep_names: bool) -> list
         raise InputError(f"{sources[stems.index(twice)]}: has the name of another picture but for the "
                          "suffix; leave out --keep_names")
     folder = out / f"x{scale}"
-    return [Pair(source, scale, folder / f"{stem}_HR.png", folder / f"{stem}_LR.png")
+    return [Pair(source, scale, folder / f"{stem}_HR.png", folder / f"{stem}_LR.png", downscale)
             for source, stem in zip(sources, stems)]
 
 
-def _claim(out: Path, sources: list[Path], boundary: str, keep_names: bool) -> None:
+def _claim(out: Path, sources: list[Path], boundary: str, keep_names: bool, downscale: float) -> None:
     """Note in ``out`` what is made there from what, or refuse if it holds something else."""
     note = out / "made_from.json"
     made_from = {"boundary": boundary, "keep_names": keep_names,
                  "sha256": {source.name: _sha256(source) for source in sources}}
+    if downscale < 1:
+        made_from["downscale"] = downscale
     if note.exists():
         try:
             there = json.loads(note.read_text())
@@ -134,10 +145,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--boundary", choices=("replicate", "symmetric"), default="replicate",
                         help="what lies outside the picture: replicate as in the benchmark sets (default), "
                              "or symmetric as in MATLAB and DIV2K")
+    parser.add_argument("--downscale", type=float, default=1.0, metavar="F",
+                        help="shrink the pictures by this factor first (default: 1, not at all)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads (default: one per core)")
     args = parser.parse_args()
     if min(args.scales) < 2 or len(set(args.scales)) < len(args.scales):
         parser.error("--scales are different whole numbers from 2")
+    if not 0 < args.downscale <= 1:
+        parser.error("--downscale is above 0 and at most 1")
     if args.workers < 0:
         parser.error("--workers is at least 0")
     return args

@@ -49,6 +49,19 @@ def test_names_and_greyness_are_kept(tmp_path, picture, command):
     np.testing.assert_array_equal(lr.rgb, imresize(hr.rgb, 1 / 4, boundary="symmetric"))
 
 
+def test_shrunk_first(hr, tmp_path, command):
+    arguments = ["dataset/make_benchmark.py", "--hr", hr, "--out", tmp_path / "Half", "--scales", 3]
+    assert command(*arguments, "--downscale", 0.5).returncode == 0
+    item = test_set.find(tmp_path / "Half", 3).items[2]
+    shrunk = imresize(images.read_rgb(hr / "baby.png"), 0.5)
+    assert shrunk.shape == (20, 27, 3)
+    np.testing.assert_array_equal(images.read_rgb(item.hr), shrunk[:18])
+    np.testing.assert_array_equal(images.read_rgb(item.lr), imresize(shrunk[:18], 1 / 3))
+    assert command(*arguments, "--downscale", 0.5).returncode == 0
+    done = command(*arguments)
+    assert done.returncode == 2 and "made from other pictures or in another way" in done.stderr
+
+
 def test_goes_on_where_it_was(hr, tmp_path, command):
     arguments = ["dataset/make_benchmark.py", "--hr", hr, "--out", tmp_path / "Set4"]
     assert command(*arguments).returncode == 0
@@ -86,6 +99,8 @@ def test_refuses_to_mix(hr, tmp_path, picture, command):
     (lambda hr: [file.unlink() for file in hr.iterdir()], [], "has no pictures"),
     (shutil.rmtree, [], "no such folder"),
     (lambda hr: (hr.parent / "o").write_bytes(b""), [], "cannot be written"),
+    (lambda hr: None, ["--downscale", "0.05"], "shrunk by 0.05, has 3x2 pixels, too few for scale 3"),
+    (lambda hr: None, ["--downscale", "2"], "--downscale is"),
     (lambda hr: None, ["--scales", "2", "2"], "--scales are")])
 def test_bad_input_is_one_clear_line(hr, tmp_path, command, spoil, arguments, message):
     spoil(hr)
