@@ -30,6 +30,9 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 # Rows and columns of the result, and the output there: float32 (1, 3, h, w), about [0, 1].
 Part = tuple[slice, slice, torch.Tensor]
 
+VIEWS = [(turned, flips) for turned in (False, True) for flips in ((), (2,), (3,), (2, 3))]  # of a picture: rows
+# as columns or not, then mirrored along these axes
+
 _HOST = torch.device("cpu")
 _SHARE = 0.5      # of the free memory that is taken where none is named
 _WHOLE = 2 ** 16  # LR pixels up to which the CPU is as fast with a picture in one piece as with strips, and
@@ -331,8 +334,7 @@ class Sampler:
         x = images.to_tensor(window, self.device)
         if not self.self_ensemble:
             return self._network(margins)(x).float()
-        views = [(turned, flips) for turned in (False, True) for flips in ((), (2,), (3,), (2, 3))]
-        return sum(self._compute_view(x, margins, *view) for view in views) / len(views)
+        return sum(self._compute_view(x, margins, *view) for view in VIEWS) / len(VIEWS)
 
     def _compute_view(self, x: torch.Tensor, margins: Margins, turned: bool,
                       flips: tuple[int, ...]) -> torch.Tensor:

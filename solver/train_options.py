@@ -51,6 +51,8 @@ def parse(scale: int, arguments: Sequence[str] | None = None) -> argparse.Namesp
         raise InputError("--resume and --overwrite: give one of them")
     if args.ema >= 1:
         raise InputError(f"--ema {args.ema}: must be at least 0 and less than 1")
+    if args.teacher_share > 1:
+        raise InputError(f"--teacher_share {args.teacher_share}: must be from 0 to 1")
     return args
 
 
@@ -132,6 +134,10 @@ def _add_better(group) -> None:
     add("--init_from", type=Path, nargs="+",
         help="start from these weights, of the same network at any scale: all layers of the same name and "
              "shape are copied; of several files (of one training, or they fit ill) the mean is taken")
+    add("--teacher", type=Path,
+        help="weights of the same network, trained already: the targets become the mean of the picture and of what "
+             "they make of the patch flipped or turned, which has less noise")
+    add("--teacher_share", type=not_negative, default=0.8, help="of the target, from 0 to 1; the rest is the picture")
     add("--seed", type=natural, default=0, help="of the start and of the patches")
     add("--val_data_dir", type=Path, nargs="+", default=[],
         help="benchmark folders to validate on, for example dataset/Set5; the weights with the best mean "

@@ -37,11 +37,12 @@ from .revive import Hidden
 from .run_folder import Record, RunFolder
 from .sample import device_name
 from .sampler import Sampler
+from .teacher import Teacher
 from .train_options import train_parser
 
 # A resumed run must have these as before, or it would be another run.
 _FIXED = ("model", "variant", "scale", "patch_size", "batch_size", "seed", "weighting", "loss_fn", "ema",
-          "optimizer", "channel_shuffle", "revive")
+          "optimizer", "channel_shuffle", "revive", "teacher", "teacher_share")
 # These do not change the weights.
 _FREE = ("resume", "overwrite", "ckpt_dir", "ckpt_name", "sample_dir", "print_interval", "save_interval",
          "save_minutes", "val_data_dir", "num_workers", "cache", "shave", "group", "verbose", "recipe",
@@ -142,6 +143,7 @@ class Trainer:
         self.val_sets = self._find_val_sets()
         torch.manual_seed(args.seed)
         self.net = self._build(fresh=resumed is None).to(group.device, memory_format=torch.channels_last)
+        self.teacher = args.teacher and Teacher(args.teacher, args.model, args.scale, args.teacher_share, group.device)
         self.loss = LOSSES[args.loss_fn]
         self.optimizers = build_optimizers(args.optimizer, self.net, args.lr)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=args.precision == "fp16")
@@ -234,6 +236,8 @@ class Trainer:
             optimizer.param_groups[0]["lr"] = rate
             optimizer.zero_grad()
         with self._autocast():
+            if self.teacher:
+                hr = self.teacher.target(lr, hr, batch.scale, self.step)
             sr = self.forward(lr, batch.scale)
         loss = self.loss(sr.float(), hr)
         self.scaler.scale(loss).backward()
