@@ -96,7 +96,7 @@ def make_card(weights: Path, name: str, record: dict, pictures: str, validation:
         "training": {
             "pictures": pictures,
             "data": {key: record["data"][key] for key in ("sha256", "bytes")},
-            **stage(record),
+            **stage(weights.parent, record),
             "started_from": earlier(weights.parent, record),
             "hardware": record["hardware"],
             "versions": record["versions"],
@@ -108,10 +108,20 @@ def make_card(weights: Path, name: str, record: dict, pictures: str, validation:
     }
 
 
-def stage(record: dict) -> dict:
+def stage(run_folder: Path, record: dict) -> dict:
     """What one training run did."""
-    return {"commands": record["commands"], "steps": record["steps"], "hours": round(record["seconds"] / 3600, 2),
+    done = {"commands": record["commands"], "steps": record["steps"], "hours": round(record["seconds"] / 3600, 2),
             "commit": record["commit"]}
+    if teacher := record["settings"].get("teacher"):
+        done["teacher"] = taken(run_folder, teacher)
+    return done
+
+
+def taken(run_folder: Path, path: str) -> dict:
+    """A weights file that a run took, by name and hash, looked for beside the run (see :func:`earlier`)."""
+    from solver.checkpoint import file_hash
+    path = Path(path)
+    return {"weights": path.name, "sha256": file_hash(run_folder.parent / path.parent.name / path.name)}
 
 
 def earlier(run_folder: Path, record: dict) -> dict | None:
@@ -126,8 +136,7 @@ def earlier(run_folder: Path, record: dict) -> dict | None:
     starts = [starts] if isinstance(starts, str) else starts  # older runs took one file only
     folders = [run_folder.parent / Path(start).parent.name for start in starts]
     records = [read_json(folder / "run.json") for folder in folders]
-    from solver.checkpoint import file_hash
-    made = [{"weights": Path(start).name, "sha256": file_hash(folder / Path(start).name), **stage(before)}
+    made = [{**taken(run_folder, start), **stage(folder, before)}
             for start, folder, before in zip(starts, folders, records)]
     averaged = {"averaged_with": made[1:]} if made[1:] else {}
     return {**made[0], **averaged, "started_from": earlier(folders[0], records[0])}

@@ -8,7 +8,7 @@ import model
 from dataset import bicubic, images
 from dataset.errors import InputError
 from results import readme, ship_weights
-from solver.checkpoint import save_weights
+from solver.checkpoint import file_hash, save_weights
 
 
 @pytest.fixture
@@ -63,10 +63,13 @@ def test_card_names_the_runs_before(house):
         record = json.loads((run / "run.json").read_text())
         start = [f"{r}/lesrcnn_x2.pth" for r in start] if isinstance(start, list) else f"{start}/lesrcnn_x2.pth"
         record["settings"]["init_from"] = start
+        record["settings"]["teacher"] = f"{runs[0]}/lesrcnn_x2.pth" if run == runs[-1] else None
         (run / "run.json").write_text(json.dumps(record))
     ship(house, runs[-1])
     training = json.loads((house / "x2/lesrcnn_x2.json").read_text())["training"]
     start = training["started_from"]
+    assert training["teacher"] == {"weights": "lesrcnn_x2.pth", "sha256": file_hash(runs[0] / "lesrcnn_x2.pth")}
+    assert "teacher" not in start
     assert [run["weights"] for run in start["averaged_with"]] == ["lesrcnn_x2.pth"]
     assert "averaged_with" not in start["started_from"]
     assert start["started_from"]["started_from"]["started_from"] is None

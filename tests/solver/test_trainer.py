@@ -277,7 +277,7 @@ def test_an_existing_run_is_not_overwritten_unless_asked(settings):
 
 
 @pytest.mark.parametrize("flags", [("--batch_size", 2), ("--patch_size", 6), ("--seed", 1), ("--scale", 3),
-                                   ("--loss_fn", "L1"), ("--channel_shuffle",)])
+                                   ("--loss_fn", "L1"), ("--channel_shuffle",), ("--teacher_share", 0.5)])
 def test_a_resumed_run_must_be_the_same_run(settings, flags):
     train(settings("--ckpt_name", "a"))
     with pytest.raises(InputError, match=flags[0]):
