@@ -65,7 +65,7 @@ def test_killed_five_times_and_resumed_it_ends_with_the_same_weights(root, train
     """SIGKILL at random steps. The runs are forked from one process, which saves them torch's import."""
     flags = [*SMALL, "--scale", 0, "--recipe", "modern", "--max_steps", 40, "--print_interval", 1,
              "--save_interval", 3, "--train_data_path", training_file, "--num_gpu", 0]
-    kills = sorted(random.sample(range(1, 38), 5))
+    kills = [random.randrange(first, first + 4) for first in (4, 11, 18, 25, 32)]  # so that each run gets to resume
     script = textwrap.dedent("""
         import json, os, signal, sys, time
         sys.path.insert(0, os.getcwd())
@@ -102,7 +102,7 @@ def test_killed_five_times_and_resumed_it_ends_with_the_same_weights(root, train
     for part in ("model", "ema"):
         assert all(torch.equal(value, killed[part][name]) for name, value in whole[part].items()), kills
     assert losses(tmp_path / "whole") == losses(tmp_path / "killed"), kills
-    assert done.stdout.count("resuming after step") >= 4
+    assert done.stdout.count("resuming after step") >= 4, kills
 
 
 # What --num_gpu 2 does, on a CPU.
