@@ -134,12 +134,30 @@ def earlier(run_folder: Path, record: dict) -> dict | None:
     if starts is None:
         return None
     starts = [starts] if isinstance(starts, str) else starts  # older runs took one file only
-    folders = [run_folder.parent / Path(start).parent.name for start in starts]
-    records = [read_json(folder / "run.json") for folder in folders]
-    made = [{**taken(run_folder, start), **stage(folder, before)}
-            for start, folder, before in zip(starts, folders, records)]
-    averaged = {"averaged_with": made[1:]} if made[1:] else {}
-    return {**made[0], **averaged, "started_from": earlier(folders[0], records[0])}
+    first, *others = (origin(run_folder, start) for start in starts)
+    for other in others:
+        del other["started_from"]
+    return first | ({"averaged_with": others} if others else {})
+
+
+def origin(run_folder: Path, path: str) -> dict:
+    """Weights that a run took its start from, and what made them: a run, or what their card tells.
+
+    Weights that ship, or a copy of them, have their card beside them instead of a run.
+
+    Raises:
+        InputError: if there is neither, or the card is of other weights.
+    """
+    weights = taken(run_folder, path)
+    folder = run_folder.parent / Path(path).parent.name
+    if not (folder / "run.json").exists() and (card := (folder / weights["weights"]).with_suffix(".json")).exists():
+        told = read_json(card)
+        if told["sha256"] != weights["sha256"]:
+            raise InputError(f"{card}: is the card of other weights than {weights['weights']} beside it")
+        kept = ("commands", "steps", "hours", "commit", "teacher", "started_from")
+        return weights | {key: told["training"][key] for key in kept if key in told["training"]}
+    before = read_json(folder / "run.json")
+    return weights | stage(folder, before) | {"started_from": earlier(folder, before)}
 
 
 def figures(weights: Path, folder: Path, scale: int, blind: bool) -> dict:

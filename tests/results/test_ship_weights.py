@@ -1,5 +1,6 @@
 import contextlib
 import json
+import shutil
 
 import pytest
 import torch
@@ -74,6 +75,22 @@ def test_card_names_the_runs_before(house):
     assert "averaged_with" not in start["started_from"]
     assert start["started_from"]["started_from"]["started_from"] is None
     assert "6 steps after 18 in earlier runs" in (house / "README.md").read_text()
+
+
+def test_a_start_from_weights_that_ship_is_told_by_their_card(house):
+    target = ship(house, finished_run(house / "first", spoil=0.02))
+    copy = house / "checkpoint/shipped"
+    shutil.copytree(target.parent, copy)
+    run = finished_run(house / "checkpoint/second")
+    record = json.loads((run / "run.json").read_text())
+    record["settings"]["init_from"] = ["checkpoint/shipped/lesrcnn_x2.pth"]
+    (run / "run.json").write_text(json.dumps(record))
+    start = json.loads(ship(house, run, force=True).with_suffix(".json").read_text())["training"]["started_from"]
+    assert start == {"weights": "lesrcnn_x2.pth", "sha256": file_hash(copy / "lesrcnn_x2.pth"), "steps": 6, "hours": 1.5,
+                     "commands": ["x2/train.py --max_steps 6"], "commit": "abc", "started_from": None}
+    shutil.copy(run / "lesrcnn_x2.pth", copy)
+    with pytest.raises(InputError, match="lesrcnn_x2.json: is the card of other weights"):
+        ship(house, run, force=True)
 
 
 def test_only_better_weights_replace(house):
