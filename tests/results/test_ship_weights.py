@@ -86,8 +86,8 @@ def test_a_start_from_weights_that_ship_is_told_by_their_card(house):
     record["settings"]["init_from"] = ["checkpoint/shipped/lesrcnn_x2.pth"]
     (run / "run.json").write_text(json.dumps(record))
     start = json.loads(ship(house, run, force=True).with_suffix(".json").read_text())["training"]["started_from"]
-    assert start == {"weights": "lesrcnn_x2.pth", "sha256": file_hash(copy / "lesrcnn_x2.pth"), "steps": 6, "hours": 1.5,
-                     "commands": ["x2/train.py --max_steps 6"], "commit": "abc", "started_from": None}
+    assert start == {"weights": "lesrcnn_x2.pth", "sha256": file_hash(copy / "lesrcnn_x2.pth"), "steps": 6,
+                     "hours": 1.5, "commands": ["x2/train.py --max_steps 6"], "commit": "abc", "started_from": None}
     shutil.copy(run / "lesrcnn_x2.pth", copy)
     with pytest.raises(InputError, match="lesrcnn_x2.json: is the card of other weights"):
         ship(house, run, force=True)
