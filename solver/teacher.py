@@ -40,6 +40,7 @@ class Teacher:
             raise InputError(f"--teacher {path}: teaches x{net.scale} only, and a blind network learns all scales")
         self.net = net.requires_grad_(False).to(device, memory_format=torch.channels_last)
         self.share = share
+        self.sha256 = info.sha256
 
     @torch.no_grad()
     def target(self, lr: torch.Tensor, hr: torch.Tensor, scale: int, step: int) -> torch.Tensor:

@@ -42,11 +42,11 @@ from .train_options import train_parser
 
 # A resumed run must have these as before, or it would be another run.
 _FIXED = ("model", "variant", "scale", "patch_size", "batch_size", "seed", "weighting", "loss_fn", "ema",
-          "optimizer", "channel_shuffle", "revive", "teacher", "teacher_share")
+          "optimizer", "channel_shuffle", "revive", "teacher_share")
 # These do not change the weights.
 _FREE = ("resume", "overwrite", "ckpt_dir", "ckpt_name", "sample_dir", "print_interval", "save_interval",
          "save_minutes", "val_data_dir", "num_workers", "cache", "shave", "group", "verbose", "recipe",
-         "num_gpu", "init", "init_from")
+         "num_gpu", "init", "init_from", "teacher")  # its weights must be the same, wherever they are
 
 _LOOK = 100   # steps from one look at what the network's layers are given to the next
 
@@ -408,10 +408,16 @@ class Trainer:
             "step": self.step, "seconds": self._elapsed(), "best": self.best,
             "loss_sum": self.loss_sum, "loss_count": self.loss_count, "logged": self.logged,
             "settings": self._settings(),
+            "teacher": self.teacher.sha256 if self.teacher else None,
         }
         return state | ({"ema": self.average.net.state_dict()} if self.average else {})
 
     def _restore(self, state: dict) -> None:
+        teacher = self.teacher.sha256 if self.teacher else None
+        if state.get("teacher") != teacher:
+            had = "another" if state.get("teacher") else "no"
+            raise InputError(f"{self.folder.folder}: its run has {had} --teacher: give the same weights, or another "
+                             "--ckpt_dir")
         self.net.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)

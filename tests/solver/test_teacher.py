@@ -79,3 +79,19 @@ def test_bad_teachers_are_one_error(settings, weights, tmp_path):
             Trainer(settings(*flags), ALONE)
     with pytest.raises(InputError, match="--teacher_share 2"):
         settings("--teacher_share", 2)
+
+
+def test_a_resumed_run_must_have_the_same_teacher(settings, weights, tmp_path):
+    """The same weights, wherever they are; a file of the same name may have become another."""
+    taught = ("--teacher", weights, "--ckpt_name", "taught")
+    trained(settings(*taught, "--max_steps", 2))
+    moved = weights.rename(tmp_path / "moved.pth")
+    assert Trainer(settings("--ckpt_name", "taught", "--teacher", moved, "--resume"), ALONE).step == 2
+    torch.manual_seed(1)
+    checkpoint.save_weights(model.build("lesrcnn", 2), weights)
+    for flags in (taught, ("--ckpt_name", "taught")):
+        with pytest.raises(InputError, match="its run has another --teacher"):
+            Trainer(settings(*flags, "--resume"), ALONE)
+    trained(settings("--ckpt_name", "alone"))
+    with pytest.raises(InputError, match="its run has no --teacher"):
+        Trainer(settings("--ckpt_name", "alone", "--teacher", weights, "--resume"), ALONE)
