@@ -137,7 +137,7 @@ def _add_better(group) -> None:
     add("--teacher", type=Path,
         help="weights of the same network, trained already: the targets become the mean of the picture and of what "
              "they make of the patch flipped or turned, which has less noise")
-    add("--teacher_share", type=not_negative, default=0.8, help="of the target, from 0 to 1; the rest is the picture")
+    add("--teacher_share", type=not_negative, default=0.4, help="of the target, from 0 to 1; the rest is the picture")
     add("--seed", type=natural, default=0, help="of the start and of the patches")
     add("--val_data_dir", type=Path, nargs="+", default=[],
         help="benchmark folders to validate on, for example dataset/Set5; the weights with the best mean "
