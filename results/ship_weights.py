@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from dataset.errors import InputError, run  # noqa: E402
+from dataset.errors import InputError, describe, run  # noqa: E402
 from results import readme  # noqa: E402
 from results.measure import DIGITS  # noqa: E402
 from solver.options import SHIPPED, Parser  # noqa: E402
@@ -113,51 +113,73 @@ def stage(run_folder: Path, record: dict) -> dict:
     done = {"commands": record["commands"], "steps": record["steps"], "hours": round(record["seconds"] / 3600, 2),
             "commit": record["commit"]}
     if teacher := record["settings"].get("teacher"):
-        done["teacher"] = taken(run_folder, teacher)
+        sha256 = record.get("taken", {}).get("teacher") or file_hash(beside(run_folder, teacher))
+        done["teacher"] = {"weights": Path(teacher).name, "sha256": sha256}
     return done
 
 
-def taken(run_folder: Path, path: str) -> dict:
-    """A weights file that a run took, by name and hash, looked for beside the run (see :func:`earlier`)."""
-    from solver.checkpoint import file_hash
-    path = Path(path)
-    return {"weights": path.name, "sha256": file_hash(run_folder.parent / path.parent.name / path.name)}
+def beside(run_folder: Path, path: str) -> Path:
+    """Where a weights file of another run is, if runs are beside each other, as ``checkpoint/NAME`` puts them."""
+    return run_folder.parent / Path(path).parent.name / Path(path).name
 
 
 def earlier(run_folder: Path, record: dict) -> dict | None:
     """The run that this one took its start from (``--init_from``), None if it started anew.
 
-    Of several, whose mean it started from, the first, and the others as ``averaged_with``. Runs are looked for
-    beside this one, as ``--ckpt_dir checkpoint/NAME`` puts them.
+    Of several, whose mean it started from, the first, and the others as ``averaged_with``.
+
+    Raises:
+        InputError: if what made the start is not known, or is no longer what the run took.
     """
-    starts = record["settings"].get("init_from")
-    if starts is None:
+    starts = record.get("taken", {}).get("start")
+    if not starts:  # older runs did not note the hash, and before took one file only
+        paths = record["settings"].get("init_from") or []
+        starts = [(path, None) for path in ([paths] if isinstance(paths, str) else paths)]
+    if not starts:
         return None
-    starts = [starts] if isinstance(starts, str) else starts  # older runs took one file only
-    first, *others = (origin(run_folder, start) for start in starts)
+    first, *others = (origin(beside(run_folder, path), sha256) for path, sha256 in starts)
     for other in others:
         del other["started_from"]
     return first | ({"averaged_with": others} if others else {})
 
 
-def origin(run_folder: Path, path: str) -> dict:
+def origin(weights: Path, sha256: str | None) -> dict:
     """Weights that a run took its start from, and what made them: a run, or what their card tells.
 
     Weights that ship, or a copy of them, have their card beside them instead of a run.
 
+    Args:
+        weights: the file.
+        sha256: its hash when the run took it, if it is known.
+
     Raises:
-        InputError: if there is neither, or the card is of other weights.
+        InputError: if there is neither, the card is of other weights, or the file has changed.
     """
-    weights = taken(run_folder, path)
-    folder = run_folder.parent / Path(path).parent.name
-    if not (folder / "run.json").exists() and (card := (folder / weights["weights"]).with_suffix(".json")).exists():
+    named = {"weights": weights.name, "sha256": file_hash(weights)}
+    if sha256 not in (None, named["sha256"]):
+        raise InputError(f"{weights}: is not what the run started from any more; put back what it was")
+    card = weights.with_suffix(".json")
+    if not (weights.parent / "run.json").exists() and card.exists():
         told = read_json(card)
-        if told["sha256"] != weights["sha256"]:
-            raise InputError(f"{card}: is the card of other weights than {weights['weights']} beside it")
+        if told["sha256"] != named["sha256"]:
+            raise InputError(f"{card}: is the card of other weights than {weights.name} beside it")
         kept = ("commands", "steps", "hours", "commit", "teacher", "started_from")
-        return weights | {key: told["training"][key] for key in kept if key in told["training"]}
-    before = read_json(folder / "run.json")
-    return weights | stage(folder, before) | {"started_from": earlier(folder, before)}
+        return named | {key: told["training"][key] for key in kept if key in told["training"]}
+    before = read_json(weights.parent / "run.json")
+    return named | stage(weights.parent, before) | {"started_from": earlier(weights.parent, before)}
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a weights file.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    from solver import checkpoint
+    try:
+        return checkpoint.file_hash(path)
+    except OSError as error:
+        raise InputError(f"{path}: {describe(error)}; the card names it by its hash") from None
 
 
 def figures(weights: Path, folder: Path, scale: int, blind: bool) -> dict:

@@ -148,16 +148,18 @@ class Record:
     Args:
         path: the file.
         settings: every setting of the command line.
+        taken: the weights files that it has taken, ``{"start": [(path, SHA-256), ...], "teacher": SHA-256}``.
         device: where the run computes, as a person would name it.
         processes: how many processes it has.
     """
 
-    def __init__(self, path: Path, settings: dict, device: str, processes: int) -> None:
+    def __init__(self, path: Path, settings: dict, taken: dict, device: str, processes: int) -> None:
         self.path = path
         data = Path(settings["train_data_path"])
         self.content = {
             "commands": [*self._commands(), " ".join(sys.argv)],
             "settings": settings,
+            "taken": taken,
             "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
             "commit": commit(),
             "hardware": {"device": device, "processor": processor(), "threads": torch.get_num_threads(),

@@ -141,6 +141,7 @@ class Trainer:
                              seed=args.seed, weighting=args.weighting, cache=args.cache, device=group.device,
                              channel_shuffle=args.channel_shuffle)
         self.val_sets = self._find_val_sets()
+        self.start: list[tuple[str, str]] = []   # weights files that it started from, and their SHA-256
         torch.manual_seed(args.seed)
         self.net = self._build(fresh=resumed is None).to(group.device, memory_format=torch.channels_last)
         self.teacher = args.teacher and Teacher(args.teacher, args.model, args.scale, args.teacher_share, group.device)
@@ -408,13 +409,17 @@ class Trainer:
             "step": self.step, "seconds": self._elapsed(), "best": self.best,
             "loss_sum": self.loss_sum, "loss_count": self.loss_count, "logged": self.logged,
             "settings": self._settings(),
-            "teacher": self.teacher.sha256 if self.teacher else None,
+            **self._taken(),
         }
         return state | ({"ema": self.average.net.state_dict()} if self.average else {})
 
+    def _taken(self) -> dict:
+        """The weights files that the run has taken, by their SHA-256: what is there now may be something else."""
+        return {"start": self.start, "teacher": self.teacher.sha256 if self.teacher else None}
+
     def _restore(self, state: dict) -> None:
-        teacher = self.teacher.sha256 if self.teacher else None
-        if state.get("teacher") != teacher:
+        self.start = state.get("start", [])
+        if state.get("teacher") != self._taken()["teacher"]:
             had = "another" if state.get("teacher") else "no"
             raise InputError(f"{self.folder.folder}: its run has {had} --teacher: give the same weights, or another "
                              "--ckpt_dir")
@@ -494,7 +499,8 @@ class Trainer:
                 raise InputError(f"--init identity: {args.model} has no such start")
             net.init_identity()
         if args.init_from is not None and fresh:
-            copy_weights(args.init_from, net, args.model)
+            hashes = copy_weights(args.init_from, net, args.model)
+            self.start = list(zip(map(str, args.init_from), hashes))
         return net
 
     def _forward_module(self) -> nn.Module:
@@ -518,7 +524,7 @@ class Trainer:
         self.folder.tidy()
         self.folder.cut_log(self.step)
         self.tensorboard = SummaryWriter(str(self.folder.tensorboard), purge_step=self.step + 1)
-        self.record = Record(self.folder.record, self._settings(), device_name(self.group.device),
+        self.record = Record(self.folder.record, self._settings(), self._taken(), device_name(self.group.device),
                              self.group.size)
 
     def _announce(self, resumed: bool, note: str) -> None:
@@ -559,11 +565,14 @@ class Trainer:
             sys.stdout.flush()  # into a file, too, line by line
 
 
-def copy_weights(paths: Sequence[Path], net: nn.Module, name: str) -> None:
+def copy_weights(paths: Sequence[Path], net: nn.Module, name: str) -> list[str]:
     """Copy all layers of the same name and shape from weights files, of any scale, into ``net``.
 
     Of several files the mean is taken (Wortsman et al. 2022, "Model soups"): of weights that one training has
     passed through, which lie in one valley.
+
+    Returns:
+        SHA-256 of each file.
 
     Raises:
         InputError: if a file cannot be read, is of another network, or shares no layer with the network or not
@@ -571,9 +580,11 @@ def copy_weights(paths: Sequence[Path], net: nn.Module, name: str) -> None:
     """
     target = net.state_dict()
     shared: dict[str, torch.Tensor] = {}
+    hashes = []
     for path in paths:
-        state = load_network(path, name)[0].state_dict()
-        state = {k: v for k, v in state.items() if k in target and target[k].shape == v.shape}
+        source, info = load_network(path, name)
+        hashes.append(info.sha256)
+        state = {k: v for k, v in source.state_dict().items() if k in target and target[k].shape == v.shape}
         if not state:
             raise InputError(f"--init_from {path}: shares no layer with this network")
         if shared and state.keys() != shared.keys():
@@ -583,6 +594,7 @@ def copy_weights(paths: Sequence[Path], net: nn.Module, name: str) -> None:
     net.load_state_dict(shared, strict=False)
     files = " and ".join(map(str, paths))
     tqdm.write(f"{len(shared)} of {len(target)} weights copied from {'the mean of ' * (len(paths) > 1)}{files}")
+    return hashes
 
 
 class _Stopped(Exception):

@@ -93,6 +93,26 @@ def test_a_start_from_weights_that_ship_is_told_by_their_card(house):
         ship(house, run, force=True)
 
 
+def test_the_card_tells_what_the_run_took_not_what_is_there_now(house):
+    start, run = finished_run(house / "checkpoint/first"), finished_run(house / "checkpoint/second")
+    record = json.loads((run / "run.json").read_text())
+    sha256 = file_hash(start / "lesrcnn_x2.pth")
+    start_path = "checkpoint/first/lesrcnn_x2.pth"
+    record["taken"] = {"start": [[start_path, sha256]], "teacher": "1234"}
+    record["settings"] |= {"init_from": [start_path], "teacher": "checkpoint/gone/old.pth"}
+    (run / "run.json").write_text(json.dumps(record))
+    training = json.loads(ship(house, run).with_suffix(".json").read_text())["training"]
+    assert training["teacher"] == {"weights": "old.pth", "sha256": "1234"}
+    assert training["started_from"]["sha256"] == sha256
+    finished_run(start, spoil=0.02)
+    with pytest.raises(InputError, match="first/lesrcnn_x2.pth: is not what the run started from any more"):
+        ship(house, run, force=True)
+    del record["taken"]  # a run from before this was noted
+    (run / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="gone/old.pth: no such file"):
+        ship(house, run, force=True)
+
+
 def test_only_better_weights_replace(house):
     good, bad = finished_run(house / "good"), finished_run(house / "bad", spoil=0.02)
     ship(house, bad)

@@ -375,6 +375,20 @@ def test_init_from_several_files_is_their_mean(settings, tmp_path):
         Trainer(settings("--init_from", *files), ALONE)
 
 
+def test_the_record_names_the_weights_that_a_run_took_as_they_were(settings, tmp_path):
+    start, teacher = tmp_path / "start.pth", tmp_path / "teacher.pth"
+    for file in (start, teacher):
+        checkpoint.save_weights(model.build("lesrcnn", 2), file)
+    taken = {"start": [[str(start), checkpoint.file_hash(start)]], "teacher": checkpoint.file_hash(teacher)}
+    flags = ("--init_from", start, "--teacher", teacher)
+    args = settings("--max_steps", 2, *flags)
+    train(args)
+    checkpoint.save_weights(model.build("lesrcnn", 2), start)  # a resumed run does not look at it again
+    train(settings("--max_steps", 4, "--resume", *flags))
+    record = json.loads((args.ckpt_dir / "run.json").read_text())
+    assert record["taken"] == taken and record["steps"] == 4
+
+
 @pytest.mark.parametrize("scale", [2, 0])
 def test_init_identity_is_an_enlarger_before_the_first_step(settings, scale):
     run = Trainer(settings("--init", "identity", "--scale", scale), ALONE)
