@@ -9,7 +9,9 @@ sides are no multiples of the scale is kept whole; its LR picture is made from i
 and columns. Attributes say what the file was made from.
 
 ``--downscale 0.9 0.8 0.7 0.6`` adds copies shrunk by bicubic, as FSRCNN's training did (Dong et al. 2016), after
-all pictures themselves; their LR pictures are made from the copies.
+all pictures themselves; their LR pictures are made from the copies. ``--turned 20`` adds twenty copies of each
+picture, every one turned by an angle of its own, stretched and shrunk: where pictures are few, training meets the
+same pixels less often, and learns less of them by heart.
 """
 
 import argparse
@@ -40,30 +42,53 @@ VERSION = 1  # of what the attributes say
 #   h5py's own choice: 0.6 / 1.0 (this one in elapsed time both)
 CHUNK = 128
 
+# From which a turned copy's transformation is drawn. Shrunk by 0.75 at least, for what interpolation blurs is gone then.
+TURN = (-45.0, 45.0)     # degrees; training's flips and turns make all angles of these
+SHRINK = (0.3, 0.75)
+STRETCH = (0.8, 1.25)    # height over width
+
 
 @dataclass(frozen=True)
 class Source:
     """One HR picture and its LR pictures by scale, as far as they are at hand.
 
-    With ``downscale``, below 1, the picture is shrunk by this factor first.
+    With ``downscale``, below 1, the picture is shrunk by this factor first; before that it is turned by ``angle``
+    degrees and cut to the largest upright rectangle within. ``stretch`` makes it higher by its root, and narrower.
     """
 
     hr: Path
     lr: dict[int, Path] = field(default_factory=dict)
     downscale: float = 1.0
+    angle: float = 0.0
+    stretch: float = 1.0
 
 
 def main() -> None:
     args = _arguments()
     _complete(args)
     sources = find(args.hr, args.lr, args.scales)
-    sources += [Source(source.hr, downscale=factor) for factor in args.downscale for source in sources]
+    pictures = [source.hr for source in sources]
+    sources += [Source(hr, downscale=factor) for factor in args.downscale for hr in pictures]
+    sources += [turned(hr, copy, index) for copy in range(args.turned) for index, hr in enumerate(pictures)]
     write(args.out, sources, args.scales, args.boundary, args.workers)
     made = [f"X{scale}" for scale in args.scales if any(scale not in source.lr for source in sources)]
     copies = sum(source.downscale < 1 for source in sources)
-    pictures = f"{len(sources)} pictures" + f" ({copies} of them down-scaled)" * (copies > 0)
+    pictures = f"{len(sources)} pictures" + f" ({copies} of them {'turned or ' * (args.turned > 0)}down-scaled)" * (copies > 0)
     print(f"{args.out}: {pictures} in HR and {', '.join(f'X{scale}' for scale in args.scales)}, "
           f"{args.out.stat().st_size / 1e6:.1f} MB; made by bicubic: {', '.join(made) or 'none'}")
+
+
+def turned(hr: Path, copy: int, index: int) -> Source:
+    """A picture turned, stretched and shrunk as the numbers of the copy and of the picture tell."""
+    from numpy.random import default_rng
+    angle, shrink, stretch = default_rng([copy, index]).random(3).tolist()
+    return Source(hr, downscale=round(_between(SHRINK, shrink), 4), angle=round(TURN[0] + angle * (TURN[1] - TURN[0]), 2),
+                  stretch=round(_between(STRETCH, stretch), 4))
+
+
+def _between(ends: tuple[float, float], share: float) -> float:
+    """What lies at a share of the way, by factors, from one number to another."""
+    return ends[0] * (ends[1] / ends[0]) ** share
 
 
 def find(hr_folders: list[Path], lr_folders: list[Path] | None, scales: list[int]) -> list[Source]:
@@ -106,9 +131,11 @@ def write(path: Path, sources: list[Source], scales: list[int], boundary: str = 
           closing(in_order(partial(load, scales=scales, boundary=boundary), sources, workers)) as loaded):
         file.attrs.update(version=VERSION, made_by="dataset/div2h5.py of LESRCNN", scales=scales,
                           pictures=len(sources))
-        factors = sorted({source.downscale for source in sources} - {1.0}, reverse=True)
+        factors = sorted({source.downscale for source in sources if not source.angle} - {1.0}, reverse=True)
         if factors:
             file.attrs["downscale"] = factors
+        if turned_copies := sum(source.angle != 0 for source in sources):
+            file.attrs["turned"] = turned_copies
         file.create_group("HR").attrs["folders"] = _folder_names(source.hr for source in sources)
         for scale in scales:
             file.create_group(f"X{scale}").attrs.update(_degradation(sources, scale, boundary))
@@ -128,8 +155,13 @@ def load(source: Source, scales: list[int], boundary: str) -> dict:
     """
     from dataset.bicubic import imresize, modcrop
     hr = images.read_rgb(source.hr)
+    if source.angle:
+        hr = turn(hr, source.angle)
     if source.downscale < 1:
-        hr = imresize(hr, source.downscale, boundary=boundary)
+        root = math.sqrt(source.stretch)
+        size = [math.ceil(side * source.downscale * by) for side, by in zip(hr.shape, (root, 1 / root))]
+        hr = imresize(hr, size=size, boundary=boundary) if source.stretch != 1 else \
+            imresize(hr, source.downscale, boundary=boundary)
     height, width = hr.shape[:2]
     if min(height, width) < max(scales):
         shrunk = f", shrunk by {source.downscale:g}," * (source.downscale < 1)
@@ -144,6 +176,26 @@ def load(source: Source, scales: list[int], boundary: str) -> dict:
             raise InputError(f"{source.lr[scale]}: has {lr.shape[1]}x{lr.shape[0]} pixels, which does not "
                              f"match the {width}x{height} of {source.hr} at scale {scale}")
     return pictures
+
+
+def turn(picture: "np.ndarray", angle: float) -> "np.ndarray":
+    """Turn a (H, W, 3) uint8 picture by up to 45 degrees: the largest upright rectangle within it, interpolated."""
+    import cv2
+    height, width = picture.shape[:2]
+    sin, cos = (abs(part(math.radians(angle))) for part in (math.sin, math.cos))
+    short, long = sorted((height, width))
+    if short <= 2 * sin * cos * long:  # two corners touch the long sides
+        half = short / 2
+        sides = half / sin, half / cos
+        new_width, new_height = sides if width >= height else sides[::-1]
+    else:                              # each corner touches a side
+        share = cos * cos - sin * sin
+        new_width, new_height = (width * cos - height * sin) / share, (height * cos - width * sin) / share
+    new_width, new_height = (max(1, math.floor(side) - 2) for side in (new_width, new_height))
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1)
+    matrix[:, 2] += ((new_width - width) / 2, (new_height - height) / 2)
+    return cv2.warpAffine(picture, matrix, (new_width, new_height), flags=cv2.INTER_LANCZOS4,
+                          borderMode=cv2.BORDER_REFLECT)
 
 
 def _lr_pictures(pictures: list[Path], folder: Path, scale: int) -> dict[Path, Path]:
@@ -167,11 +219,14 @@ def _degradation(sources: list[Source], scale: int, boundary: str) -> dict[str, 
 
 
 def _describe(picture: "h5py.Dataset", source: Source) -> None:
-    """The attributes of an HR picture: its name and, of a copy, by what it was shrunk."""
+    """The attributes of an HR picture: its name and, of a copy, how it was turned, stretched and shrunk."""
     picture.attrs["name"] = f"{source.hr.parent.name}/{source.hr.name}"
     if source.downscale < 1:
         picture.attrs["name"] += f" x{source.downscale:g}"
         picture.attrs["downscale"] = source.downscale
+    if source.angle:
+        picture.attrs["name"] += f" {source.angle:+g}°"
+        picture.attrs.update(angle=source.angle, stretch=source.stretch)
 
 
 def _folder_names(files: Iterable[Path]) -> list[str]:
@@ -258,6 +313,9 @@ def _arguments() -> argparse.Namespace:
                              "(default), or replicate as the benchmark sets")
     parser.add_argument("--downscale", type=float, nargs="+", default=[], metavar="F",
                         help="add copies of all pictures, shrunk by these factors below 1 (default: none)")
+    parser.add_argument("--turned", type=int, default=0, metavar="N",
+                        help="add so many copies of each picture, turned, stretched and shrunk, each in another way "
+                             "(default: none)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads (default: one per core)")
     args = parser.parse_args()
     if min(args.scales) < 2 or len(set(args.scales)) < len(args.scales):
@@ -265,8 +323,8 @@ def _arguments() -> argparse.Namespace:
     if not all(0 < factor < 1 for factor in args.downscale) or \
             len(set(args.downscale)) < len(args.downscale):
         parser.error("--downscale are different numbers between 0 and 1")
-    if args.workers < 0:
-        parser.error("--workers is at least 0")
+    if args.workers < 0 or args.turned < 0:
+        parser.error("--workers and --turned are at least 0")
     return args
 
 

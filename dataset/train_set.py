@@ -24,7 +24,7 @@ from .errors import InputError
 from .hyperslabs import Hyperslabs, picture_sizes, readable
 
 CACHES = ("none", "ram", "device")
-WEIGHTINGS = ("uniform", "area")
+WEIGHTINGS = {"uniform": 0, "root": 0.5, "area": 1}   # power of a picture's area that it is drawn by
 ORDERS = np.array(list(itertools.permutations(range(3))))  # of red, green and blue; the first as they are
 
 
@@ -51,7 +51,7 @@ class TrainSet:
         patch_size: side of the LR patch in pixels; the HR patch is ``scale`` times as wide.
         batch_size: patches per step, of all processes together.
         seed: any non-negative number.
-        weighting: draw each picture equally often ("uniform") or in proportion to its "area".
+        weighting: draw each picture equally often ("uniform"), or in proportion to its "area" or the "root" of it.
         cache: read patches from the file ("none"), from the whole file kept in memory ("ram", shared by
             all workers), or cut them on ``device`` from the whole file kept there ("device", which on the CPU
             is "ram").
@@ -73,7 +73,7 @@ class TrainSet:
                  weighting: str = "uniform", cache: str = "none", device: str | torch.device = "cpu",
                  scales: tuple[int, ...] = (2, 3, 4), channel_shuffle: bool = False):
         if cache not in CACHES or weighting not in WEIGHTINGS:
-            raise ValueError(f"cache is one of {CACHES} and weighting one of {WEIGHTINGS}, "
+            raise ValueError(f"cache is one of {CACHES} and weighting one of {tuple(WEIGHTINGS)}, "
                              f"not {cache!r} and {weighting!r}")
         if patch_size < 1 or batch_size < 1:
             raise ValueError(f"patch_size and batch_size are at least 1, not {patch_size} and {batch_size}")
@@ -153,7 +153,7 @@ class TrainSet:
             name = str(file["HR"][str(index)].attrs.get("name", index))
             if name not in self.skipped:
                 self.skipped.append(name)
-        weights = sizes[pictures].prod(axis=1) if self.weighting == "area" else np.ones(len(pictures))
+        weights = sizes[pictures].prod(axis=1) ** WEIGHTINGS[self.weighting]
         return pictures, np.cumsum(weights) / weights.sum()
 
     def _draw(self, step: int, rank: int, world_size: int) -> "_Drawn":

@@ -122,9 +122,9 @@ def _add_better(group) -> None:
     add("--revive", type=natural, default=0, metavar="STEPS",
         help="every so many steps of the first half, draw the weights of units anew that nothing excites any "
              "more, and that would stay silent for good; 0 leaves them; modern: 100")
-    add("--weighting", choices=("uniform", "area"), default="uniform",
+    add("--weighting", choices=("uniform", "root", "area"), default="uniform",
         help="how a patch's picture is drawn: each alike, or by its area, so that every pixel is as likely "
-             "as any other; modern: area")
+             "as any other, or halfway between, by the area's root; modern: area")
     add("--channel_shuffle", action="store_true",
         help="give each patch its red, green and blue in a random order")
     add("--init", choices=("default", "identity"), default="default",
