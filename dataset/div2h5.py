@@ -11,7 +11,8 @@ and columns. Attributes say what the file was made from.
 ``--downscale 0.9 0.8 0.7 0.6`` adds copies shrunk by bicubic, as FSRCNN's training did (Dong et al. 2016), after
 all pictures themselves; their LR pictures are made from the copies. ``--turned 20`` adds twenty copies of each
 picture, every one turned by an angle of its own, stretched and shrunk: where pictures are few, training meets the
-same pixels less often, and learns less of them by heart.
+same pixels less often, and learns less of them by heart. ``--as_is`` names folders of which no copies are made,
+such as one that ``dead_leaves.py`` has filled.
 """
 
 import argparse
@@ -52,14 +53,14 @@ STRETCH = (0.8, 1.25)    # height over width
 class Source:
     """One HR picture and its LR pictures by scale, as far as they are at hand.
 
-    With ``downscale``, below 1, the picture is shrunk by this factor first; before that it is turned by ``angle``
-    degrees and cut to the largest upright rectangle within. ``stretch`` makes it higher by its root, and narrower.
+    With ``downscale``, below 1, the picture is shrunk by this factor first. With ``angle``, it is before that turned by
+    so many degrees, and then shrunk by the root of ``stretch`` less in height, and as much more in width.
     """
 
     hr: Path
     lr: dict[int, Path] = field(default_factory=dict)
     downscale: float = 1.0
-    angle: float = 0.0
+    angle: float | None = None
     stretch: float = 1.0
 
 
@@ -70,10 +71,12 @@ def main() -> None:
     pictures = [source.hr for source in sources]
     sources += [Source(hr, downscale=factor) for factor in args.downscale for hr in pictures]
     sources += [turned(hr, copy, index) for copy in range(args.turned) for index, hr in enumerate(pictures)]
+    sources += find(args.as_is, None, args.scales)
     write(args.out, sources, args.scales, args.boundary, args.workers)
     made = [f"X{scale}" for scale in args.scales if any(scale not in source.lr for source in sources)]
     copies = sum(source.downscale < 1 for source in sources)
-    pictures = f"{len(sources)} pictures" + f" ({copies} of them {'turned or ' * (args.turned > 0)}down-scaled)" * (copies > 0)
+    kind = "turned or " * (args.turned > 0) + "down-scaled"
+    pictures = f"{len(sources)} pictures" + f" ({copies} of them {kind})" * (copies > 0)
     print(f"{args.out}: {pictures} in HR and {', '.join(f'X{scale}' for scale in args.scales)}, "
           f"{args.out.stat().st_size / 1e6:.1f} MB; made by bicubic: {', '.join(made) or 'none'}")
 
@@ -82,13 +85,9 @@ def turned(hr: Path, copy: int, index: int) -> Source:
     """A picture turned, stretched and shrunk as the numbers of the copy and of the picture tell."""
     from numpy.random import default_rng
     angle, shrink, stretch = default_rng([copy, index]).random(3).tolist()
-    return Source(hr, downscale=round(_between(SHRINK, shrink), 4), angle=round(TURN[0] + angle * (TURN[1] - TURN[0]), 2),
-                  stretch=round(_between(STRETCH, stretch), 4))
-
-
-def _between(ends: tuple[float, float], share: float) -> float:
-    """What lies at a share of the way, by factors, from one number to another."""
-    return ends[0] * (ends[1] / ends[0]) ** share
+    return Source(hr, downscale=round(SHRINK[0] * (SHRINK[1] / SHRINK[0]) ** shrink, 4),
+                  angle=round(TURN[0] + (TURN[1] - TURN[0]) * angle, 2),
+                  stretch=round(STRETCH[0] * (STRETCH[1] / STRETCH[0]) ** stretch, 4))
 
 
 def find(hr_folders: list[Path], lr_folders: list[Path] | None, scales: list[int]) -> list[Source]:
@@ -131,10 +130,10 @@ def write(path: Path, sources: list[Source], scales: list[int], boundary: str = 
           closing(in_order(partial(load, scales=scales, boundary=boundary), sources, workers)) as loaded):
         file.attrs.update(version=VERSION, made_by="dataset/div2h5.py of LESRCNN", scales=scales,
                           pictures=len(sources))
-        factors = sorted({source.downscale for source in sources if not source.angle} - {1.0}, reverse=True)
+        factors = sorted({source.downscale for source in sources if source.angle is None} - {1.0}, reverse=True)
         if factors:
             file.attrs["downscale"] = factors
-        if turned_copies := sum(source.angle != 0 for source in sources):
+        if turned_copies := sum(source.angle is not None for source in sources):
             file.attrs["turned"] = turned_copies
         file.create_group("HR").attrs["folders"] = _folder_names(source.hr for source in sources)
         for scale in scales:
@@ -155,13 +154,13 @@ def load(source: Source, scales: list[int], boundary: str) -> dict:
     """
     from dataset.bicubic import imresize, modcrop
     hr = images.read_rgb(source.hr)
-    if source.angle:
+    if source.angle is not None:
         hr = turn(hr, source.angle)
-    if source.downscale < 1:
         root = math.sqrt(source.stretch)
-        size = [math.ceil(side * source.downscale * by) for side, by in zip(hr.shape, (root, 1 / root))]
-        hr = imresize(hr, size=size, boundary=boundary) if source.stretch != 1 else \
-            imresize(hr, source.downscale, boundary=boundary)
+        size = tuple(math.ceil(side * source.downscale * by) for side, by in zip(hr.shape, (root, 1 / root)))
+        hr = imresize(hr, size=size, boundary=boundary)
+    elif source.downscale < 1:
+        hr = imresize(hr, source.downscale, boundary=boundary)
     height, width = hr.shape[:2]
     if min(height, width) < max(scales):
         shrunk = f", shrunk by {source.downscale:g}," * (source.downscale < 1)
@@ -179,18 +178,19 @@ def load(source: Source, scales: list[int], boundary: str) -> dict:
 
 
 def turn(picture: "np.ndarray", angle: float) -> "np.ndarray":
-    """Turn a (H, W, 3) uint8 picture by up to 45 degrees: the largest upright rectangle within it, interpolated."""
+    """Turn a picture, (H, W, 3) uint8, anticlockwise by -45 to 45 degrees, and cut out the largest upright rectangle."""
+    if angle == 0:
+        return picture
     import cv2
     height, width = picture.shape[:2]
     sin, cos = (abs(part(math.radians(angle))) for part in (math.sin, math.cos))
     short, long = sorted((height, width))
-    if short <= 2 * sin * cos * long:  # two corners touch the long sides
-        half = short / 2
-        sides = half / sin, half / cos
+    if short <= 2 * sin * cos * long:  # two of its corners touch the long sides
+        sides = short / 2 / sin, short / 2 / cos
         new_width, new_height = sides if width >= height else sides[::-1]
     else:                              # each corner touches a side
-        share = cos * cos - sin * sin
-        new_width, new_height = (width * cos - height * sin) / share, (height * cos - width * sin) / share
+        square = cos * cos - sin * sin
+        new_width, new_height = (width * cos - height * sin) / square, (height * cos - width * sin) / square
     new_width, new_height = (max(1, math.floor(side) - 2) for side in (new_width, new_height))
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1)
     matrix[:, 2] += ((new_width - width) / 2, (new_height - height) / 2)
@@ -224,7 +224,7 @@ def _describe(picture: "h5py.Dataset", source: Source) -> None:
     if source.downscale < 1:
         picture.attrs["name"] += f" x{source.downscale:g}"
         picture.attrs["downscale"] = source.downscale
-    if source.angle:
+    if source.angle is not None:
         picture.attrs["name"] += f" {source.angle:+g}°"
         picture.attrs.update(angle=source.angle, stretch=source.stretch)
 
@@ -316,6 +316,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--turned", type=int, default=0, metavar="N",
                         help="add so many copies of each picture, turned, stretched and shrunk, each in another way "
                              "(default: none)")
+    parser.add_argument("--as_is", type=Path, nargs="+", default=[], metavar="DIR",
+                        help="further folders of HR pictures, of which no copies are added (default: none)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads (default: one per core)")
     args = parser.parse_args()
     if min(args.scales) < 2 or len(set(args.scales)) < len(args.scales):

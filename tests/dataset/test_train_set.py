@@ -131,7 +131,8 @@ def test_channel_shuffle_orders_each_patch_and_changes_nothing_else(file, cache)
     assert len(seen) == 6
 
 
-@pytest.mark.parametrize("weighting, shares", [("uniform", [1, 1, 1, 1]), ("area", [2880, 2440, 1040, 9312])])
+@pytest.mark.parametrize("weighting, shares", [
+    ("uniform", [1, 1, 1, 1]), ("area", [2880, 2440, 1040, 9312]), ("root", [53.67, 49.40, 32.25, 96.50])])
 def test_pictures_are_drawn_uniformly_or_by_area(file, weighting, shares):
     with h5py.File(file, "a") as h5:  # sizes that are exact at x2, so that areas are as written above
         del h5["HR/3"], h5["X2/3"], h5["HR/1"], h5["X2/1"]
