@@ -158,10 +158,10 @@ def _fill(palette: list, height: int, width: int, random: "np.random.Generator")
         way = (way - way.min()) / max(1, np.ptp(way))
         return one + (other - one) * way[..., None].astype(np.float32)
     finer = FINER * random.uniform(0.35, 0.8)  # so the piece is shrunk in the end, and what blurs it here is gone
-    piece_height, piece_width = (max(2, min(there, math.ceil(wanted / finer)))
-                                 for there, wanted in zip(picture.shape, (height, width)))
-    top, left = random.integers(picture.shape[0] - piece_height + 1), random.integers(picture.shape[1] - piece_width + 1)
-    piece = picture[top:top + piece_height, left:left + piece_width]
+    tall, wide = (max(2, min(there, math.ceil(wanted / finer)))
+                  for there, wanted in zip(picture.shape, (height, width)))
+    top, left = (random.integers(there - side + 1) for there, side in zip(picture.shape, (tall, wide)))
+    piece = picture[top:top + tall, left:left + wide]
     return cv2.resize(piece, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32)
 
 

@@ -43,7 +43,7 @@ VERSION = 1  # of what the attributes say
 #   h5py's own choice: 0.6 / 1.0 (this one in elapsed time both)
 CHUNK = 128
 
-# From which a turned copy's transformation is drawn. Shrunk by 0.75 at least, for what interpolation blurs is gone then.
+# From which a turned copy's transformation is drawn. Shrunk by 0.75 at least: what interpolation blurs is gone then.
 TURN = (-45.0, 45.0)     # degrees; training's flips and turns make all angles of these
 SHRINK = (0.3, 0.75)
 STRETCH = (0.8, 1.25)    # height over width
@@ -178,7 +178,7 @@ def load(source: Source, scales: list[int], boundary: str) -> dict:
 
 
 def turn(picture: "np.ndarray", angle: float) -> "np.ndarray":
-    """Turn a picture, (H, W, 3) uint8, anticlockwise by -45 to 45 degrees, and cut out the largest upright rectangle."""
+    """Turn a picture, (H, W, 3) uint8, by -45 to 45 degrees, and cut the largest upright rectangle out of it."""
     if angle == 0:
         return picture
     import cv2
