@@ -7,7 +7,8 @@ prior for image restoration neural networks", SSVM 2021). Here the shapes have c
 pictures. Such pictures have sharp edges at any angle, free of noise and of traces of compression, so most of what
 their low-resolution version has lost can be told from it, and there are as many of them as one likes.
 
-Each picture depends on its number and the given pictures alone. Those that are there already are left alone.
+Each picture depends on its number and the given pictures alone. Those that are there already are left alone, so other
+pictures want another folder.
 """
 
 import argparse
@@ -48,16 +49,21 @@ def make(pictures: list[Path], out: Path, count: int, side: int, workers: int = 
     """Draw those of the pictures 00000.png, 00001.png, … that are not there, with a progress bar; returns how many.
 
     Raises:
-        InputError: for a picture that cannot be read, or if something cannot be written.
+        InputError: for a picture that cannot be read, if something cannot be written, or if ``out`` holds pictures of
+            another side.
     """
     from tqdm import tqdm
 
     from dataset.parallel import in_order
     images.remove_leftovers(out)
-    missing = [number for number in range(count) if not (out / f"{number:05}.png").exists()]
+    files = [out / f"{number:05}.png" for number in range(count)]
+    missing = [number for number, file in enumerate(files) if not file.exists()]
+    for file in files:
+        if file.exists() and images.size(file) != (side, side):
+            raise InputError(f"{file}: is not of {side}x{side} pixels, so from another call; choose another --out")
 
     def one(number: int) -> None:
-        images.write_rgb(out / f"{number:05}.png", draw(pictures, number, side))
+        images.write_rgb(files[number], draw(pictures, number, side))
     for _ in tqdm(in_order(one, missing, workers), total=len(missing), unit="picture", disable=None):
         pass
     return len(missing)

@@ -24,6 +24,8 @@ def test_the_command_goes_on_where_it_was(real, tmp_path, command):
     done = command(*arguments, "--count", 5, "--workers", 2)
     assert "3 pictures drawn, 2 were there already" in done.stdout, done.stderr
     assert (out / "00002.png").stat().st_mtime_ns == kept
+    done = command(*arguments, "--side", 64, "--count", 6)
+    assert done.returncode == 2 and "00000.png: is not of 64x64 pixels" in done.stderr
     pictures = images.list_images(out)
     assert [file.name for file in pictures] == [f"0000{number}.png" for number in range(5)]
     for number, file in enumerate(pictures):
