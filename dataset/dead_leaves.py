@@ -57,13 +57,14 @@ def make(pictures: list[Path], out: Path, count: int, side: int, workers: int = 
     from dataset.parallel import in_order
     images.remove_leftovers(out)
     files = [out / f"{number:05}.png" for number in range(count)]
-    missing = [number for number, file in enumerate(files) if not file.exists()]
-    for file in files:
-        if file.exists() and images.size(file) != (side, side):
+    there = [file for file in files if file.exists()]
+    for file in there:
+        if images.size(file) != (side, side):
             raise InputError(f"{file}: is not of {side}x{side} pixels, so from another call; choose another --out")
+    missing = sorted(set(files).difference(there))
 
-    def one(number: int) -> None:
-        images.write_rgb(files[number], draw(pictures, number, side))
+    def one(file: Path) -> None:
+        images.write_rgb(file, draw(pictures, int(file.stem), side))
     for _ in tqdm(in_order(one, missing, workers), total=len(missing), unit="picture", disable=None):
         pass
     return len(missing)
