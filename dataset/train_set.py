@@ -10,7 +10,7 @@ import mmap
 import os
 import signal
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,6 +57,7 @@ class TrainSet:
             is "ram").
         device: where batches are on their way to. Only ``cache="device"`` puts them there already.
         scales: what scale 0 stands for.
+        scale_shares: how many of a blind network's steps are of each scale, in any unit; None: as many of each.
         channel_shuffle: give each patch its red, green and blue in a random order; places, flips and turns
             stay as they are without.
 
@@ -71,14 +72,18 @@ class TrainSet:
 
     def __init__(self, path: str | Path, scale: int, patch_size: int, batch_size: int, *, seed: int = 0,
                  weighting: str = "uniform", cache: str = "none", device: str | torch.device = "cpu",
-                 scales: tuple[int, ...] = (2, 3, 4), channel_shuffle: bool = False):
+                 scales: tuple[int, ...] = (2, 3, 4), scale_shares: Sequence[float] | None = None,
+                 channel_shuffle: bool = False):
         if cache not in CACHES or weighting not in WEIGHTINGS:
             raise ValueError(f"cache is one of {CACHES} and weighting one of {tuple(WEIGHTINGS)}, "
                              f"not {cache!r} and {weighting!r}")
         if patch_size < 1 or batch_size < 1:
             raise ValueError(f"patch_size and batch_size are at least 1, not {patch_size} and {batch_size}")
+        if scale_shares is not None and (scale or len(scale_shares) != len(scales) or min(scale_shares) <= 0):
+            raise ValueError(f"scale_shares are {len(scales)} numbers above 0, for scale 0 alone, not {scale_shares}")
         self.path = Path(path)
         self.scales = (scale,) if scale else tuple(scales)
+        self._shares = None if scale_shares is None else np.cumsum(scale_shares) / sum(scale_shares)
         self.patch_size, self.batch_size = patch_size, batch_size
         self.seed, self.weighting, self.cache = seed, weighting, cache
         self.channel_shuffle = channel_shuffle
@@ -158,7 +163,7 @@ class TrainSet:
 
     def _draw(self, step: int, rank: int, world_size: int) -> "_Drawn":
         random = np.random.default_rng([self.seed, step])
-        scale = self.scales[random.integers(len(self.scales))] if len(self.scales) > 1 else self.scales[0]
+        scale = self._draw_scale(random)
         numbers = random.random((self.batch_size, 4))  # row i: patch i of the global batch
         order = random.integers(len(ORDERS), size=self.batch_size) * self.channel_shuffle
         own = slice(rank * self.batch_size // world_size, (rank + 1) * self.batch_size // world_size)
@@ -169,6 +174,13 @@ class TrainSet:
         places = self._sizes[f"X{scale}"][picture] - self.patch_size + 1
         return _Drawn(scale, picture, (numbers[:, 1:3] * places).astype(np.int64),
                       (numbers[:, 3] * 8).astype(np.int64), order[own])
+
+    def _draw_scale(self, random: np.random.Generator) -> int:
+        if len(self.scales) == 1:
+            return self.scales[0]
+        if self._shares is None:
+            return self.scales[random.integers(len(self.scales))]
+        return self.scales[np.searchsorted(self._shares, random.random(), side="right")]
 
     def _shapes(self, scale: int, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Shapes of LR and HR patches in memory, as in the file: (N, side, side, 3)."""

@@ -53,6 +53,8 @@ def parse(scale: int, arguments: Sequence[str] | None = None) -> argparse.Namesp
         raise InputError(f"--ema {args.ema}: must be at least 0 and less than 1")
     if args.teacher_share > 1:
         raise InputError(f"--teacher_share {args.teacher_share}: must be from 0 to 1")
+    if args.scale_shares and args.scale:
+        raise InputError(f"--scale_shares: for a blind network, --scale 0, not for --scale {args.scale}")
     return args
 
 
@@ -111,9 +113,11 @@ def _add_better(group) -> None:
         help="Muon makes each layer's step orthogonal, WhitenedMuon its effect on the layer's output, whatever "
              "the directions that the inputs lie in; it wants a third of Muon's rate (results/training.md); "
              "modern: Muon")
-    add("--schedule", choices=("step", "cosine"), default="step",
-        help="step halves the learning rate every DECAY steps; cosine lets it fall to 0 at MAX_STEPS; "
-             "modern: cosine")
+    add("--schedule", choices=("step", "cosine", "trapezoid"), default="step",
+        help="step halves the learning rate every DECAY steps; cosine lets it fall to 0 at MAX_STEPS; trapezoid "
+             "keeps it, and lets it fall to 0 over the end of the run; modern: cosine")
+    add("--cooldown", type=positive_number, default=0.25,
+        help="schedule trapezoid: that end, as a share of MAX_STEPS")
     add("--warmup", type=natural, default=0,
         help="steps over which the learning rate rises from 0; modern: 200")
     add("--ema", type=not_negative, default=0.0,
@@ -125,6 +129,9 @@ def _add_better(group) -> None:
     add("--weighting", choices=("uniform", "root", "area"), default="uniform",
         help="how a patch's picture is drawn: each alike, or by its area, so that every pixel is as likely "
              "as any other, or halfway between, by the area's root; modern: area")
+    add("--scale_shares", type=positive_number, nargs=len(SCALES), metavar=tuple(f"X{s}" for s in SCALES),
+        help="blind: how many of the steps are of each scale, in any unit; 3 2 1 spends about as much time on each, "
+             "and most steps on x2, where they teach the shared layers for the least time; by default as many of each")
     add("--channel_shuffle", action="store_true",
         help="give each patch its red, green and blue in a random order")
     add("--init", choices=("default", "identity"), default="default",

@@ -42,7 +42,7 @@ from .train_options import train_parser
 
 # A resumed run must have these as before, or it would be another run.
 _FIXED = ("model", "variant", "scale", "patch_size", "batch_size", "seed", "weighting", "loss_fn", "ema",
-          "optimizer", "channel_shuffle", "revive", "teacher_share")
+          "optimizer", "channel_shuffle", "revive", "teacher_share", "scale_shares")
 # These do not change the weights.
 _FREE = ("resume", "overwrite", "ckpt_dir", "ckpt_name", "sample_dir", "print_interval", "save_interval",
          "save_minutes", "val_data_dir", "num_workers", "cache", "shave", "group", "verbose", "recipe",
@@ -57,11 +57,14 @@ def learning_rate(step: int, args: argparse.Namespace) -> float:
     """Learning rate of a step, 0 to ``max_steps - 1``.
 
     ``step``: ``lr`` halved every ``decay`` steps, as published. ``cosine``: half a cosine from ``lr`` down
-    to 0 at ``max_steps`` (Loshchilov and Hutter 2017, without restarts). Both rise linearly over the first
+    to 0 at ``max_steps`` (Loshchilov and Hutter 2017, without restarts). ``trapezoid``: ``lr``, and over the
+    last ``cooldown`` of the steps straight down to 0 (Hägele et al. 2024). All rise linearly over the first
     ``warmup`` steps.
     """
     if args.schedule == "cosine":
         rate = args.lr * 0.5 * (1 + math.cos(math.pi * step / args.max_steps))
+    elif args.schedule == "trapezoid":
+        rate = args.lr * min(1.0, (1 - step / args.max_steps) / args.cooldown)
     else:
         rate = args.lr * 0.5 ** (step // args.decay)
     return rate * min(1.0, (step + 1) / (args.warmup + 1))
@@ -139,7 +142,7 @@ class Trainer:
             raise InputError(f"--batch_size {args.batch_size}: does not divide among {group.size} processes")
         self.data = TrainSet(args.train_data_path, args.scale, args.patch_size, args.batch_size,
                              seed=args.seed, weighting=args.weighting, cache=args.cache, device=group.device,
-                             channel_shuffle=args.channel_shuffle)
+                             scale_shares=args.scale_shares, channel_shuffle=args.channel_shuffle)
         self.val_sets = self._find_val_sets()
         self.start: list[tuple[str, str]] = []   # weights files that it started from, and their SHA-256
         torch.manual_seed(args.seed)

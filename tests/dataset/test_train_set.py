@@ -104,6 +104,12 @@ def test_blind_draws_every_scale(file):
     assert {batch.scale for batch in steps(TrainSet(file, 0, 3, 1, scales=(2, 4)))} == {2, 4}
 
 
+def test_scale_shares_say_how_often_each_scale_is_drawn(file):
+    train_set = TrainSet(file, 0, 3, 1, scale_shares=(3, 2, 1))
+    drawn = [batch.scale for batch in steps(train_set, 600)]
+    assert [drawn.count(scale) for scale in (2, 3, 4)] == pytest.approx([300, 200, 100], abs=40)
+
+
 def test_small_pictures_are_named_and_never_drawn(file):
     assert TrainSet(file, 0, 5, 16).skipped == ["2"]
     with h5py.File(file, "a") as h5:
@@ -227,7 +233,8 @@ def test_a_file_that_breaks_under_way_is_one_clear_line(file, workers):
 
 
 @pytest.mark.parametrize("options", [{"cache": "disk"}, {"weighting": "colour"}, {"patch_size": 0},
-                                     {"batch_size": 0}])
+                                     {"batch_size": 0}, {"scale_shares": (1, 1, 1)},
+                                     {"scale": 0, "scale_shares": (1, 1)}, {"scale": 0, "scale_shares": (1, 0, 1)}])
 def test_wrong_options_are_refused(file, options):
     with pytest.raises(ValueError):
         TrainSet(file, **{"scale": 2, "patch_size": 8, "batch_size": 4, **options})

@@ -68,6 +68,15 @@ def test_the_cosine_schedule_rises_then_falls_to_zero(settings):
     assert max(rates) == pytest.approx(rates[100], rel=0.01)
 
 
+def test_the_trapezoid_schedule_rises_stays_and_falls_to_zero(settings):
+    args = settings("--schedule", "trapezoid", "--cooldown", 0.2, "--warmup", 100, "--max_steps", 1000, "--lr", 1)
+    rates = [learning_rate(step, args) for step in range(1000)]
+    assert 0 < rates[0] < 0.011
+    assert rates[100] == pytest.approx(1, rel=0.01) and rates[101] == rates[799] == 1
+    assert rates[900] == pytest.approx(0.5)
+    assert 0 < rates[-1] < 0.006
+
+
 def test_charbonnier_is_l1_far_from_zero_and_has_a_gradient_at_zero():
     zero = torch.zeros(3, requires_grad=True)
     assert trainer.charbonnier(torch.tensor([1., -2.]), torch.zeros(2)).item() == pytest.approx(1.5, abs=1e-5)
@@ -277,7 +286,8 @@ def test_an_existing_run_is_not_overwritten_unless_asked(settings):
 
 
 @pytest.mark.parametrize("flags", [("--batch_size", 2), ("--patch_size", 6), ("--seed", 1), ("--scale", 3),
-                                   ("--loss_fn", "L1"), ("--channel_shuffle",), ("--teacher_share", 0.5)])
+                                   ("--loss_fn", "L1"), ("--channel_shuffle",), ("--teacher_share", 0.5),
+                                   ("--scale", 0, "--scale_shares", 3, 2, 1)])
 def test_a_resumed_run_must_be_the_same_run(settings, flags):
     train(settings("--ckpt_name", "a"))
     with pytest.raises(InputError, match=flags[0]):
@@ -292,6 +302,13 @@ def test_a_run_older_than_a_flag_is_resumed_as_what_it_was(settings):
     assert Trainer(settings("--resume"), ALONE).step == 6
     with pytest.raises(InputError, match="its run has --channel_shuffle False, not True"):
         Trainer(settings("--resume", "--channel_shuffle"), ALONE)
+
+
+def test_scale_shares_reach_the_training_of_a_blind_network_alone(settings):
+    data = Trainer(settings("--scale", 0, "--scale_shares", 1000, 1e-9, 1e-9), ALONE).data
+    assert {data.batch(step).scale for step in range(20)} == {2}
+    with pytest.raises(InputError, match="--scale_shares.*--scale 2"):
+        settings("--scale_shares", 3, 2, 1)
 
 
 def test_shuffled_channels_reach_the_training(settings):
