@@ -115,6 +115,8 @@ def stage(run_folder: Path, record: dict) -> dict:
     if teacher := record["settings"].get("teacher"):
         sha256 = record.get("taken", {}).get("teacher") or file_hash(beside(run_folder, teacher))
         done["teacher"] = {"weights": Path(teacher).name, "sha256": sha256}
+    if rest := record.get("taken", {}).get("rest"):
+        done["rest"] = {"weights": Path(rest[0]).name, "sha256": rest[1]}
     return done
 
 
@@ -163,7 +165,7 @@ def origin(weights: Path, sha256: str | None) -> dict:
         told = read_json(card)
         if told["sha256"] != named["sha256"]:
             raise InputError(f"{card}: is the card of other weights than {weights.name} beside it")
-        kept = ("commands", "steps", "hours", "commit", "teacher", "started_from")
+        kept = ("commands", "steps", "hours", "commit", "teacher", "rest", "started_from")
         return named | {key: told["training"][key] for key in kept if key in told["training"]}
     before = read_json(weights.parent / "run.json")
     return named | stage(weights.parent, before) | {"started_from": earlier(weights.parent, before)}

@@ -53,6 +53,8 @@ def parse(scale: int, arguments: Sequence[str] | None = None) -> argparse.Namesp
         raise InputError(f"--ema {args.ema}: must be at least 0 and less than 1")
     if args.teacher_share > 1:
         raise InputError(f"--teacher_share {args.teacher_share}: must be from 0 to 1")
+    if args.init_rest and not args.init_from:
+        raise InputError("--init_rest: goes with --init_from, which has most of the layers")
     if args.scale_shares and args.scale:
         raise InputError(f"--scale_shares: for a blind network, --scale 0, not for --scale {args.scale}")
     return args
@@ -141,6 +143,9 @@ def _add_better(group) -> None:
     add("--init_from", type=Path, nargs="+",
         help="start from these weights, of the same network at any scale: all layers of the same name and "
              "shape are copied; of several files (of one training, or they fit ill) the mean is taken")
+    add("--init_rest", type=Path,
+        help="take the layers that --init_from does not have from these weights: a blind network's other up-samplers "
+             "when it starts from x2's weights")
     add("--teacher", type=Path,
         help="weights of the same network, trained already: the targets become the mean of the picture and of what "
              "they make of the patch flipped or turned, which has less noise")

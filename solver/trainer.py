@@ -46,7 +46,7 @@ _FIXED = ("model", "variant", "scale", "patch_size", "batch_size", "seed", "weig
 # These do not change the weights.
 _FREE = ("resume", "overwrite", "ckpt_dir", "ckpt_name", "sample_dir", "print_interval", "save_interval",
          "save_minutes", "val_data_dir", "num_workers", "cache", "shave", "group", "verbose", "recipe",
-         "num_gpu", "init", "init_from", "teacher")  # its weights must be the same, wherever they are
+         "num_gpu", "init", "init_from", "init_rest", "teacher")  # its weights must be the same, wherever they are
 
 _LOOK = 100   # steps from one look at what the network's layers are given to the next
 
@@ -145,6 +145,7 @@ class Trainer:
                              scale_shares=args.scale_shares, channel_shuffle=args.channel_shuffle)
         self.val_sets = self._find_val_sets()
         self.start: list[tuple[str, str]] = []   # weights files that it started from, and their SHA-256
+        self.rest: tuple[str, str] | None = None  # the file, and its SHA-256, of the layers that those lack
         torch.manual_seed(args.seed)
         self.net = self._build(fresh=resumed is None).to(group.device, memory_format=torch.channels_last)
         self.teacher = args.teacher and Teacher(args.teacher, args.model, args.scale, args.teacher_share, group.device)
@@ -418,10 +419,10 @@ class Trainer:
 
     def _taken(self) -> dict:
         """The weights files that the run has taken, by their SHA-256: what is there now may be something else."""
-        return {"start": self.start, "teacher": self.teacher.sha256 if self.teacher else None}
+        return {"start": self.start, "rest": self.rest, "teacher": self.teacher.sha256 if self.teacher else None}
 
     def _restore(self, state: dict) -> None:
-        self.start = state.get("start", [])
+        self.start, self.rest = state.get("start", []), state.get("rest")
         if state.get("teacher") != self._taken()["teacher"]:
             had = "another" if state.get("teacher") else "no"
             raise InputError(f"{self.folder.folder}: its run has {had} --teacher: give the same weights, or another "
@@ -501,6 +502,8 @@ class Trainer:
             if not hasattr(net, "init_identity"):
                 raise InputError(f"--init identity: {args.model} has no such start")
             net.init_identity()
+        if args.init_rest is not None and fresh:
+            self.rest = str(args.init_rest), *copy_weights([args.init_rest], net, args.model)
         if args.init_from is not None and fresh:
             hashes = copy_weights(args.init_from, net, args.model)
             self.start = list(zip(map(str, args.init_from), hashes))
@@ -589,7 +592,7 @@ def copy_weights(paths: Sequence[Path], net: nn.Module, name: str) -> list[str]:
         hashes.append(info.sha256)
         state = {k: v for k, v in source.state_dict().items() if k in target and target[k].shape == v.shape}
         if not state:
-            raise InputError(f"--init_from {path}: shares no layer with this network")
+            raise InputError(f"{path}: shares no layer with this network")
         if shared and state.keys() != shared.keys():
             raise InputError(f"--init_from {path}: shares other layers with this network than {paths[0]} does: "
                              "there is no mean of them")

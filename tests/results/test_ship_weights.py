@@ -98,11 +98,12 @@ def test_the_card_tells_what_the_run_took_not_what_is_there_now(house):
     record = json.loads((run / "run.json").read_text())
     sha256 = file_hash(start / "lesrcnn_x2.pth")
     start_path = "checkpoint/first/lesrcnn_x2.pth"
-    record["taken"] = {"start": [[start_path, sha256]], "teacher": "1234"}
+    record["taken"] = {"start": [[start_path, sha256]], "teacher": "1234", "rest": ["checkpoint/gone/b.pth", "56"]}
     record["settings"] |= {"init_from": [start_path], "teacher": "checkpoint/gone/old.pth"}
     (run / "run.json").write_text(json.dumps(record))
     training = json.loads(ship(house, run).with_suffix(".json").read_text())["training"]
     assert training["teacher"] == {"weights": "old.pth", "sha256": "1234"}
+    assert training["rest"] == {"weights": "b.pth", "sha256": "56"}
     assert training["started_from"]["sha256"] == sha256
     finished_run(start, spoil=0.02)
     with pytest.raises(InputError, match="first/lesrcnn_x2.pth: is not what the run started from any more"):

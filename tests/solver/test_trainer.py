@@ -392,12 +392,27 @@ def test_init_from_several_files_is_their_mean(settings, tmp_path):
         Trainer(settings("--init_from", *files), ALONE)
 
 
+def test_init_rest_gives_the_layers_that_the_start_lacks(settings, tmp_path):
+    start, rest = model.build("lesrcnn", 2), model.build("lesrcnn", 2, multi_scale=True)
+    for source, name in ((start, "x2.pth"), (rest, "blind.pth")):
+        checkpoint.save_weights(source, tmp_path / name)
+    flags = ("--init_from", tmp_path / "x2.pth", "--init_rest", tmp_path / "blind.pth", "--max_steps", 2)
+    run = Trainer(settings("--scale", 0, *flags), ALONE)
+    own = start.state_dict()
+    for name, value in run.net.state_dict().items():
+        assert torch.equal(value, own[name] if name in own else rest.state_dict()[name])
+    assert run.rest == (str(tmp_path / "blind.pth"), checkpoint.file_hash(tmp_path / "blind.pth"))
+    with pytest.raises(InputError, match="--init_rest: goes with --init_from"):
+        settings("--init_rest", tmp_path / "blind.pth")
+
+
 def test_the_record_names_the_weights_that_a_run_took_as_they_were(settings, tmp_path):
-    start, teacher = tmp_path / "start.pth", tmp_path / "teacher.pth"
-    for file in (start, teacher):
+    start, rest, teacher = (tmp_path / f"{name}.pth" for name in ("start", "rest", "teacher"))
+    for file in (start, rest, teacher):
         checkpoint.save_weights(model.build("lesrcnn", 2), file)
-    taken = {"start": [[str(start), checkpoint.file_hash(start)]], "teacher": checkpoint.file_hash(teacher)}
-    flags = ("--init_from", start, "--teacher", teacher)
+    hashes = [checkpoint.file_hash(file) for file in (start, rest, teacher)]
+    taken = {"start": [[str(start), hashes[0]]], "rest": [str(rest), hashes[1]], "teacher": hashes[2]}
+    flags = ("--init_from", start, "--init_rest", rest, "--teacher", teacher)
     args = settings("--max_steps", 2, *flags)
     train(args)
     checkpoint.save_weights(model.build("lesrcnn", 2), start)  # a resumed run does not look at it again
