@@ -112,12 +112,18 @@ def stage(run_folder: Path, record: dict) -> dict:
     """What one training run did."""
     done = {"commands": record["commands"], "steps": record["steps"], "hours": round(record["seconds"] / 3600, 2),
             "commit": record["commit"]}
-    if teacher := record["settings"].get("teacher"):
-        sha256 = record.get("taken", {}).get("teacher") or file_hash(beside(run_folder, teacher))
-        done["teacher"] = {"weights": Path(teacher).name, "sha256": sha256}
+    if teachers := listed(record["settings"].get("teacher")):
+        hashes = listed(record.get("taken", {}).get("teacher")) or [file_hash(beside(run_folder, t)) for t in teachers]
+        told = [{"weights": Path(t).name, "sha256": sha256} for t, sha256 in zip(teachers, hashes, strict=True)]
+        done["teacher"] = told if len(told) > 1 else told[0]
     if rest := record.get("taken", {}).get("rest"):
         done["rest"] = {"weights": Path(rest[0]).name, "sha256": rest[1]}
     return done
+
+
+def listed(value: str | list[str] | None) -> list[str]:
+    """The files of a flag, of which older runs took one only."""
+    return [value] if isinstance(value, str) else value or []
 
 
 def beside(run_folder: Path, path: str) -> Path:
@@ -135,8 +141,7 @@ def earlier(run_folder: Path, record: dict) -> dict | None:
     """
     starts = record.get("taken", {}).get("start")
     if not starts:  # older runs did not note the hash, and before took one file only
-        paths = record["settings"].get("init_from") or []
-        starts = [(path, None) for path in ([paths] if isinstance(paths, str) else paths)]
+        starts = [(path, None) for path in listed(record["settings"].get("init_from"))]
     if not starts:
         return None
     first, *others = (origin(beside(run_folder, path), sha256) for path, sha256 in starts)

@@ -148,7 +148,8 @@ class Record:
     Args:
         path: the file.
         settings: every setting of the command line.
-        taken: the weights files that it has taken, ``{"start": [(path, SHA-256), ...], "teacher": SHA-256}``.
+        taken: the weights files that it has taken, ``{"start": [(path, SHA-256), ...], "rest": (path, SHA-256),
+            "teacher": [SHA-256, ...]}``.
         device: where the run computes, as a person would name it.
         processes: how many processes it has.
     """

@@ -1,4 +1,4 @@
-"""Targets from a trained network, which are less noisy than pictures.
+"""Targets from trained networks, which are less noisy than pictures.
 
 What a picture holds and its LR version does not tell is noise to training: it makes most of the gradient, and the
 weights wander in it. A network's mean over the eight flips and turns of its input (Timofte et al. 2016, "Seven ways
@@ -7,40 +7,53 @@ the network itself, so it can be taught to be like that (distillation, Hinton et
 Radosavovic et al. 2018, "Data distillation").
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from dataset.errors import InputError
 
 from .checkpoint import load_network
+from .options import SCALES
 from .sampler import VIEWS
 
 
 class Teacher:
-    """A trained network, of which a student learns what its mean over the flips and turns would be.
+    """Trained networks, of which a student learns what their mean over the flips and turns would be.
 
-    Each step shows it the patches flipped and turned in another of the eight ways: over eight steps this is the mean,
-    at an eighth of the work.
+    Each step shows one of them the patches flipped and turned in another of the eight ways: over eight steps this is
+    the mean, at an eighth of the work.
 
     Args:
-        path: its weights.
-        name: the network that it must be.
+        paths: their weights. Of several, the first that knows a scale teaches it: a blind student can have a teacher
+            for each scale.
+        name: the network that they must be.
         scale: the scale that is taught, or 0 for those of a blind network.
         share: of the target, between 0 and 1; the rest is the picture.
         device: where the patches are.
 
     Raises:
-        InputError: if the file cannot be read, or is of another network or for another scale.
+        InputError: if a file cannot be read, is of another network or teaches nothing here, or a scale has no teacher.
     """
 
-    def __init__(self, path: Path, name: str, scale: int, share: float, device: torch.device) -> None:
-        net, info = load_network(path, name, scale or None)
-        if scale == 0 and not info.multi_scale:
-            raise InputError(f"--teacher {path}: teaches x{net.scale} only, and a blind network learns all scales")
-        self.net = net.requires_grad_(False).to(device, memory_format=torch.channels_last)
+    def __init__(self, paths: Sequence[Path], name: str, scale: int, share: float, device: torch.device) -> None:
         self.share = share
-        self.sha256 = info.sha256
+        self.sha256: list[str] = []
+        self.nets: dict[int, nn.Module] = {}
+        for path in paths:
+            net, info = load_network(path, name, scale or None)
+            new = {scale} if scale else set(info.scales)
+            if new <= self.nets.keys():
+                raise InputError(f"--teacher {path}: what it could teach is taught by those before it already")
+            net.requires_grad_(False).to(device, memory_format=torch.channels_last)
+            self.nets = dict.fromkeys(new, net) | self.nets
+            self.sha256.append(info.sha256)
+        missing = ({scale} if scale else set(SCALES)) - self.nets.keys()
+        if missing:
+            raise InputError(f"--teacher {' '.join(map(str, paths))}: has nobody for "
+                             f"{', '.join(f'x{s}' for s in sorted(missing))}, and a blind network learns all scales")
 
     @torch.no_grad()
     def target(self, lr: torch.Tensor, hr: torch.Tensor, scale: int, step: int) -> torch.Tensor:
@@ -57,5 +70,5 @@ class Teacher:
         """
         turned, flips = VIEWS[step % len(VIEWS)]
         view = lr.flip(flips)
-        sr = self.net(view.mT if turned else view, scale).float().clamp(0, 1)
+        sr = self.nets[scale](view.mT if turned else view, scale).float().clamp(0, 1)
         return torch.lerp(hr, (sr.mT if turned else sr).flip(flips), self.share)

@@ -146,9 +146,10 @@ def _add_better(group) -> None:
     add("--init_rest", type=Path,
         help="take the layers that --init_from does not have from these weights: a blind network's other up-samplers "
              "when it starts from x2's weights")
-    add("--teacher", type=Path,
+    add("--teacher", type=Path, nargs="+",
         help="weights of the same network, trained already: the targets become the mean of the picture and of what "
-             "they make of the patch flipped or turned, which has less noise")
+             "they make of the patch flipped or turned, which has less noise; of several, the first that knows a "
+             "scale teaches it")
     add("--teacher_share", type=not_negative, default=0.4, help="of the target, from 0 to 1; the rest is the picture")
     add("--seed", type=natural, default=0, help="of the start and of the patches")
     add("--val_data_dir", type=Path, nargs="+", default=[],

@@ -423,8 +423,9 @@ class Trainer:
 
     def _restore(self, state: dict) -> None:
         self.start, self.rest = state.get("start", []), state.get("rest")
-        if state.get("teacher") != self._taken()["teacher"]:
-            had = "another" if state.get("teacher") else "no"
+        teacher = state.get("teacher")
+        if ([teacher] if isinstance(teacher, str) else teacher) != self._taken()["teacher"]:  # once one alone
+            had = "another" if teacher else "no"
             raise InputError(f"{self.folder.folder}: its run has {had} --teacher: give the same weights, or another "
                              "--ckpt_dir")
         self.net.load_state_dict(state["model"])

@@ -41,17 +41,17 @@ def trained(args):
 
 def test_targets_of_eight_steps_are_the_self_ensemble(weights, picture):
     rgb = 60 + picture(9, 12) // 2
-    teacher = Teacher(weights, "lesrcnn", 2, share=1, device=ALONE.device)
+    teacher = Teacher([weights], "lesrcnn", 2, share=1, device=ALONE.device)
     lr, hr = to_tensor(rgb), torch.rand(1, 3, 18, 24)
     targets = [teacher.target(lr, hr, 2, step) for step in range(5, 13)]
-    ensemble = Sampler(teacher.net, 2, self_ensemble=True)(rgb, rounding="round")
+    ensemble = Sampler(teacher.nets[2], 2, self_ensemble=True)(rgb, rounding="round")
     np.testing.assert_array_equal(from_tensor(sum(targets) / 8, rounding="round"), ensemble)
     assert (targets[0] - targets[1]).abs().max() > 1 / 255
 
 
 def test_the_share_is_of_the_target(weights):
     lr, hr = torch.rand(2, 3, 6, 6), torch.rand(2, 3, 12, 12)
-    whole, part, none = (Teacher(weights, "lesrcnn", 2, share, ALONE.device).target(lr, hr, 2, step=3)
+    whole, part, none = (Teacher([weights], "lesrcnn", 2, share, ALONE.device).target(lr, hr, 2, step=3)
                          for share in (1, 0.25, 0))
     assert torch.equal(none, hr) and not torch.allclose(whole, hr, atol=1e-2)
     torch.testing.assert_close(part, 0.25 * whole + 0.75 * hr)
@@ -71,10 +71,22 @@ def test_it_teaches(settings, blind, scale):
     assert run.loss_sum < 1e-12
 
 
+def test_each_scale_is_taught_by_the_first_that_knows_it(weights, blind):
+    teacher = Teacher([weights, blind], "lesrcnn", 0, 1, ALONE.device)
+    assert teacher.nets[2].scales == (2,) and teacher.nets[3] is teacher.nets[4] and teacher.nets[3].multi_scale
+    assert teacher.sha256 == [checkpoint.file_hash(file) for file in (weights, blind)]
+    for scale in (2, 3, 4):
+        lr, hr = torch.rand(1, 3, 5, 5), torch.zeros(1, 3, 5 * scale, 5 * scale)
+        expected = (blind if scale > 2 else weights)
+        net = checkpoint.load_network(expected, scale=scale)[0]
+        torch.testing.assert_close(teacher.target(lr, hr, scale, step=0), net(lr).clamp(0, 1))
+
+
 def test_bad_teachers_are_one_error(settings, weights, tmp_path):
     for flags, text in [(("--teacher", tmp_path / "none.pth"), "none.pth"),
                         (("--teacher", weights, "--scale", 3), "x2 weights given for --scale 3"),
-                        (("--teacher", weights, "--scale", 0), "teaches x2 only")]:
+                        (("--teacher", weights, "--scale", 0), "has nobody for x3, x4"),
+                        (("--teacher", weights, weights), "taught by those before it")]:
         with pytest.raises(InputError, match=text):
             Trainer(settings(*flags), ALONE)
     with pytest.raises(InputError, match="--teacher_share 2"):
@@ -84,7 +96,12 @@ def test_bad_teachers_are_one_error(settings, weights, tmp_path):
 def test_a_resumed_run_must_have_the_same_teacher(settings, weights, tmp_path):
     """The same weights, wherever they are; a file of the same name may have become another."""
     taught = ("--teacher", weights, "--ckpt_name", "taught")
-    trained(settings(*taught, "--max_steps", 2))
+    args = settings(*taught, "--max_steps", 2)
+    trained(args)
+    last = args.ckpt_dir / "taught_last.pth"
+    state = torch.load(last, weights_only=True)
+    assert state["teacher"] == [checkpoint.file_hash(weights)]
+    torch.save(state | {"teacher": state["teacher"][0]}, last)  # as runs had it when they took one only
     moved = weights.rename(tmp_path / "moved.pth")
     assert Trainer(settings("--ckpt_name", "taught", "--teacher", moved, "--resume"), ALONE).step == 2
     torch.manual_seed(1)

@@ -411,7 +411,7 @@ def test_the_record_names_the_weights_that_a_run_took_as_they_were(settings, tmp
     for file in (start, rest, teacher):
         checkpoint.save_weights(model.build("lesrcnn", 2), file)
     hashes = [checkpoint.file_hash(file) for file in (start, rest, teacher)]
-    taken = {"start": [[str(start), hashes[0]]], "rest": [str(rest), hashes[1]], "teacher": hashes[2]}
+    taken = {"start": [[str(start), hashes[0]]], "rest": [str(rest), hashes[1]], "teacher": [hashes[2]]}
     flags = ("--init_from", start, "--init_rest", rest, "--teacher", teacher)
     args = settings("--max_steps", 2, *flags)
     train(args)
