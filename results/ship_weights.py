@@ -23,6 +23,7 @@ from dataset.errors import InputError, describe, run  # noqa: E402
 from results import readme  # noqa: E402
 from results.measure import DIGITS  # noqa: E402
 from solver.options import SHIPPED, Parser  # noqa: E402
+from solver.train_options import listed  # noqa: E402
 
 TEST_SETS = {"Set5": "table4_set5.csv", "Set14": "table5_set14.csv"}
 SAMPLE = ROOT / "dataset/Sample"
@@ -119,11 +120,6 @@ def stage(run_folder: Path, record: dict) -> dict:
     if rest := record.get("taken", {}).get("rest"):
         done["rest"] = {"weights": Path(rest[0]).name, "sha256": rest[1]}
     return done
-
-
-def listed(value: str | list[str] | None) -> list[str]:
-    """The files of a flag, of which older runs took one only."""
-    return [value] if isinstance(value, str) else value or []
 
 
 def beside(run_folder: Path, path: str) -> Path:

@@ -42,16 +42,16 @@ class Teacher:
         self.share = share
         self.sha256: list[str] = []
         self.nets: dict[int, nn.Module] = {}
+        scales = {scale} if scale else set(SCALES)
         for path in paths:
             net, info = load_network(path, name, scale or None)
-            new = {scale} if scale else set(info.scales)
-            if new <= self.nets.keys():
+            knows = scales & set(info.scales)
+            if knows <= self.nets.keys():
                 raise InputError(f"--teacher {path}: what it could teach is taught by those before it already")
             net.requires_grad_(False).to(device, memory_format=torch.channels_last)
-            self.nets = dict.fromkeys(new, net) | self.nets
+            self.nets = dict.fromkeys(knows, net) | self.nets
             self.sha256.append(info.sha256)
-        missing = ({scale} if scale else set(SCALES)) - self.nets.keys()
-        if missing:
+        if missing := scales - self.nets.keys():
             raise InputError(f"--teacher {' '.join(map(str, paths))}: has nobody for "
                              f"{', '.join(f'x{s}' for s in sorted(missing))}, and a blind network learns all scales")
 

@@ -53,6 +53,8 @@ def parse(scale: int, arguments: Sequence[str] | None = None) -> argparse.Namesp
         raise InputError(f"--ema {args.ema}: must be at least 0 and less than 1")
     if args.teacher_share > 1:
         raise InputError(f"--teacher_share {args.teacher_share}: must be from 0 to 1")
+    if args.cooldown > 1:
+        raise InputError(f"--cooldown {args.cooldown}: must be at most 1, the whole run")
     if args.init_rest and not args.init_from:
         raise InputError("--init_rest: goes with --init_from, which has most of the layers")
     if args.scale_shares and args.scale:
@@ -182,6 +184,11 @@ def _add_speed(group) -> None:
     add("--num_workers", type=natural,
         help="background processes that read patches (by default 4 beside a GPU, 0 on a CPU; none are needed "
              "with --cache device)")
+
+
+def listed(value: str | list[str] | None) -> list[str]:
+    """The weights files of a flag, or their hashes, as a run has noted them; older runs took one only."""
+    return [value] if isinstance(value, str) else value or []
 
 
 def positive(text: str) -> int:

@@ -38,7 +38,7 @@ from .run_folder import Record, RunFolder
 from .sample import device_name
 from .sampler import Sampler
 from .teacher import Teacher
-from .train_options import train_parser
+from .train_options import listed, train_parser
 
 # A resumed run must have these as before, or it would be another run.
 _FIXED = ("model", "variant", "scale", "patch_size", "batch_size", "seed", "weighting", "loss_fn", "ema",
@@ -419,12 +419,12 @@ class Trainer:
 
     def _taken(self) -> dict:
         """The weights files that the run has taken, by their SHA-256: what is there now may be something else."""
-        return {"start": self.start, "rest": self.rest, "teacher": self.teacher.sha256 if self.teacher else None}
+        return {"start": self.start, "rest": self.rest, "teacher": self.teacher.sha256 if self.teacher else []}
 
     def _restore(self, state: dict) -> None:
         self.start, self.rest = state.get("start", []), state.get("rest")
-        teacher = state.get("teacher")
-        if ([teacher] if isinstance(teacher, str) else teacher) != self._taken()["teacher"]:  # once one alone
+        teacher = listed(state.get("teacher"))
+        if teacher != self._taken()["teacher"]:
             had = "another" if teacher else "no"
             raise InputError(f"{self.folder.folder}: its run has {had} --teacher: give the same weights, or another "
                              "--ckpt_dir")

@@ -75,6 +75,8 @@ def test_the_trapezoid_schedule_rises_stays_and_falls_to_zero(settings):
     assert rates[100] == pytest.approx(1, rel=0.01) and rates[101] == rates[799] == 1
     assert rates[900] == pytest.approx(0.5)
     assert 0 < rates[-1] < 0.006
+    with pytest.raises(InputError, match="--cooldown 1.5: must be at most 1"):
+        settings("--cooldown", 1.5)
 
 
 def test_charbonnier_is_l1_far_from_zero_and_has_a_gradient_at_zero():
