@@ -63,6 +63,8 @@ class Hidden:
                 weights = _fresh(first, silent, inputs)
                 for a, b in [(first, second), *others[i:i + 1]]:
                     a.weight[silent] = weights
+                    if a.bias is not None:
+                        a.bias[silent] = 0
                     b.weight[:, silent] = 0
         return count
 

@@ -27,24 +27,23 @@ class Teacher:
     the mean, at an eighth of the work.
 
     Args:
-        paths: their weights. Of several, the first that knows a scale teaches it: a blind student can have a teacher
-            for each scale.
-        name: the network that they must be.
+        paths: their weights, of the student's network or another. Of several, the first that knows a scale teaches it:
+            a blind student can have a teacher for each scale.
         scale: the scale that is taught, or 0 for those of a blind network.
         share: of the target, between 0 and 1; the rest is the picture.
         device: where the patches are.
 
     Raises:
-        InputError: if a file cannot be read, is of another network or teaches nothing here, or a scale has no teacher.
+        InputError: if a file cannot be read or teaches nothing here, or a scale has no teacher.
     """
 
-    def __init__(self, paths: Sequence[Path], name: str, scale: int, share: float, device: torch.device) -> None:
+    def __init__(self, paths: Sequence[Path], scale: int, share: float, device: torch.device) -> None:
         self.share = share
         self.sha256: list[str] = []
         self.nets: dict[int, nn.Module] = {}
         scales = {scale} if scale else set(SCALES)
         for path in paths:
-            net, info = load_network(path, name, scale or None)
+            net, info = load_network(path, scale=scale or None)
             knows = scales & set(info.scales)
             if knows <= self.nets.keys():
                 raise InputError(f"--teacher {path}: what it could teach is taught by those before it already")

@@ -149,9 +149,9 @@ def _add_better(group) -> None:
         help="take the layers that --init_from does not have from these weights: a blind network's other up-samplers "
              "when it starts from x2's weights")
     add("--teacher", type=Path, nargs="+",
-        help="weights of the same network, trained already: the targets become the mean of the picture and of what "
-             "they make of the patch flipped or turned, which has less noise; of several, the first that knows a "
-             "scale teaches it")
+        help="weights that are trained already, of this network or another, as edsr: the targets become the mean of "
+             "the picture and of what they make of the patch flipped or turned, which has less noise; of several, the "
+             "first that knows a scale teaches it")
     add("--teacher_share", type=not_negative, default=0.4,
         help="of the target, from 0 to 1; the rest is the picture; 0.8 where its mean is far better than the "
              "student, as after a long run without a teacher")

@@ -148,7 +148,7 @@ class Trainer:
         self.rest: tuple[str, str] | None = None  # the file, and its SHA-256, of the layers that those lack
         torch.manual_seed(args.seed)
         self.net = self._build(fresh=resumed is None).to(group.device, memory_format=torch.channels_last)
-        self.teacher = args.teacher and Teacher(args.teacher, args.model, args.scale, args.teacher_share, group.device)
+        self.teacher = args.teacher and Teacher(args.teacher, args.scale, args.teacher_share, group.device)
         self.loss = LOSSES[args.loss_fn]
         self.optimizers = build_optimizers(args.optimizer, self.net, args.lr)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=args.precision == "fp16")

@@ -1,0 +1,123 @@
+"""EDSR, an enhanced deep residual network, in its small size (EDSR-baseline): not LESRCNN's rival but its teacher.
+
+Lim, Son, Kim, Nah, Lee: "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPR Workshops 2017,
+arXiv 1707.02921. Nearly all of its layers are at LR size, and skips lead around all of them.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .lesrcnn import SCALES, centre, init_bilinear
+from .ops import MeanShift, SubPixelUpsampler
+
+CHANNELS = 64   # EDSR-baseline, Table 1
+BLOCKS = 16
+
+
+def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel_size=3, padding=1)
+
+
+class ResidualBlock(nn.Module):
+    """(N, 64, H, W) -> the same: a layer, its rectifier, another layer, and the skip. No batch normalisation (Section 3.1)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = conv3x3(CHANNELS, CHANNELS)
+        self.second = conv3x3(CHANNELS, CHANNELS)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.second(F.relu(self.first(x)))
+
+
+class Net(nn.Module):
+    """EDSR-baseline, or a blind one: the same with an up-sampler for each scale.
+
+    Input: RGB (N, 3, H, W) in [0, 1]. Output: RGB (N, 3, scale * H, scale * W), about [0, 1], not clamped.
+
+    Args:
+        scale: 2, 3 or 4; of a blind network, the scale used when a call names none.
+        multi_scale: one network with the up-samplers of all three scales.
+
+    Raises:
+        ValueError: for another scale.
+    """
+
+    def __init__(self, scale: int = 2, multi_scale: bool = False) -> None:
+        super().__init__()
+        if scale not in SCALES:
+            raise ValueError(f"EDSR enlarges by 2, 3 or 4, not by {scale}")
+        self.scale = scale
+        self.multi_scale = multi_scale
+        self.scales = SCALES if multi_scale else (scale,)
+        self.sub_mean = MeanShift(-1)
+        self.head = conv3x3(3, CHANNELS)
+        self.blocks = nn.Sequential(*(ResidualBlock() for _ in range(BLOCKS)))
+        self.tail = conv3x3(CHANNELS, CHANNELS)
+        self.up = nn.ModuleDict({f"x{s}": SubPixelUpsampler(s, CHANNELS) for s in self.scales})
+        self.last = conv3x3(CHANNELS, 3)
+        self.add_mean = MeanShift(+1)
+
+    def forward(self, x: torch.Tensor, scale: int | None = None) -> torch.Tensor:
+        """Super-resolve a batch.
+
+        Args:
+            x: RGB (N, 3, H, W) in [0, 1].
+            scale: of a blind network, 2, 3 or 4; of a single-scale one, its own scale or None.
+
+        Raises:
+            ValueError: if the network has no up-sampler for ``scale``.
+        """
+        scale = self.scale if scale is None else scale
+        if scale not in self.scales:
+            raise ValueError(f"this network enlarges by {self.scales}, not by {scale}")
+        shallow = self.head(self.sub_mean(x))
+        deep = shallow + self.tail(self.blocks(shallow))
+        return self.add_mean(self.last(self.up[f"x{scale}"](deep)))
+
+    @staticmethod
+    def receptive_radius(scale: int) -> float:
+        """How far away, in LR pixels, an LR pixel can be and still change an output pixel."""
+        up = 1.5 if scale == 4 else 1.0  # x4's second stage works on the x2 grid
+        return 2 + 2 * BLOCKS + up + 1 / scale
+
+    @torch.no_grad()
+    def init_identity(self) -> None:
+        """Start as a bilinear enlarger, as LESRCNN's ``init_identity`` does, and for its reason."""
+        self.head.weight[:3] = centre(torch.eye(3))
+        self.head.bias[:3] = 0
+        for block in self.blocks:
+            block.second.weight *= 0.1
+            block.second.bias *= 0
+        self.tail.weight *= 0.1
+        self.tail.bias *= 0
+        for up in self.up.values():
+            for conv, r in zip(up.stages, up.factors):
+                init_bilinear(conv, r, gain=1.0, carried=3)
+        self.last.weight *= 0.1
+        self.last.weight[:, :3] = centre(torch.eye(3))
+        self.last.bias *= 0
+
+    def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
+        """Layers whose rectified outputs only one other layer hears, and that layer: see :mod:`solver.revive`."""
+        return [(block.first, block.second) for block in self.blocks]
+
+    @classmethod
+    def recognise(cls, shapes: Mapping[str, torch.Size]) -> dict | None:
+        """Constructor arguments of the network that a state dict of this shape belongs to.
+
+        Args:
+            shapes: parameter name -> shape.
+
+        Returns:
+            ``{"scale": ..., "multi_scale": ...}`` or None if it is no EDSR.
+        """
+        for scale, multi_scale in ((2, True), (2, False), (3, False), (4, False)):
+            with torch.device("meta"):
+                net = cls(scale, multi_scale)
+            if shapes == {name: p.shape for name, p in net.state_dict().items()}:
+                return {"scale": scale, "multi_scale": multi_scale}
+        return None
