@@ -15,8 +15,8 @@ from .options import SCALES, Parser, add_group, add_model
 # A recipe sets other defaults and nothing else: each of its flags can still be given explicitly.
 RECIPES = {
     "paper": {},
-    "modern": {"optimizer": "Muon", "lr": 3e-3, "schedule": "cosine", "warmup": 200, "ema": 0.999,
-               "revive": 100, "weighting": "area", "init": "identity"},
+    "modern": {"loss_fn": "L1", "optimizer": "WhitenedMuon", "lr": 1e-3, "schedule": "cosine", "warmup": 200,
+               "ema": 0.999, "revive": 100, "weighting": "root", "init": "identity"},
 }
 
 
@@ -93,12 +93,12 @@ def _add_published(group, scale: int) -> None:
     add("--max_steps", type=positive, default=600_000, help="steps in all")
     add("--decay", type=positive, default=400_000,
         help="schedule step: the learning rate is halved every so many steps")
-    add("--lr", type=positive_number, default=1e-4, help="learning rate; modern: 3e-3")
+    add("--lr", type=positive_number, default=1e-4, help="learning rate; modern: 1e-3")
     add("--clip", type=not_negative, default=10.0,
         help="largest norm of the gradient, longer ones are shortened; 0 leaves them")
     add("--loss_fn", choices=("MSE", "L1", "SmoothL1", "Charbonnier", "PSNR"), default="MSE",
         help="on pixels in [0, 1]; Charbonnier is sqrt(d^2 + 1e-6), a smooth L1; PSNR the mean of the patches' PSNR "
-             "in dB, negative")
+             "in dB, negative; modern: L1")
     add("--print_interval", type=positive, default=1000,
         help="steps between validations, each a row in log.csv")
     add("--shave", type=int, default=20,
@@ -110,13 +110,14 @@ def _add_published(group, scale: int) -> None:
 def _add_better(group) -> None:
     add = group.add_argument
     add("--recipe", choices=RECIPES, default="paper",
-        help="modern sets other defaults: Muon, learning rate 3e-3 with warm-up and cosine decay, averaged "
-             "weights, silent units revived, pictures drawn by area, start as an enlarger; flags given with it win")
+        help="modern sets other defaults: L1, whitened Muon, learning rate 1e-3 with warm-up and cosine decay, averaged "
+             "weights, silent units revived, pictures drawn by their area's root, start as an enlarger; flags given "
+             "with it win")
     add("--variant", help="of a network that comes in several, which; ablation: SN, HN, IEEB or IEEB+RB")
     add("--optimizer", choices=("Adam", "Muon", "WhitenedMuon"), default="Adam",
         help="Muon makes each layer's step orthogonal, WhitenedMuon its effect on the layer's output, whatever "
              "the directions that the inputs lie in; it wants a third of Muon's rate (results/training.md); "
-             "modern: Muon")
+             "modern: WhitenedMuon")
     add("--schedule", choices=("step", "cosine", "trapezoid"), default="step",
         help="step halves the learning rate every DECAY steps; cosine lets it fall to 0 at MAX_STEPS; trapezoid "
              "keeps it, and lets it fall to 0 over the end of the run; modern: cosine")
@@ -132,7 +133,7 @@ def _add_better(group) -> None:
              "more, and that would stay silent for good; 0 leaves them; modern: 100")
     add("--weighting", choices=("uniform", "root", "area"), default="uniform",
         help="how a patch's picture is drawn: each alike, or by its area, so that every pixel is as likely "
-             "as any other, or halfway between, by the area's root; modern: area")
+             "as any other, or halfway between, by the area's root; modern: root")
     add("--scale_shares", type=positive_number, nargs=len(SCALES), metavar=tuple(f"X{s}" for s in SCALES),
         help="blind: how many of the steps are of each scale, in any unit; 3 2 1 spends about as much time on each, "
              "and most steps on x2, where they teach the shared layers for the least time; by default as many of each")

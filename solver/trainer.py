@@ -48,7 +48,7 @@ _FREE = ("resume", "overwrite", "ckpt_dir", "ckpt_name", "sample_dir", "print_in
          "save_minutes", "val_data_dir", "num_workers", "cache", "shave", "group", "verbose", "recipe",
          "num_gpu", "init", "init_from", "init_rest", "teacher")  # its weights must be the same, wherever they are
 
-_LOOK = 100   # steps from one look at what the network's layers are given to the next
+_LOOK = 100   # steps from one look at what the network's layers are given to the next; after ten, five times as many
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -267,7 +267,8 @@ class Trainer:
         Every process looks at the same whole batches, so all come to the same.
         """
         revive = self.args.revive and self.step % self.args.revive == 0 and self.step <= self.args.max_steps // 2
-        look = isinstance(self.optimizers[0], WhitenedMuon) and self.step % _LOOK == 0
+        look = isinstance(self.optimizers[0], WhitenedMuon) and self.step % (
+            _LOOK if self.step <= 10 * _LOOK else 5 * _LOOK) == 0
         if not (revive or look):
             return
         torch.manual_seed(hash((self.args.seed, self.step)))

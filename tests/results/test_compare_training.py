@@ -20,14 +20,14 @@ def test_settings_are_compared_and_go_on(command, training_file, data, tmp_path)
            f"| {adam - modern:+.2f} |" in page
 
     # What has been run is not run again, and what is new comes beside it.
-    done = command(*arguments, "modern", "L1", OMP_NUM_THREADS="1")
+    done = command(*arguments, "modern", "MSE", OMP_NUM_THREADS="1")
     assert done.returncode == 0 and done.stdout.count("done: 2 steps") == 1
-    assert list(json.loads((out / "comparisons.json").read_text())) == ["modern", "Adam, 8e-4", "L1"]
+    assert list(json.loads((out / "comparisons.json").read_text())) == ["modern", "Adam, 8e-4", "MSE"]
 
 
 def test_nothing_to_compare_with_is_one_line(command, tmp_path):
-    done = command("results/compare_training.py", "--out", tmp_path, "--only", "L1")
+    done = command("results/compare_training.py", "--out", tmp_path, "--only", "MSE")
     assert done.returncode == 2 and "--only modern first" in done.stderr and len(done.stderr.splitlines()) == 1
     (tmp_path / "comparisons.json").write_text("no")
-    done = command("results/compare_training.py", "--out", tmp_path, "--only", "L1")
+    done = command("results/compare_training.py", "--out", tmp_path, "--only", "MSE")
     assert done.returncode == 2 and "comparisons.json" in done.stderr and len(done.stderr.splitlines()) == 1

@@ -50,7 +50,7 @@ def test_the_published_defaults(settings):
 
 def test_a_recipe_sets_defaults_and_flags_win(settings):
     args = settings("--recipe", "modern", "--lr", "3e-4", "--ema", "0")
-    assert (args.loss_fn, args.optimizer, args.schedule, args.init) == ("MSE", "Muon", "cosine", "identity")
+    assert (args.loss_fn, args.optimizer, args.schedule, args.init) == ("L1", "WhitenedMuon", "cosine", "identity")
     assert (args.lr, args.ema) == (3e-4, 0)
 
 
@@ -180,7 +180,7 @@ def test_the_averaged_weights_are_what_is_kept(settings):
 
 
 def test_whitened_muon_is_told_what_every_layer_is_given(settings):
-    args = settings("--recipe", "modern", "--optimizer", "WhitenedMuon", "--scale", 0, "--max_steps", 1)
+    args = settings("--recipe", "modern", "--scale", 0, "--max_steps", 1)
     run = Trainer(args, ALONE)
     run.train_step(run.data.batch(0))
     optimizer = run.optimizers[0]
@@ -222,7 +222,7 @@ def test_muon_leaves_the_up_samplers_of_other_scales_alone(settings):
 
 
 @pytest.mark.parametrize("number, flags", [
-    (signal.SIGTERM, ("--scale", 0, "--recipe", "modern", "--optimizer", "WhitenedMuon", "--revive", 2)),
+    (signal.SIGTERM, ("--scale", 0, "--recipe", "modern", "--revive", 2)),
     (signal.SIGINT, ("--precision", "bf16", "--cache", "device", "--decay", 2)),
     (signal.SIGTERM, ("--precision", "fp16", "--patch_size", 4, "--batch_size", 1)),
     (signal.SIGINT, ("--num_workers", 1))], ids=["blind", "bf16", "fp16", "workers"])
