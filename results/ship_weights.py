@@ -115,11 +115,25 @@ def stage(run_folder: Path, record: dict) -> dict:
             "commit": record["commit"]}
     if teachers := listed(record["settings"].get("teacher")):
         hashes = listed(record.get("taken", {}).get("teacher")) or [file_hash(beside(run_folder, t)) for t in teachers]
-        told = [{"weights": Path(t).name, "sha256": sha256} for t, sha256 in zip(teachers, hashes, strict=True)]
+        told = [teacher(beside(run_folder, t), sha256, record) for t, sha256 in zip(teachers, hashes, strict=True)]
         done["teacher"] = told if len(told) > 1 else told[0]
     if rest := record.get("taken", {}).get("rest"):
         done["rest"] = {"weights": Path(rest[0]).name, "sha256": rest[1]}
     return done
+
+
+def teacher(weights: Path, sha256: str, record: dict) -> dict:
+    """A teacher of a run, and, if it is another network than ours, what made it: no other card tells that."""
+    named = {"weights": weights.name, "sha256": sha256}
+    if not (weights.parent / "run.json").exists():
+        return named
+    before = read_json(weights.parent / "run.json")
+    network = before["settings"].get("model", "lesrcnn")
+    if network == record["settings"].get("model", "lesrcnn"):
+        return named
+    if file_hash(weights) != sha256:
+        raise InputError(f"{weights}: is not what taught the run any more; put back what it was")
+    return named | {"network": network} | stage(weights.parent, before) | {"started_from": earlier(weights.parent, before)}
 
 
 def beside(run_folder: Path, path: str) -> Path:

@@ -77,6 +77,23 @@ def test_card_names_the_runs_before(house):
     assert "6 steps after 18 in earlier runs" in (house / "README.md").read_text()
 
 
+def test_card_tells_what_made_a_teacher_of_another_network(house):
+    run, teacher = finished_run(house / "checkpoint/first"), house / "checkpoint/edsr"
+    shutil.copytree(run, teacher)
+    record = json.loads((run / "run.json").read_text())
+    (teacher / "run.json").write_text(json.dumps(record | {"settings": {"model": "edsr"}, "steps": 7}))
+    sha256 = file_hash(teacher / "lesrcnn_x2.pth")
+    record["settings"]["teacher"] = ["checkpoint/edsr/lesrcnn_x2.pth"]
+    record["taken"] = {"teacher": [sha256]}
+    (run / "run.json").write_text(json.dumps(record))
+    told = json.loads(ship(house, run).with_suffix(".json").read_text())["training"]["teacher"]
+    assert told == {"weights": "lesrcnn_x2.pth", "sha256": sha256, "network": "edsr", "steps": 7, "hours": 1.5,
+                    "commands": ["x2/train.py --max_steps 6"], "commit": "abc", "started_from": None}
+    (teacher / "lesrcnn_x2.pth").write_bytes(b"another")
+    with pytest.raises(InputError, match="edsr/lesrcnn_x2.pth: is not what taught the run any more"):
+        ship(house, run, force=True)
+
+
 def test_a_start_from_weights_that_ship_is_told_by_their_card(house):
     target = ship(house, finished_run(house / "first", spoil=0.02))
     copy = house / "checkpoint/shipped"
