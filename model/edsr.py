@@ -22,7 +22,7 @@ def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 class ResidualBlock(nn.Module):
-    """(N, 64, H, W) -> the same: a layer, its rectifier, another layer, and the skip. No batch normalisation (Section 3.1)."""
+    """(N, 64, H, W) -> the same: a layer, its rectifier, another layer, and the skip (Section 3.1)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,18 +88,18 @@ class Net(nn.Module):
     def init_identity(self) -> None:
         """Start as a bilinear enlarger, as LESRCNN's ``init_identity`` does, and for its reason."""
         self.head.weight[:3] = centre(torch.eye(3))
-        self.head.bias[:3] = 0
+        self.head.bias[:3].zero_()
         for block in self.blocks:
             block.second.weight *= 0.1
-            block.second.bias *= 0
+            block.second.bias.zero_()
         self.tail.weight *= 0.1
-        self.tail.bias *= 0
+        self.tail.bias.zero_()
         for up in self.up.values():
             for conv, r in zip(up.stages, up.factors):
                 init_bilinear(conv, r, gain=1.0, carried=3)
         self.last.weight *= 0.1
         self.last.weight[:, :3] = centre(torch.eye(3))
-        self.last.bias *= 0
+        self.last.bias.zero_()
 
     def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
         """Layers whose rectified outputs only one other layer hears, and that layer: see :mod:`solver.revive`."""
