@@ -1,5 +1,6 @@
 """Tiles together are the picture: their geometry, and that every network's result is the same to rounding."""
 
+import math
 import random
 
 import numpy as np
@@ -97,7 +98,8 @@ def test_halves_of_a_tile_cover_it():
 def test_tiled_equals_whole_for_every_network(name, scale, options, picture):
     torch.manual_seed(scale)
     net = lively(model.build(name, scale, **options))
-    for height, width in ((75, 83), (1, 90), (97, 1)):
+    side = 50 + 2 * math.ceil(net.receptive_radius(scale))  # more than a tile and what it sees
+    for height, width in ((side, side + 8), (1, side + 15), (side + 22, 1)):
         rgb = picture(height, width, seed=height)
         whole = stitched(Sampler(net, scale, tile="none"), rgb)
         assert whole.std() > 0.01  # or a difference could not show
