@@ -123,17 +123,13 @@ def stage(run_folder: Path, record: dict) -> dict:
 
 
 def teacher(weights: Path, sha256: str, record: dict) -> dict:
-    """A teacher of a run, and, if it is another network than ours, what made it: no other card tells that."""
-    named = {"weights": weights.name, "sha256": sha256}
-    if not (weights.parent / "run.json").exists():
-        return named
-    before = read_json(weights.parent / "run.json")
-    network = before["settings"].get("model", "lesrcnn")
-    if network == record["settings"].get("model", "lesrcnn"):
-        return named
-    if file_hash(weights) != sha256:
-        raise InputError(f"{weights}: is not what taught the run any more; put back what it was")
-    return named | {"network": network} | stage(weights.parent, before) | {"started_from": earlier(weights.parent, before)}
+    """A teacher of a run, and, if it is another network than the student, what made it: no other card tells that."""
+    run = weights.parent / "run.json"
+    student, network = (settings.get("model", "lesrcnn") for settings in
+                        (record["settings"], read_json(run)["settings"] if run.exists() else record["settings"]))
+    if network == student:
+        return {"weights": weights.name, "sha256": sha256}
+    return {"network": network} | origin(weights, sha256)
 
 
 def beside(run_folder: Path, path: str) -> Path:
@@ -161,7 +157,7 @@ def earlier(run_folder: Path, record: dict) -> dict | None:
 
 
 def origin(weights: Path, sha256: str | None) -> dict:
-    """Weights that a run took its start from, and what made them: a run, or what their card tells.
+    """Weights that a run took its start from, or a teacher, and what made them: a run, or what their card tells.
 
     Weights that ship, or a copy of them, have their card beside them instead of a run.
 
@@ -174,7 +170,7 @@ def origin(weights: Path, sha256: str | None) -> dict:
     """
     named = {"weights": weights.name, "sha256": file_hash(weights)}
     if sha256 not in (None, named["sha256"]):
-        raise InputError(f"{weights}: is not what the run started from any more; put back what it was")
+        raise InputError(f"{weights}: is not what the run took any more; put back what it was")
     card = weights.with_suffix(".json")
     if not (weights.parent / "run.json").exists() and card.exists():
         told = read_json(card)

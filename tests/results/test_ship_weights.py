@@ -90,7 +90,7 @@ def test_card_tells_what_made_a_teacher_of_another_network(house):
     assert told == {"weights": "lesrcnn_x2.pth", "sha256": sha256, "network": "edsr", "steps": 7, "hours": 1.5,
                     "commands": ["x2/train.py --max_steps 6"], "commit": "abc", "started_from": None}
     (teacher / "lesrcnn_x2.pth").write_bytes(b"another")
-    with pytest.raises(InputError, match="edsr/lesrcnn_x2.pth: is not what taught the run any more"):
+    with pytest.raises(InputError, match="edsr/lesrcnn_x2.pth: is not what the run took any more"):
         ship(house, run, force=True)
 
 
@@ -123,7 +123,7 @@ def test_the_card_tells_what_the_run_took_not_what_is_there_now(house):
     assert training["rest"] == {"weights": "b.pth", "sha256": "56"}
     assert training["started_from"]["sha256"] == sha256
     finished_run(start, spoil=0.02)
-    with pytest.raises(InputError, match="first/lesrcnn_x2.pth: is not what the run started from any more"):
+    with pytest.raises(InputError, match="first/lesrcnn_x2.pth: is not what the run took any more"):
         ship(house, run, force=True)
     del record["taken"]  # a run from before this was noted
     (run / "run.json").write_text(json.dumps(record))
