@@ -17,8 +17,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .lesrcnn import CHANNELS, IEEB, PAIRS, RB, SCALES, centre, conv1x1, conv3x3, init_bilinear
-from .ops import MeanShift, SubPixelUpsampler
+from .lesrcnn import CHANNELS, IEEB, PAIRS, RB, centre, conv1x1, conv3x3, init_bilinear
+from .ops import SCALES, MeanShift, SubPixelUpsampler
 
 VARIANTS = ("SN", "HN", "IEEB", "IEEB+RB")
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .lesrcnn import SCALES, centre, init_bilinear
-from .ops import MeanShift, SubPixelUpsampler
+from .lesrcnn import centre, init_bilinear
+from .ops import MeanShift, ScaledNet, SubPixelUpsampler
 
 CHANNELS = 64   # EDSR-baseline, Table 1
 BLOCKS = 16
@@ -33,7 +33,7 @@ class ResidualBlock(nn.Module):
         return x + self.second(F.relu(self.first(x)))
 
 
-class Net(nn.Module):
+class Net(ScaledNet):
     """EDSR-baseline, or a blind one: the same with an up-sampler for each scale.
 
     Input: RGB (N, 3, H, W) in [0, 1]. Output: RGB (N, 3, scale * H, scale * W), about [0, 1], not clamped.
@@ -47,12 +47,7 @@ class Net(nn.Module):
     """
 
     def __init__(self, scale: int = 2, multi_scale: bool = False) -> None:
-        super().__init__()
-        if scale not in SCALES:
-            raise ValueError(f"EDSR enlarges by 2, 3 or 4, not by {scale}")
-        self.scale = scale
-        self.multi_scale = multi_scale
-        self.scales = SCALES if multi_scale else (scale,)
+        super().__init__(scale, multi_scale)
         self.sub_mean = MeanShift(-1)
         self.head = conv3x3(3, CHANNELS)
         self.blocks = nn.Sequential(*(ResidualBlock() for _ in range(BLOCKS)))
@@ -71,9 +66,7 @@ class Net(nn.Module):
         Raises:
             ValueError: if the network has no up-sampler for ``scale``.
         """
-        scale = self.scale if scale is None else scale
-        if scale not in self.scales:
-            raise ValueError(f"this network enlarges by {self.scales}, not by {scale}")
+        scale = self.chosen(scale)
         shallow = self.head(self.sub_mean(x))
         deep = shallow + self.tail(self.blocks(shallow))
         return self.add_mean(self.last(self.up[f"x{scale}"](deep)))

@@ -19,9 +19,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .ops import Margins, MeanShift, SubPixelUpsampler, trim
+from .ops import Margins, MeanShift, ScaledNet, SubPixelUpsampler, trim
 
-SCALES = (2, 3, 4)
 CHANNELS = 64   # width of every layer, Section 3.2
 PAIRS = 8       # IEEB: 17 layers = one 3x3, then eight pairs of 3x3 and 1x1, Section 3.3
 REFINEMENTS = 4  # IRB: four 64-to-64 layers before the last one, Section 3.5
@@ -94,7 +93,7 @@ class IRB(nn.Module):
         return self.last(x)
 
 
-class Net(nn.Module):
+class Net(ScaledNet):
     """LESRCNN (single scale) or LESRCNN-S (blind: ``multi_scale=True``, scale chosen per call).
 
     Input: RGB (N, 3, H, W) in [0, 1], any H and W from 1 up. Output: RGB (N, 3, scale * H,
@@ -110,12 +109,7 @@ class Net(nn.Module):
     """
 
     def __init__(self, scale: int = 2, multi_scale: bool = False) -> None:
-        super().__init__()
-        if scale not in SCALES:
-            raise ValueError(f"LESRCNN enlarges by 2, 3 or 4, not by {scale}")
-        self.scale = scale
-        self.multi_scale = multi_scale
-        self.scales = SCALES if multi_scale else (scale,)
+        super().__init__(scale, multi_scale)
         self.sub_mean = MeanShift(-1)
         self.ieeb = IEEB()
         self.rb = RB(self.scales)
@@ -134,9 +128,7 @@ class Net(nn.Module):
         Raises:
             ValueError: if the network has no up-sampler for ``scale``.
         """
-        scale = self.scale if scale is None else scale
-        if scale not in self.scales:
-            raise ValueError(f"this network enlarges by {self.scales}, not by {scale}")
+        scale = self.chosen(scale)
         deep, shallow = self.ieeb(self.sub_mean(x))
         # What lies beyond the reach of the layers to come has done its part.
         near = tuple(min(m, math.ceil(self._reach_after_ieeb(scale))) for m in margins)

@@ -1,4 +1,4 @@
-"""Layers that networks share: the mean shift and the sub-pixel up-sampler."""
+"""What networks share: how they are given a scale, the mean shift and the sub-pixel up-sampler."""
 
 import torch
 from torch import nn
@@ -6,6 +6,8 @@ from torch.nn import functional as F
 
 # Mean of the DIV2K training pictures, RGB in [0, 1], as the released LESRCNN weights carry it.
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
+
+SCALES = (2, 3, 4)
 
 Margins = tuple[int, int, int, int]  # pixels at the top, bottom, left and right
 
@@ -16,6 +18,37 @@ def trim(x: torch.Tensor, margins: Margins) -> torch.Tensor:
         return x
     top, bottom, left, right = margins
     return x[:, :, top:-bottom or None, left:-right or None]
+
+
+class ScaledNet(nn.Module):
+    """A network that enlarges by one scale, or a blind one that enlarges by all of :data:`SCALES`.
+
+    Args:
+        scale: 2, 3 or 4; of a blind network, the scale used when a call names none.
+        multi_scale: one network for all three scales.
+
+    Raises:
+        ValueError: for another scale.
+    """
+
+    def __init__(self, scale: int, multi_scale: bool) -> None:
+        super().__init__()
+        if scale not in SCALES:
+            raise ValueError(f"this network enlarges by 2, 3 or 4, not by {scale}")
+        self.scale = scale
+        self.multi_scale = multi_scale
+        self.scales = SCALES if multi_scale else (scale,)
+
+    def chosen(self, scale: int | None) -> int:
+        """The scale of a call that asks for ``scale``, or for none.
+
+        Raises:
+            ValueError: if the network does not have it.
+        """
+        scale = self.scale if scale is None else scale
+        if scale not in self.scales:
+            raise ValueError(f"this network enlarges by {self.scales}, not by {scale}")
+        return scale
 
 
 class MeanShift(nn.Module):

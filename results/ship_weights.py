@@ -125,8 +125,8 @@ def stage(run_folder: Path, record: dict) -> dict:
 def teacher(weights: Path, sha256: str, record: dict) -> dict:
     """A teacher of a run, and, if it is another network than the student, what made it: no other card tells that."""
     run = weights.parent / "run.json"
-    student, network = (settings.get("model", "lesrcnn") for settings in
-                        (record["settings"], read_json(run)["settings"] if run.exists() else record["settings"]))
+    settings = read_json(run)["settings"] if run.exists() else record["settings"]
+    network, student = (taken.get("model", "lesrcnn") for taken in (settings, record["settings"]))
     if network == student:
         return {"weights": weights.name, "sha256": sha256}
     return {"network": network} | origin(weights, sha256)

@@ -267,8 +267,8 @@ class Trainer:
         Every process looks at the same whole batches, so all come to the same.
         """
         revive = self.args.revive and self.step % self.args.revive == 0 and self.step <= self.args.max_steps // 2
-        look = isinstance(self.optimizers[0], WhitenedMuon) and self.step % (
-            _LOOK if self.step <= 10 * _LOOK else 5 * _LOOK) == 0
+        every = _LOOK if self.step <= 10 * _LOOK else 5 * _LOOK
+        look = isinstance(self.optimizers[0], WhitenedMuon) and self.step % every == 0
         if not (revive or look):
             return
         torch.manual_seed(hash((self.args.seed, self.step)))
