@@ -11,14 +11,14 @@ LESRCNN itself, with the refinement block on top, is ``model/lesrcnn.py``. All h
 its activation, the last layer and the mean shifts of LESRCNN.
 """
 
-from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from .lesrcnn import CHANNELS, IEEB, PAIRS, RB, centre, conv1x1, conv3x3, init_bilinear
-from .ops import SCALES, MeanShift, SubPixelUpsampler
+from .ops import SCALES, MeanShift, ScaledNet, SubPixelUpsampler
 
 VARIANTS = ("SN", "HN", "IEEB", "IEEB+RB")
 
@@ -46,7 +46,7 @@ class Stack(nn.Module):
         return deep, shallow
 
 
-class Net(nn.Module):
+class Net(ScaledNet):
     """One network of the ablation.
 
     Input: RGB (N, 3, H, W) in [0, 1]. Output: RGB (N, 3, scale * H, scale * W), about [0, 1], not
@@ -62,15 +62,15 @@ class Net(nn.Module):
         ValueError: for another scale or variant.
     """
 
+    configurations: ClassVar[tuple[dict[str, Any], ...]] = tuple(
+        {"scale": scale, "multi_scale": False, "variant": variant} for scale in SCALES for variant in VARIANTS)
+
     def __init__(self, scale: int = 2, multi_scale: bool = False, variant: str = "IEEB") -> None:
-        super().__init__()
-        if scale not in SCALES or multi_scale:
-            raise ValueError("the ablation's networks enlarge by one of 2, 3 and 4")
+        super().__init__(scale, multi_scale=False)
+        if multi_scale:
+            raise ValueError("the ablation has no blind networks")
         if variant not in VARIANTS:
             raise ValueError(f"the ablation has no network {variant!r}; it has {', '.join(VARIANTS)}")
-        self.scale = scale
-        self.scales = (scale,)
-        self.multi_scale = False
         self.variant = variant
         self.sub_mean = MeanShift(-1)
         self.features = IEEB() if "IEEB" in variant else Stack(heterogeneous=variant == "HN")
@@ -91,11 +91,10 @@ class Net(nn.Module):
         Raises:
             ValueError: for another scale.
         """
-        if scale not in (None, self.scale):
-            raise ValueError(f"this network enlarges by {self.scale}, not by {scale}")
+        scale = self.chosen(scale)
         deep, shallow = self.features(self.sub_mean(x))
         if self.variant == "IEEB+RB":
-            fine = self.rb(deep, shallow, self.scale)
+            fine = self.rb(deep, shallow, scale)
         else:
             fine = F.relu(self.up(deep))
         return self.add_mean(self.last(fine))
@@ -133,21 +132,3 @@ class Net(nn.Module):
         if isinstance(self.features, IEEB):
             return [*zip(self.features.conv3, self.features.conv1)]
         return [*zip(self.features.layers[1:-1], self.features.layers[2:])]
-
-    @classmethod
-    def recognise(cls, shapes: Mapping[str, torch.Size]) -> dict | None:
-        """Constructor arguments of the network that a state dict of this shape belongs to.
-
-        Args:
-            shapes: parameter name -> shape.
-
-        Returns:
-            ``{"scale": ..., "multi_scale": False, "variant": ...}`` or None if it is none of them.
-        """
-        for scale in SCALES:
-            for variant in VARIANTS:
-                with torch.device("meta"):
-                    net = cls(scale, variant=variant)
-                if shapes == {name: p.shape for name, p in net.state_dict().items()}:
-                    return {"scale": scale, "multi_scale": False, "variant": variant}
-        return None

@@ -4,8 +4,6 @@ Lim, Son, Kim, Nah, Lee: "Enhanced Deep Residual Networks for Single Image Super
 arXiv 1707.02921. Nearly all of its layers are at LR size, and skips lead around all of them.
 """
 
-from collections.abc import Mapping
-
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -97,20 +95,3 @@ class Net(ScaledNet):
     def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
         """Layers whose rectified outputs only one other layer hears, and that layer: see :mod:`solver.revive`."""
         return [(block.first, block.second) for block in self.blocks]
-
-    @classmethod
-    def recognise(cls, shapes: Mapping[str, torch.Size]) -> dict | None:
-        """Constructor arguments of the network that a state dict of this shape belongs to.
-
-        Args:
-            shapes: parameter name -> shape.
-
-        Returns:
-            ``{"scale": ..., "multi_scale": ...}`` or None if it is no EDSR.
-        """
-        for scale, multi_scale in ((2, True), (2, False), (3, False), (4, False)):
-            with torch.device("meta"):
-                net = cls(scale, multi_scale)
-            if shapes == {name: p.shape for name, p in net.state_dict().items()}:
-                return {"scale": scale, "multi_scale": multi_scale}
-        return None

@@ -176,26 +176,12 @@ class Net(ScaledNet):
         """Layers whose rectified outputs only one other layer hears, and that layer: see :mod:`solver.revive`."""
         return [*zip(self.ieeb.conv3, self.ieeb.conv1), *zip(self.irb.refine, [*self.irb.refine[1:], self.irb.last])]
 
-    @classmethod
-    def recognise(cls, shapes: Mapping[str, torch.Size]) -> dict | None:
-        """Constructor arguments of the network that a state dict of this shape belongs to.
-
-        Args:
-            shapes: parameter name -> shape, in this file's names or in the release's.
-
-        Returns:
-            ``{"scale": ..., "multi_scale": ...}`` or None if it is not a LESRCNN.
-        """
-        for scale, multi_scale in ((2, True), (2, False), (3, False), (4, False)):
-            with torch.device("meta"):
-                net = cls(scale, multi_scale)
-            own = {name: p.shape for name, p in net.state_dict().items()}
-            released = net.released_names()
-            translated = {released[name]: shape for name, shape in own.items()}
-            weights = {k: v for k, v in shapes.items() if not _is_shifter(k)}
-            if weights in (own, translated):
-                return {"scale": scale, "multi_scale": multi_scale}
-        return None
+    def fits(self, shapes: Mapping[str, torch.Size]) -> bool:
+        """Whether a state dict of this shape is one of this network, in this file's names or in the release's."""
+        own = {name: p.shape for name, p in self.state_dict().items()}
+        released = self.released_names()
+        weights = {name: shape for name, shape in shapes.items() if not _is_shifter(name)}
+        return weights in (own, {released[name]: shape for name, shape in own.items()})
 
     def released_names(self) -> dict[str, str]:
         """This file's parameter names -> the names in the paper's released checkpoints.

@@ -1,5 +1,8 @@
 """What networks share: how they are given a scale, the mean shift and the sub-pixel up-sampler."""
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -31,6 +34,10 @@ class ScaledNet(nn.Module):
         ValueError: for another scale.
     """
 
+    # The constructor's arguments for each network of the class that has weights of another shape.
+    configurations: ClassVar[tuple[dict[str, Any], ...]] = (
+        {"scale": 2, "multi_scale": True}, *({"scale": scale, "multi_scale": False} for scale in SCALES))
+
     def __init__(self, scale: int, multi_scale: bool) -> None:
         super().__init__()
         if scale not in SCALES:
@@ -49,6 +56,27 @@ class ScaledNet(nn.Module):
         if scale not in self.scales:
             raise ValueError(f"this network enlarges by {self.scales}, not by {scale}")
         return scale
+
+    @classmethod
+    def recognise(cls, shapes: Mapping[str, torch.Size]) -> dict[str, Any] | None:
+        """Constructor arguments of the network that a state dict of this shape belongs to.
+
+        Args:
+            shapes: parameter name -> shape, in any names that the network knows.
+
+        Returns:
+            ``{"scale": ..., "multi_scale": ..., ...}`` or None if it is no network of this class.
+        """
+        for configuration in cls.configurations:
+            with torch.device("meta"):
+                net = cls(**configuration)
+            if net.fits(shapes):
+                return dict(configuration)
+        return None
+
+    def fits(self, shapes: Mapping[str, torch.Size]) -> bool:
+        """Whether a state dict of this shape is one of this network."""
+        return shapes == {name: p.shape for name, p in self.state_dict().items()}
 
 
 class MeanShift(nn.Module):
@@ -90,7 +118,7 @@ class SubPixelUpsampler(nn.Module):
 
     def __init__(self, scale: int, channels: int = 64) -> None:
         super().__init__()
-        if scale not in (2, 3, 4):
+        if scale not in SCALES:
             raise ValueError(f"the sub-pixel up-sampler enlarges by 2, 3 or 4, not by {scale}")
         factors = (2, 2) if scale == 4 else (scale,)
         self.factors = factors

@@ -110,9 +110,9 @@ def _add_published(group, scale: int) -> None:
 def _add_better(group) -> None:
     add = group.add_argument
     add("--recipe", choices=RECIPES, default="paper",
-        help="modern sets other defaults: L1, whitened Muon, learning rate 1e-3 with warm-up and cosine decay, averaged "
-             "weights, silent units revived, pictures drawn by their area's root, start as an enlarger; flags given "
-             "with it win")
+        help="modern sets other defaults: L1, whitened Muon, learning rate 1e-3 with warm-up and cosine decay, "
+             "averaged weights, silent units revived, pictures drawn by their area's root, start as an enlarger; "
+             "flags given with it win")
     add("--variant", help="of a network that comes in several, which; ablation: SN, HN, IEEB or IEEB+RB")
     add("--optimizer", choices=("Adam", "Muon", "WhitenedMuon"), default="Adam",
         help="Muon makes each layer's step orthogonal, WhitenedMuon its effect on the layer's output, whatever "

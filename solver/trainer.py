@@ -16,7 +16,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 
 import torch
@@ -504,11 +504,12 @@ class Trainer:
             if not hasattr(net, "init_identity"):
                 raise InputError(f"--init identity: {args.model} has no such start")
             net.init_identity()
-        if args.init_rest is not None and fresh:
-            self.rest = str(args.init_rest), *copy_weights([args.init_rest], net, args.model)
         if args.init_from is not None and fresh:
-            hashes = copy_weights(args.init_from, net, args.model)
+            hashes, copied = copy_weights(args.init_from, net, args.model)
             self.start = list(zip(map(str, args.init_from), hashes))
+            if args.init_rest is not None:
+                hashes, _ = copy_weights([args.init_rest], net, args.model, left=copied)
+                self.rest = str(args.init_rest), *hashes
         return net
 
     def _forward_module(self) -> nn.Module:
@@ -573,36 +574,37 @@ class Trainer:
             sys.stdout.flush()  # into a file, too, line by line
 
 
-def copy_weights(paths: Sequence[Path], net: nn.Module, name: str) -> list[str]:
-    """Copy all layers of the same name and shape from weights files, of any scale, into ``net``.
+def copy_weights(paths: Sequence[Path], net: nn.Module, name: str, left: Set[str] = frozenset(),
+                 ) -> tuple[list[str], set[str]]:
+    """Copy all weights of the same name and shape from files, of any scale, into ``net``, but for those ``left`` alone.
 
     Of several files the mean is taken (Wortsman et al. 2022, "Model soups"): of weights that one training has
     passed through, which lie in one valley.
 
     Returns:
-        SHA-256 of each file.
+        SHA-256 of each file, and the names of the weights that were copied.
 
     Raises:
-        InputError: if a file cannot be read, is of another network, or shares no layer with the network or not
-            the same ones as the first.
+        InputError: if a file cannot be read, is of another network, or has none of the wanted weights or not the
+            same ones as the first.
     """
-    target = net.state_dict()
+    wanted = {k: v for k, v in net.state_dict().items() if k not in left}
     shared: dict[str, torch.Tensor] = {}
     hashes = []
     for path in paths:
         source, info = load_network(path, name)
         hashes.append(info.sha256)
-        state = {k: v for k, v in source.state_dict().items() if k in target and target[k].shape == v.shape}
+        state = {k: v for k, v in source.state_dict().items() if k in wanted and wanted[k].shape == v.shape}
         if not state:
-            raise InputError(f"{path}: shares no layer with this network")
+            raise InputError(f"{path}: has no layer that this network {'still lacks' if left else 'has too'}")
         if shared and state.keys() != shared.keys():
             raise InputError(f"--init_from {path}: shares other layers with this network than {paths[0]} does: "
                              "there is no mean of them")
         shared = {k: shared.get(k, 0) + v / len(paths) for k, v in state.items()}
     net.load_state_dict(shared, strict=False)
     files = " and ".join(map(str, paths))
-    tqdm.write(f"{len(shared)} of {len(target)} weights copied from {'the mean of ' * (len(paths) > 1)}{files}")
-    return hashes
+    tqdm.write(f"{len(shared)} of {len(wanted)} weights copied from {'the mean of ' * (len(paths) > 1)}{files}")
+    return hashes, set(shared)
 
 
 class _Stopped(Exception):

@@ -103,7 +103,9 @@ def test_receptive_radius_is_not_understated(variant):
 def test_what_it_does_not_have():
     with pytest.raises(ValueError, match="SN, HN, IEEB, IEEB.RB"):
         model.build("ablation", 2, variant="XN")
-    with pytest.raises(ValueError, match="one of 2, 3 and 4"):
+    with pytest.raises(ValueError, match="no blind networks"):
         model.build("ablation", 2, multi_scale=True)
+    with pytest.raises(ValueError, match="2, 3 or 4, not by 5"):
+        model.build("ablation", 5)
     with pytest.raises(ValueError, match="not by 3"):
         net_of("SN")(torch.rand(1, 3, 4, 4), 3)

@@ -406,15 +406,17 @@ def test_init_rest_gives_the_layers_that_the_start_lacks(settings, tmp_path):
     assert run.rest == (str(tmp_path / "blind.pth"), checkpoint.file_hash(tmp_path / "blind.pth"))
     with pytest.raises(InputError, match="--init_rest: goes with --init_from"):
         settings("--init_rest", tmp_path / "blind.pth")
+    with pytest.raises(InputError, match="blind.pth: has no layer that this network still lacks"):
+        Trainer(settings(*flags), ALONE)
 
 
 def test_the_record_names_the_weights_that_a_run_took_as_they_were(settings, tmp_path):
     start, rest, teacher = (tmp_path / f"{name}.pth" for name in ("start", "rest", "teacher"))
     for file in (start, rest, teacher):
-        checkpoint.save_weights(model.build("lesrcnn", 2), file)
+        checkpoint.save_weights(model.build("lesrcnn", 2, multi_scale=file != start), file)
     hashes = [checkpoint.file_hash(file) for file in (start, rest, teacher)]
     taken = {"start": [[str(start), hashes[0]]], "rest": [str(rest), hashes[1]], "teacher": [hashes[2]]}
-    flags = ("--init_from", start, "--init_rest", rest, "--teacher", teacher)
+    flags = ("--scale", 0, "--init_from", start, "--init_rest", rest, "--teacher", teacher)
     args = settings("--max_steps", 2, *flags)
     train(args)
     checkpoint.save_weights(model.build("lesrcnn", 2), start)  # a resumed run does not look at it again
