@@ -54,7 +54,7 @@ class ScaledNet(nn.Module):
         """
         scale = self.scale if scale is None else scale
         if scale not in self.scales:
-            raise ValueError(f"this network enlarges by {self.scales}, not by {scale}")
+            raise ValueError(f"this network enlarges by {', '.join(map(str, self.scales))}, not by {scale}")
         return scale
 
     @classmethod
