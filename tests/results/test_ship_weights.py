@@ -60,7 +60,7 @@ def test_weights_card_and_readme(house):
 
 def test_card_names_the_runs_before(house):
     runs = [finished_run(house / name) for name in ("first", "second", "third", "last")]
-    for run, start in zip(runs[1:], [runs[0], runs[1], [runs[2], runs[1]]]):
+    for run, start in zip(runs[1:], [runs[0], runs[1], [runs[1], runs[2]]]):
         record = json.loads((run / "run.json").read_text())
         start = [f"{r}/lesrcnn_x2.pth" for r in start] if isinstance(start, list) else f"{start}/lesrcnn_x2.pth"
         record["settings"]["init_from"] = start
