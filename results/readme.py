@@ -37,14 +37,19 @@ def weights_section(cards: list[Path]) -> str:
         card = json.loads(path.read_text(encoding="utf-8"))
         training = card["training"]
         start = training["started_from"]
-        before = f" after {_total(start, 'steps'):,} in earlier runs" if start else ""
-        how = f"{training['steps']:,} steps{before}, {_total(training, 'hours'):.1f} h, {_device(training['hardware'])}"
+        before = f" after {total(start, 'steps'):,} in earlier runs" if start else ""
+        how = f"{training['steps']:,} steps{before}, {total(training, 'hours'):.1f} h, {_device(training['hardware'])}"
         for scale in card["scales"]:
             set5, set14 = (card["test"][name][f"x{scale}"] for name in ("Set5", "Set14"))
             paper = "LESRCNN-S" if card["blind"] else "LESRCNN"
             lines.append(f"| [`{path.parent.name}/{card['weights']}`]({path.parent.name}/{path.name}) | x{scale} "
                          f"| {_pair(set5)} | {_pair(set14)} | {set5[paper][0]:.2f}, {set14[paper][0]:.2f} | {how} |")
     return "\n".join(lines)
+
+
+def total(run: dict, what: str) -> float:
+    """``steps`` or ``hours`` of a run in a card and of those before it."""
+    return run[what] + (total(run["started_from"], what) if run["started_from"] else 0)
 
 
 def replace(path: Path, name: str, section: str) -> None:
@@ -68,11 +73,6 @@ def replace(path: Path, name: str, section: str) -> None:
     if new != text:
         with written_whole(path) as temporary:
             temporary.write_text(new, encoding="utf-8")
-
-
-def _total(stage: dict, what: str) -> float:
-    """Steps or hours of a run and those before it."""
-    return stage[what] + (_total(stage["started_from"], what) if stage["started_from"] else 0)
 
 
 def _device(hardware: dict) -> str:

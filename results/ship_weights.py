@@ -140,7 +140,7 @@ def beside(run_folder: Path, path: str) -> Path:
 def earlier(run_folder: Path, record: dict) -> dict | None:
     """The run that this one took its start from (``--init_from``), None if it started anew.
 
-    Of several, whose mean it started from, the one with most runs before it, and the others as ``averaged_with``.
+    Of several, whose mean it started from, the one with the most steps up to it, and the others as ``averaged_with``.
 
     Raises:
         InputError: if what made the start is not known, or is no longer what the run took.
@@ -151,16 +151,10 @@ def earlier(run_folder: Path, record: dict) -> dict | None:
     if not starts:
         return None
     origins = [origin(beside(run_folder, path), sha256) for path, sha256 in starts]
-    last, *others = sorted(origins, key=runs_before, reverse=True)
+    last, *others = sorted(origins, key=lambda run: readme.total(run, "steps"), reverse=True)
     for other in others:
         del other["started_from"]
     return last | ({"averaged_with": others} if others else {})
-
-
-def runs_before(run: dict) -> int:
-    """How many runs, one after the other, led to the start of this one."""
-    before = run["started_from"]
-    return 1 + runs_before(before) if before else 0
 
 
 def origin(weights: Path, sha256: str | None) -> dict:
