@@ -135,7 +135,7 @@ def write(path: Path, sources: list[Source], scales: list[int], boundary: str = 
             file.attrs["downscale"] = factors
         if turned_copies := sum(source.angle is not None for source in sources):
             file.attrs["turned"] = turned_copies
-        file.create_group("HR").attrs["folders"] = _folder_names(source.hr for source in sources)
+        file.create_group("HR").attrs["folders"] = _folder_names((source.hr for source in sources), 1)
         for scale in scales:
             file.create_group(f"X{scale}").attrs.update(_degradation(sources, scale, boundary))
         for index, pictures in enumerate(tqdm(loaded, total=len(sources), unit="picture", disable=None)):
@@ -213,9 +213,9 @@ def _degradation(sources: list[Source], scale: int, boundary: str) -> dict[str, 
     """The attributes of an LR group: where its pictures come from."""
     given = [source.lr[scale] for source in sources if scale in source.lr]
     if len(given) == len(sources):
-        return {"degradation": "as given", "folders": _folder_names(given)}
+        return {"degradation": "as given", "folders": _folder_names(given, 2)}
     made = {"degradation": "MATLAB bicubic with antialiasing", "boundary": boundary, "intermediate": "uint8"}
-    return {**made, "as given": _folder_names(given)} if given else made
+    return {**made, "as given": _folder_names(given, 2)} if given else made
 
 
 def _describe(picture: "h5py.Dataset", source: Source) -> None:
@@ -229,9 +229,9 @@ def _describe(picture: "h5py.Dataset", source: Source) -> None:
         picture.attrs.update(angle=source.angle, stretch=source.stretch)
 
 
-def _folder_names(files: Iterable[Path]) -> list[str]:
-    """The folders of some files, as given, each once."""
-    return list(dict.fromkeys(str(file.parent) for file in files))
+def _folder_names(files: Iterable[Path], parts: int) -> list[str]:
+    """The folders of some files, each once, by the last ``parts`` of their paths: the same wherever they lie."""
+    return list(dict.fromkeys("/".join(file.parent.absolute().parts[-parts:]) for file in files))
 
 
 def chunk(pixels: "np.ndarray") -> tuple[int, int, int]:
