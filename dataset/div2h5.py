@@ -18,6 +18,7 @@ such as one that ``dead_leaves.py`` has filled.
 import argparse
 import io
 import math
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -135,7 +136,7 @@ def write(path: Path, sources: list[Source], scales: list[int], boundary: str = 
             file.attrs["downscale"] = factors
         if turned_copies := sum(source.angle is not None for source in sources):
             file.attrs["turned"] = turned_copies
-        file.create_group("HR").attrs["folders"] = _folder_names((source.hr for source in sources), 1)
+        file.create_group("HR").attrs["folders"] = _folders((source.hr for source in sources), 1)
         for scale in scales:
             file.create_group(f"X{scale}").attrs.update(_degradation(sources, scale, boundary))
         for index, pictures in enumerate(tqdm(loaded, total=len(sources), unit="picture", disable=None)):
@@ -213,14 +214,14 @@ def _degradation(sources: list[Source], scale: int, boundary: str) -> dict[str, 
     """The attributes of an LR group: where its pictures come from."""
     given = [source.lr[scale] for source in sources if scale in source.lr]
     if len(given) == len(sources):
-        return {"degradation": "as given", "folders": _folder_names(given, 2)}
+        return {"degradation": "as given", "folders": _folders(given, 2)}
     made = {"degradation": "MATLAB bicubic with antialiasing", "boundary": boundary, "intermediate": "uint8"}
-    return {**made, "as given": _folder_names(given, 2)} if given else made
+    return {**made, "as given": _folders(given, 2)} if given else made
 
 
 def _describe(picture: "h5py.Dataset", source: Source) -> None:
     """The attributes of an HR picture: its name and, of a copy, how it was turned, stretched and shrunk."""
-    picture.attrs["name"] = f"{source.hr.parent.name}/{source.hr.name}"
+    picture.attrs["name"] = _ending(source.hr, 2)
     if source.downscale < 1:
         picture.attrs["name"] += f" x{source.downscale:g}"
         picture.attrs["downscale"] = source.downscale
@@ -229,9 +230,14 @@ def _describe(picture: "h5py.Dataset", source: Source) -> None:
         picture.attrs.update(angle=source.angle, stretch=source.stretch)
 
 
-def _folder_names(files: Iterable[Path], parts: int) -> list[str]:
-    """The folders of some files, each once, by the last ``parts`` of their paths: the same wherever they lie."""
-    return list(dict.fromkeys("/".join(file.parent.absolute().parts[-parts:]) for file in files))
+def _folders(files: Iterable[Path], parts: int) -> list[str]:
+    """The names of some files' folders, a name for each folder."""
+    return [_ending(folder, parts) for folder in dict.fromkeys(file.parent for file in files)]
+
+
+def _ending(path: Path, parts: int) -> str:
+    """The last parts of a path: what it is called, however it was given and wherever it lies."""
+    return "/".join(Path(os.path.abspath(path)).parts[-parts:])
 
 
 def chunk(pixels: "np.ndarray") -> tuple[int, int, int]:

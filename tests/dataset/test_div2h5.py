@@ -98,14 +98,26 @@ def test_several_folders_of_any_pictures(tmp_path, command, picture):
 
 
 def test_the_same_pictures_make_the_same_file_wherever_they_lie(tmp_path, div2k, command, root):
-    moved = tmp_path / "elsewhere"
-    shutil.copytree(div2k / "DIV2K", moved / "DIV2K")
-    here, there = div2k / "DIV2K_train.h5", tmp_path / "there.h5"
+    published = div2k / "DIV2K_train.h5"
     assert command(root / "dataset" / "div2h5.py", cwd=div2k).returncode == 0
-    lr = moved / "DIV2K" / "DIV2K_train_LR_bicubic"
-    done = command("dataset/div2h5.py", "--hr", moved / "DIV2K" / "DIV2K_train_HR", "--lr", lr, "--out", there)
+    moved = tmp_path / "elsewhere" / "DIV2K"
+    shutil.copytree(div2k / "DIV2K", moved)
+    hr_folder = moved / "DIV2K_train_HR"
+    for hr, cwd in ((hr_folder, root), (".", hr_folder), ("../DIV2K_train_HR", hr_folder)):
+        done = command(root / "dataset" / "div2h5.py", "--hr", hr, "--lr", moved / "DIV2K_train_LR_bicubic",
+                       "--out", tmp_path / "x.h5", cwd=cwd)
+        assert done.returncode == 0, done.stderr
+        assert published.read_bytes() == (tmp_path / "x.h5").read_bytes()
+
+
+def test_folders_of_one_name_are_told_one_by_one(tmp_path, command, picture):
+    folders = [tmp_path / parent / "HR" for parent in "ab"]
+    for folder in folders:
+        images.write_rgb(folder / "p.png", picture(20, 20))
+    done = command("dataset/div2h5.py", "--hr", *folders, "--out", tmp_path / "x.h5")
     assert done.returncode == 0, done.stderr
-    assert here.read_bytes() == there.read_bytes()
+    with h5py.File(tmp_path / "x.h5") as file:
+        assert list(file["HR"].attrs["folders"]) == ["HR", "HR"]
 
 
 def test_down_scaled_copies(tmp_path, div2k, command, root):
