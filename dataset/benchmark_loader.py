@@ -40,13 +40,16 @@ def main() -> None:
     if args.file and not args.file.is_file():
         raise InputError(f"{args.file}: no such file; make it with dataset/div2h5.py")
     import torch
+
     args.threads = args.threads or torch.get_num_threads()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         if args.file is None:
             args.file = Path(folder) / "random.h5"
             write_random(args.file, args.gigabytes)
-        print(f"{args.file}: {args.file.stat().st_size / 1e9:.2f} GB, x{args.scale}, LR patches of "
-              f"{args.patch_size}x{args.patch_size}, batches of {args.batch_size}, on {args.device}")
+        print(
+            f"{args.file}: {args.file.stat().st_size / 1e9:.2f} GB, x{args.scale}, LR patches of "
+            f"{args.patch_size}x{args.patch_size}, batches of {args.batch_size}, on {args.device}"
+        )
         _open(args, "none")  # finds out what is wrong with the file
         ways = [("plain", 0)]
         for way in args.ways:
@@ -57,13 +60,13 @@ def main() -> None:
         print(f"{'way':7}{'workers':>8}{'patches/s':>11}{'/ plain':>9}   resident MB (main, largest worker)")
         for (way, workers), rate in rates.items():
             ratio = statistics.median(ours / plain for ours, plain in zip(rate, rates["plain", 0]))
-            print(f"{way:7}{workers:8}{statistics.median(rate):11.0f}{ratio:9.2f}   "
-                  f"{memory[way, workers]}")
+            print(f"{way:7}{workers:8}{statistics.median(rate):11.0f}{ratio:9.2f}   {memory[way, workers]}")
 
 
 def measure(args: argparse.Namespace, ways: list[tuple[str, int]]) -> dict[tuple[str, int], list[float]]:
     """(way, workers) -> patches per second in each round."""
     import torch
+
     rates, sets = {way: [] for way in ways}, {}
     for _ in range(args.rounds):
         for way, workers in rates:
@@ -79,6 +82,7 @@ def measure(args: argparse.Namespace, ways: list[tuple[str, int]]) -> dict[tuple
 
 def _open(args: argparse.Namespace, way: str) -> "TrainSet | PlainSet":
     from dataset.train_set import TrainSet
+
     if way == "plain":
         return PlainSet(args)
     return TrainSet(args.file, args.scale, args.patch_size, args.batch_size, cache=way, device=args.device)
@@ -90,6 +94,7 @@ def _batches(args: argparse.Namespace, patches: "TrainSet | PlainSet", workers: 
             yield lr.to(args.device), hr.to(args.device)
         return
     import torch
+
     floats = None  # made once: fresh memory for every batch would cost more than filling it
     for _, *both in patches.loader(0, sys.maxsize, workers=workers):
         floats = floats or [torch.empty_like(part, dtype=torch.float32, device=args.device) for part in both]
@@ -99,6 +104,7 @@ def _batches(args: argparse.Namespace, patches: "TrainSet | PlainSet", workers: 
 def _rate(batches: Batches, seconds: float) -> float:
     """Patches per second of an iterator, over about so many seconds."""
     import torch
+
     count, start = 0, time.perf_counter()
     for lr, _ in batches:
         count += len(lr)
@@ -115,10 +121,10 @@ class PlainSet:
 
     def __init__(self, args: argparse.Namespace):
         import h5py
+
         self.args = args
         with h5py.File(args.file) as file:
-            indices = [index for index, lr in file[f"X{args.scale}"].items()
-                       if min(lr.shape[:2]) >= args.patch_size]
+            indices = [index for index, lr in file[f"X{args.scale}"].items() if min(lr.shape[:2]) >= args.patch_size]
             self.lr = [file[f"X{args.scale}/{index}"][:] for index in indices]
             self.hr = [file[f"HR/{index}"][:] for index in indices]
 
@@ -128,6 +134,7 @@ class PlainSet:
         import numpy as np
         import torch
         from torchvision.transforms import ToTensor
+
         to_tensor = ToTensor()
         side, scale = self.args.patch_size, self.args.scale
         while True:
@@ -136,8 +143,8 @@ class PlainSet:
                 index = random.randrange(len(self.lr))
                 lr, hr = self.lr[index], self.hr[index]
                 top, left = random.randint(0, lr.shape[0] - side), random.randint(0, lr.shape[1] - side)
-                lr = lr[top:top + side, left:left + side]
-                hr = hr[scale * top:scale * (top + side), scale * left:scale * (left + side)]
+                lr = lr[top : top + side, left : left + side]
+                hr = hr[scale * top : scale * (top + side), scale * left : scale * (left + side)]
                 if random.random() > 0.5:
                     lr, hr = np.fliplr(lr), np.fliplr(hr)
                 turns = random.randrange(4)
@@ -152,8 +159,9 @@ def write_random(path: Path, gigabytes: float) -> None:
     from tqdm import tqdm
 
     from dataset.div2h5 import chunk
+
     hr = np.random.default_rng(0).integers(0, 256, (1356, 2040, 3), dtype=np.uint8)
-    pictures = {"HR": hr, **{f"X{scale}": hr[:1356 // scale, :2040 // scale] for scale in (2, 3, 4)}}
+    pictures = {"HR": hr, **{f"X{scale}": hr[: 1356 // scale, : 2040 // scale] for scale in (2, 3, 4)}}
     count = max(1, round(gigabytes * 1e9 / sum(pixels.nbytes for pixels in pictures.values())))
     try:
         with h5py.File(path, "w") as file:
@@ -161,8 +169,9 @@ def write_random(path: Path, gigabytes: float) -> None:
                 for group, pixels in pictures.items():
                     file.create_dataset(f"{group}/{index}", data=pixels, chunks=chunk(pixels))
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {errors.describe(error)}; choose another --folder or "
-                         "fewer --gigabytes") from None
+        raise InputError(
+            f"{path}: cannot be written: {errors.describe(error)}; choose another --folder or fewer --gigabytes"
+        ) from None
 
 
 def resident(args: argparse.Namespace, way: str, workers: int) -> str:
@@ -174,14 +183,18 @@ def resident(args: argparse.Namespace, way: str, workers: int) -> str:
         batches = _batches(args, _open(args, way), workers)
         _rate(batches, args.seconds)
         batches.close()
-        sender.send((int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]),
-                     resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+        sender.send(
+            (
+                int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]),
+                resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,
+            )
+        )
 
     process = context.Process(target=run)
     process.start()
     sender.close()
     try:
-        sizes = receiver.recv()[:2 if workers else 1]
+        sizes = receiver.recv()[: 2 if workers else 1]
     except EOFError:
         raise InputError(f"{way}: the process that measures its memory has failed") from None
     process.join()
@@ -190,22 +203,25 @@ def resident(args: argparse.Namespace, way: str, workers: int) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path, nargs="?",
-                        help="HDF5 file made by div2h5.py (default: random pictures)")
-    parser.add_argument("--gigabytes", type=float, default=2,
-                        help="size of the file of random pictures (default: 2)")
-    parser.add_argument("--folder", type=Path, metavar="DIR",
-                        help="where to put it (default: the temporary folder)")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, metavar="WAY",
-                        help=f"of {', '.join(WAYS)}; plain is always measured (default: all)")
-    parser.add_argument("--workers", type=int, default=2,
-                        help="loader processes, measured beside none (default: 2)")
+    parser.add_argument("file", type=Path, nargs="?", help="HDF5 file made by div2h5.py (default: random pictures)")
+    parser.add_argument("--gigabytes", type=float, default=2, help="size of the file of random pictures (default: 2)")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="where to put it (default: the temporary folder)")
+    parser.add_argument(
+        "--ways",
+        nargs="+",
+        choices=WAYS,
+        default=WAYS,
+        metavar="WAY",
+        help=f"of {', '.join(WAYS)}; plain is always measured (default: all)",
+    )
+    parser.add_argument("--workers", type=int, default=2, help="loader processes, measured beside none (default: 2)")
     parser.add_argument("--scale", type=int, default=2, choices=(2, 3, 4), help="(default: 2)")
     parser.add_argument("--patch_size", type=int, default=64, help="side of the LR patch (default: 64)")
     parser.add_argument("--batch_size", type=int, default=64, help="patches per batch (default: 64)")
     parser.add_argument("--device", default="cpu", help="where the batches are wanted (default: cpu)")
-    parser.add_argument("--threads", type=int,
-                        help="of torch in the main process and its workers (default: torch's own choice)")
+    parser.add_argument(
+        "--threads", type=int, help="of torch in the main process and its workers (default: torch's own choice)"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="turns of all ways (default: 5)")
     parser.add_argument("--seconds", type=float, default=2, help="of each way in each round (default: 2)")
     return parser.parse_args()

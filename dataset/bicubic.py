@@ -32,8 +32,14 @@ BOUNDARIES = ("replicate", "symmetric")
 INTERMEDIATES = ("uint8", "float")
 
 
-def imresize(image: np.ndarray, scale: float | None = None, *, size: tuple[int, int] | None = None,
-             boundary: str = "replicate", intermediate: str = "uint8") -> np.ndarray:
+def imresize(
+    image: np.ndarray,
+    scale: float | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    boundary: str = "replicate",
+    intermediate: str = "uint8",
+) -> np.ndarray:
     """Resize a picture as MATLAB's ``imresize`` does with 'bicubic' and antialiasing.
 
     Rows (the vertical direction) are resized first, then columns. The defaults are those of the
@@ -57,8 +63,10 @@ def imresize(image: np.ndarray, scale: float | None = None, *, size: tuple[int, 
         ValueError: for a type, shape, scale, size or option that is not one of the above.
     """
     if boundary not in BOUNDARIES or intermediate not in INTERMEDIATES:
-        raise ValueError(f"boundary is one of {BOUNDARIES} and intermediate one of {INTERMEDIATES}, "
-                         f"not {boundary!r} and {intermediate!r}")
+        raise ValueError(
+            f"boundary is one of {BOUNDARIES} and intermediate one of {INTERMEDIATES}, "
+            f"not {boundary!r} and {intermediate!r}"
+        )
     image = np.asarray(image)
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise ValueError(f"a picture is (H, W) or (H, W, C) and not empty, not of shape {image.shape}")
@@ -92,7 +100,7 @@ def imresize(image: np.ndarray, scale: float | None = None, *, size: tuple[int, 
 def modcrop(image: np.ndarray, scale: int) -> np.ndarray:
     """The picture without its last rows and columns, so that both sides are multiples of ``scale``."""
     height, width = image.shape[:2]
-    return image[:height - height % scale, :width - width % scale]
+    return image[: height - height % scale, : width - width % scale]
 
 
 def enlarge(lr: np.ndarray, scale: int) -> np.ndarray:
@@ -124,6 +132,7 @@ def resizing_matrix(length: int, new_length: int, scale: float, boundary: str) -
     far the kernel is stretched; it need not be ``new_length / length`` exactly.
     """
     from scipy.sparse import csr_array
+
     shrink = min(scale, 1.0)
     width = 4 / shrink  # of the kernel, in source pixels
     taps = math.ceil(width) + 2
@@ -147,8 +156,8 @@ def resizing_matrix(length: int, new_length: int, scale: float, boundary: str) -
 def _cubic(x: np.ndarray) -> np.ndarray:
     """Keys' cubic kernel with a = -0.5, zero outside [-2, 2]."""
     x = np.abs(x)
-    near = 1.5 * x ** 3 - 2.5 * x ** 2 + 1
-    far = -0.5 * x ** 3 + 2.5 * x ** 2 - 4 * x + 2
+    near = 1.5 * x**3 - 2.5 * x**2 + 1
+    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
     return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
 
 

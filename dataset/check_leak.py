@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     import h5py
     import numpy as np
 
-SIDE = 320         # pixels; larger pictures are shrunk to it before they are compared
-THUMBNAIL = 24     # pixels a side
-FEATURES = 300     # of a picture at most, those with the most contrast
-BLOCK = 15_000     # features of test pictures compared at once (18 MB)
-ALIKE = 0.9        # scalar product of two features, from which they may be the same spot
-MATCHES = 6        # so many must agree on a map
-CANDIDATES = 3     # of a block's pictures, those with the most matches
-MAGNIFIED = 7      # factor between the two pictures at most
-OVERLAP = 0.05     # so much of the test picture must be laid on
+SIDE = 320  # pixels; larger pictures are shrunk to it before they are compared
+THUMBNAIL = 24  # pixels a side
+FEATURES = 300  # of a picture at most, those with the most contrast
+BLOCK = 15_000  # features of test pictures compared at once (18 MB)
+ALIKE = 0.9  # scalar product of two features, from which they may be the same spot
+MATCHES = 6  # so many must agree on a map
+CANDIDATES = 3  # of a block's pictures, those with the most matches
+MAGNIFIED = 7  # factor between the two pictures at most
+OVERLAP = 0.05  # so much of the test picture must be laid on
 # Correlations from which pictures are the same. Unrelated ones of the measurement above reach 0.85 and 0.67.
 SAME_WHOLE, SAME_PART = 0.95, 0.85
 
@@ -74,8 +74,7 @@ class Leak(NamedTuple):
     correlation: float
 
     def __str__(self) -> str:
-        return (f"leak: {self.train} shows {self.share:.0%} of {self.test} "
-                f"(correlation {self.correlation:.3f})")
+        return f"leak: {self.train} shows {self.share:.0%} of {self.test} (correlation {self.correlation:.3f})"
 
 
 def main() -> int:
@@ -83,14 +82,21 @@ def main() -> int:
     train = [source for path in args.train for source in training_sources(path)]
     finder = Finder([fingerprint(*source) for path in args.test for source in benchmark_sources(path)])
     from tqdm import tqdm
+
     leaks = 0
-    for found in tqdm(in_order(lambda source: finder.find(fingerprint(*source)), train, args.workers),
-                      total=len(train), unit="picture", disable=None):
+    for found in tqdm(
+        in_order(lambda source: finder.find(fingerprint(*source)), train, args.workers),
+        total=len(train),
+        unit="picture",
+        disable=None,
+    ):
         for leak in found:
             tqdm.write(str(leak), file=sys.stdout)
         leaks += len(found)
-    print(f"{len(train)} training pictures, {len(finder.pictures)} test pictures: {leaks or 'no'} "
-          f"leak{'s' * (leaks != 1)}")
+    print(
+        f"{len(train)} training pictures, {len(finder.pictures)} test pictures: {leaks or 'no'} "
+        f"leak{'s' * (leaks != 1)}"
+    )
     return int(leaks > 0)
 
 
@@ -108,6 +114,7 @@ def training_sources(path: Path) -> list[Source]:
     import h5py
 
     from dataset.hyperslabs import picture_sizes, readable
+
     with readable(path):
         file = h5py.File(path, "r")
         pictures = [file["HR"][str(index)] for index in range(len(picture_sizes(file, path, ())["HR"]))]
@@ -115,8 +122,12 @@ def training_sources(path: Path) -> list[Source]:
     def read(picture: "h5py.Dataset") -> "np.ndarray":
         with readable(path):
             return picture[()]
-    return [(str(picture.attrs.get("name", f"picture {picture.name}")), partial(read, picture))
-            for picture in pictures if "downscale" not in picture.attrs]
+
+    return [
+        (str(picture.attrs.get("name", f"picture {picture.name}")), partial(read, picture))
+        for picture in pictures
+        if "downscale" not in picture.attrs
+    ]
 
 
 def benchmark_sources(path: Path) -> list[Source]:
@@ -127,8 +138,10 @@ def benchmark_sources(path: Path) -> list[Source]:
     """
     scale = next((scale for scale in (2, 3, 4) if (path / f"x{scale}").is_dir()), 2)
     found = test_set.find(path, scale)
-    return [(f"{found.name}/{file.name}", partial(images.read_rgb, file))
-            for file in (item.hr or item.lr for item in found.items)]
+    return [
+        (f"{found.name}/{file.name}", partial(images.read_rgb, file))
+        for file in (item.hr or item.lr for item in found.items)
+    ]
 
 
 def fingerprint(name: str, read: Callable[[], "np.ndarray"]) -> Fingerprint:
@@ -138,6 +151,7 @@ def fingerprint(name: str, read: Callable[[], "np.ndarray"]) -> Fingerprint:
         InputError: if it cannot be read.
     """
     import cv2
+
     grey = cv2.cvtColor(read(), cv2.COLOR_RGB2GRAY)
     shrink = SIDE / max(grey.shape)
     if shrink < 1:
@@ -156,10 +170,14 @@ class Finder:
 
     def __init__(self, pictures: list[Fingerprint]) -> None:
         import numpy as np
+
         self.pictures = pictures
-        self._thumbnails = np.stack([  # (pictures, 8, pixels)
-            [np.rot90(side, turns).ravel() for side in (one.thumbnail, one.thumbnail.T) for turns in range(4)]
-            for one in pictures])
+        self._thumbnails = np.stack(
+            [  # (pictures, 8, pixels)
+                [np.rot90(side, turns).ravel() for side in (one.thumbnail, one.thumbnail.T) for turns in range(4)]
+                for one in pictures
+            ]
+        )
         # SIFT does not know a turned picture from an upright one, but a mirrored one.
         sides = [side for one in pictures for side in (one, _mirrored(one))]
         self._blocks = list(_blocks(sides))
@@ -167,8 +185,11 @@ class Finder:
     def find(self, train: Fingerprint) -> list[Leak]:
         """The test pictures that a training picture shows."""
         whole = (self._thumbnails @ train.thumbnail.ravel()).max(axis=1)
-        leaks = {test.name: Leak(train.name, test.name, 1.0, float(alike))
-                 for test, alike in zip(self.pictures, whole) if alike > SAME_WHOLE}
+        leaks = {
+            test.name: Leak(train.name, test.name, 1.0, float(alike))
+            for test, alike in zip(self.pictures, whole)
+            if alike > SAME_WHOLE
+        }
         for block in self._blocks:
             for test, here, there in _matches(train, block):
                 share, alike = _compare(train, test, here, there)
@@ -188,16 +209,21 @@ class _Block(NamedTuple):
 
 def _blocks(pictures: list[Fingerprint]) -> Iterator[_Block]:
     import numpy as np
+
     size = BLOCK // FEATURES
-    for some in (pictures[start:start + size] for start in range(0, len(pictures), size)):
-        yield _Block(some, np.concatenate([one.features for one in some]),
-                     np.repeat(np.arange(len(some)), [len(one.features) for one in some]),
-                     np.concatenate([one.points for one in some]))
+    for some in (pictures[start : start + size] for start in range(0, len(pictures), size)):
+        yield _Block(
+            some,
+            np.concatenate([one.features for one in some]),
+            np.repeat(np.arange(len(some)), [len(one.features) for one in some]),
+            np.concatenate([one.points for one in some]),
+        )
 
 
 def _matches(train: Fingerprint, block: _Block) -> Iterator[tuple[Fingerprint, "np.ndarray", "np.ndarray"]]:
     """The likeliest pictures of a block: one, and (N, 2) points here and there that may be the same spots."""
     import numpy as np
+
     here, there = np.nonzero(train.features @ block.features.T > ALIKE)
     owners = block.owners[there]
     matched = np.zeros((len(block.pictures), len(train.features)), bool)
@@ -209,23 +235,24 @@ def _matches(train: Fingerprint, block: _Block) -> Iterator[tuple[Fingerprint, "
             yield block.pictures[number], train.points[here[own]], block.points[there[own]]
 
 
-def _compare(train: Fingerprint, test: Fingerprint, here: "np.ndarray",
-             there: "np.ndarray") -> tuple[float, float]:
+def _compare(train: Fingerprint, test: Fingerprint, here: "np.ndarray", there: "np.ndarray") -> tuple[float, float]:
     """Lay the training picture on the test picture: the share that it covers, and how alike they are."""
     import cv2
     import numpy as np
+
     affine, agree = cv2.estimateAffine2D(here, there, ransacReprojThreshold=4)
     if affine is None or len(np.unique(here[agree.ravel() > 0], axis=0)) < MATCHES:
         return 0.0, 0.0
-    if not 1 / MAGNIFIED ** 2 < abs(np.linalg.det(affine[:, :2])) < MAGNIFIED ** 2:
+    if not 1 / MAGNIFIED**2 < abs(np.linalg.det(affine[:, :2])) < MAGNIFIED**2:
         return 0.0, 0.0
     size = test.grey.shape[::-1]
     covered = cv2.warpAffine(np.full_like(train.grey, 255), affine, size) == 255
     if covered.mean() < OVERLAP:
         return 0.0, 0.0
     # Blurred, because the map is true to a pixel or so.
-    laid, below = (cv2.GaussianBlur(grey, (0, 0), 2)[covered]
-                   for grey in (cv2.warpAffine(train.grey, affine, size), test.grey))
+    laid, below = (
+        cv2.GaussianBlur(grey, (0, 0), 2)[covered] for grey in (cv2.warpAffine(train.grey, affine, size), test.grey)
+    )
     if min(laid.std(), below.std()) < 1:
         return 0.0, 0.0
     return float(covered.mean()), float(np.corrcoef(laid, below)[0, 1])
@@ -235,6 +262,7 @@ def _features(grey: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
     """Points and features of a picture, these as RootSIFT (Arandjelovic and Zisserman 2012)."""
     import cv2
     import numpy as np
+
     points, features = cv2.SIFT_create(FEATURES).detectAndCompute(grey, None)
     if not points:
         return np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32)
@@ -245,21 +273,34 @@ def _features(grey: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
 
 def _mirrored(picture: Fingerprint) -> Fingerprint:
     import numpy as np
+
     grey = np.ascontiguousarray(picture.grey[:, ::-1])
     return Fingerprint(picture.name, grey, picture.thumbnail, *_features(grey))
 
 
 def _normalised(thumbnail: "np.ndarray") -> "np.ndarray":
     thumbnail = thumbnail - thumbnail.mean(dtype="float32")
-    return thumbnail / max(float((thumbnail ** 2).sum()) ** 0.5, 1e-6)
+    return thumbnail / max(float((thumbnail**2).sum()) ** 0.5, 1e-6)
 
 
 def _arguments() -> argparse.Namespace:
     parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", type=Path, nargs="+", required=True, metavar="PATH",
-                        help="HDF5 files made by div2h5.py, or folders of pictures")
-    parser.add_argument("--test", type=Path, nargs="+", required=True, metavar="DIR",
-                        help="benchmark folders, as dataset/Set5, or folders of pictures")
+    parser.add_argument(
+        "--train",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="HDF5 files made by div2h5.py, or folders of pictures",
+    )
+    parser.add_argument(
+        "--test",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="benchmark folders, as dataset/Set5, or folders of pictures",
+    )
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads (default: one per core)")
     args = parser.parse_args()
     if args.workers < 0:

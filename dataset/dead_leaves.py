@@ -26,14 +26,14 @@ from dataset import errors, images  # noqa: E402
 from dataset.errors import InputError, Parser  # noqa: E402
 
 SEED = 7
-FINER = 4                # drawn so many times as large, then shrunk: that is what makes edges smooth
-PALETTE = 4              # real pictures that one picture takes its colours and textures from
-LEAVES = (30, 800)       # in a picture, evenly by their number's logarithm
-RADIUS = (4, 0.45)       # the smallest in pixels, the largest over the picture's side ...
-STEEPNESS = 1.5          # ... and between them as often as radius ** -2.5
-SOFT = 0.35              # of the leaves have a blurred edge, as things out of focus have,
-BLUR = (0.5, 2.5)        # of a Gaussian of so many pixels
-CLEAR = 0.2              # of the leaves let what is below shine through
+FINER = 4  # drawn so many times as large, then shrunk: that is what makes edges smooth
+PALETTE = 4  # real pictures that one picture takes its colours and textures from
+LEAVES = (30, 800)  # in a picture, evenly by their number's logarithm
+RADIUS = (4, 0.45)  # the smallest in pixels, the largest over the picture's side ...
+STEEPNESS = 1.5  # ... and between them as often as radius ** -2.5
+SOFT = 0.35  # of the leaves have a blurred edge, as things out of focus have,
+BLUR = (0.5, 2.5)  # of a Gaussian of so many pixels
+CLEAR = 0.2  # of the leaves let what is below shine through
 
 
 def main() -> None:
@@ -55,6 +55,7 @@ def make(pictures: list[Path], out: Path, count: int, side: int, workers: int = 
     from tqdm import tqdm
 
     from dataset.parallel import in_order
+
     images.remove_leftovers(out)
     files = [out / f"{number:05}.png" for number in range(count)]
     there = [file for file in files if file.exists()]
@@ -65,6 +66,7 @@ def make(pictures: list[Path], out: Path, count: int, side: int, workers: int = 
 
     def one(file: Path) -> None:
         images.write_rgb(file, draw(pictures, int(file.stem), side))
+
     for _ in tqdm(in_order(one, missing, workers), total=len(missing), unit="picture", disable=None):
         pass
     return len(missing)
@@ -84,6 +86,7 @@ def draw(pictures: list[Path], number: int, side: int) -> "np.ndarray":
     import numpy as np
 
     from dataset.bicubic import imresize
+
     random = np.random.default_rng([SEED, number])
     palette = [images.read_rgb(pictures[i]) for i in random.integers(len(pictures), size=PALETTE)]
     canvas = np.array(_fill(palette, side * FINER, side * FINER, random), np.float32)
@@ -96,8 +99,9 @@ def _drop_leaf(canvas: "np.ndarray", palette: list, random: "np.random.Generator
     """Let one leaf fall on the canvas, a float32 (S, S, 3) picture in 0..255."""
     import cv2
     import numpy as np
+
     side = len(canvas)
-    smallest, largest = (radius ** -STEEPNESS for radius in (RADIUS[0] * FINER, RADIUS[1] * side))
+    smallest, largest = (radius**-STEEPNESS for radius in (RADIUS[0] * FINER, RADIUS[1] * side))
     radius = (smallest + random.random() * (largest - smallest)) ** (-1 / STEEPNESS)
     centre = random.uniform(-0.05 * side, 1.05 * side, 2)
     outline = _outline(radius, random) + centre
@@ -121,6 +125,7 @@ def _drop_leaf(canvas: "np.ndarray", palette: list, random: "np.random.Generator
 def _outline(radius: float, random: "np.random.Generator") -> "np.ndarray":
     """Corners (N, 2), around the origin, of a random shape: ellipse, rectangle, polygon, blob or stroke."""
     import numpy as np
+
     kind = random.integers(5)
     if kind == 0:
         angle = np.arange(48) * 2 * math.pi / 48
@@ -139,7 +144,7 @@ def _outline(radius: float, random: "np.random.Generator") -> "np.ndarray":
         corners = np.stack([np.cos(angle), np.sin(angle)], 1) * reach[:, None]
     else:
         width, x = random.uniform(0.01, 0.1), np.linspace(-1, 1, 24)
-        y = random.normal() * 0.4 * x ** 2 + random.normal() * 0.3 * x ** 3
+        y = random.normal() * 0.4 * x**2 + random.normal() * 0.3 * x**3
         corners = np.concatenate([np.stack([x, y - width], 1), np.stack([x, y + width], 1)[::-1]])
     turn = random.uniform(0, 2 * math.pi)
     rotation = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
@@ -150,10 +155,12 @@ def _fill(palette: list, height: int, width: int, random: "np.random.Generator")
     """What a leaf is filled with, float32 (height, width, 3): a colour, a gradient or a piece of a picture."""
     import cv2
     import numpy as np
+
     picture = palette[random.integers(len(palette))]
 
     def colour() -> "np.ndarray":
         return picture[random.integers(picture.shape[0]), random.integers(picture.shape[1])].astype(np.float32)
+
     kind = random.random()
     if kind < 0.35:
         return np.broadcast_to(colour(), (height, width, 3))
@@ -165,21 +172,29 @@ def _fill(palette: list, height: int, width: int, random: "np.random.Generator")
         way = (way - way.min()) / max(1, np.ptp(way))
         return one + (other - one) * way[..., None].astype(np.float32)
     finer = FINER * random.uniform(0.35, 0.8)  # so the piece is shrunk in the end, and what blurs it here is gone
-    tall, wide = (max(2, min(there, math.ceil(wanted / finer)))
-                  for there, wanted in zip(picture.shape, (height, width)))
+    tall, wide = (
+        max(2, min(there, math.ceil(wanted / finer))) for there, wanted in zip(picture.shape, (height, width))
+    )
     top, left = (random.integers(there - side + 1) for there, side in zip(picture.shape, (tall, wide)))
-    piece = picture[top:top + tall, left:left + wide]
+    piece = picture[top : top + tall, left : left + wide]
     return cv2.resize(piece, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32)
 
 
 def _arguments() -> argparse.Namespace:
     parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=Path, nargs="+", required=True, metavar="DIR",
-                        help="folders of real pictures, whose colours and textures the leaves have")
+    parser.add_argument(
+        "--pictures",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="folders of real pictures, whose colours and textures the leaves have",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the pictures")
     parser.add_argument("--count", type=int, default=3000, metavar="N", help="how many (default: 3000)")
-    parser.add_argument("--side", type=int, default=256, metavar="N",
-                        help="their height and width in pixels (default: 256)")
+    parser.add_argument(
+        "--side", type=int, default=256, metavar="N", help="their height and width in pixels (default: 256)"
+    )
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads (default: one per core)")
     args = parser.parse_args()
     if args.count < 1 or args.side < 16:

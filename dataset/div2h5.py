@@ -45,9 +45,9 @@ VERSION = 1  # of what the attributes say
 CHUNK = 128
 
 # From which a turned copy's transformation is drawn. Shrunk by 0.75 at least: what interpolation blurs is gone then.
-TURN = (-45.0, 45.0)     # degrees; training's flips and turns make all angles of these
+TURN = (-45.0, 45.0)  # degrees; training's flips and turns make all angles of these
 SHRINK = (0.3, 0.75)
-STRETCH = (0.8, 1.25)    # height over width
+STRETCH = (0.8, 1.25)  # height over width
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,23 @@ def main() -> None:
     copies = sum(source.downscale < 1 for source in sources)
     kind = "turned or " * (args.turned > 0) + "down-scaled"
     pictures = f"{len(sources)} pictures" + f" ({copies} of them {kind})" * (copies > 0)
-    print(f"{args.out}: {pictures} in HR and {', '.join(f'X{scale}' for scale in args.scales)}, "
-          f"{args.out.stat().st_size / 1e6:.1f} MB; made by bicubic: {', '.join(made) or 'none'}")
+    print(
+        f"{args.out}: {pictures} in HR and {', '.join(f'X{scale}' for scale in args.scales)}, "
+        f"{args.out.stat().st_size / 1e6:.1f} MB; made by bicubic: {', '.join(made) or 'none'}"
+    )
 
 
 def turned(hr: Path, copy: int, index: int) -> Source:
     """A picture turned, stretched and shrunk as the numbers of the copy and of the picture tell."""
     from numpy.random import default_rng
+
     angle, shrink, stretch = default_rng([copy, index]).random(3).tolist()
-    return Source(hr, downscale=round(SHRINK[0] * (SHRINK[1] / SHRINK[0]) ** shrink, 4),
-                  angle=round(TURN[0] + (TURN[1] - TURN[0]) * angle, 2),
-                  stretch=round(STRETCH[0] * (STRETCH[1] / STRETCH[0]) ** stretch, 4))
+    return Source(
+        hr,
+        downscale=round(SHRINK[0] * (SHRINK[1] / SHRINK[0]) ** shrink, 4),
+        angle=round(TURN[0] + (TURN[1] - TURN[0]) * angle, 2),
+        stretch=round(STRETCH[0] * (STRETCH[1] / STRETCH[0]) ** stretch, 4),
+    )
 
 
 def find(hr_folders: list[Path], lr_folders: list[Path] | None, scales: list[int]) -> list[Source]:
@@ -106,16 +112,18 @@ def find(hr_folders: list[Path], lr_folders: list[Path] | None, scales: list[int
         if not pictures:
             raise InputError(f"{folder}: has no pictures")
         lr_folder = lr_folders[index] if lr_folders else None
-        found = {scale: _lr_pictures(pictures, lr_folder / f"X{scale}", scale) for scale in scales
-                 if lr_folder and (lr_folder / f"X{scale}").is_dir()}
+        found = {
+            scale: _lr_pictures(pictures, lr_folder / f"X{scale}", scale)
+            for scale in scales
+            if lr_folder and (lr_folder / f"X{scale}").is_dir()
+        }
         if lr_folder and not found:
             raise InputError(f"{lr_folder}: has no folder {' or '.join(f'X{scale}' for scale in scales)}")
         sources += [Source(hr, {scale: lr[hr] for scale, lr in found.items()}) for hr in pictures]
     return sources
 
 
-def write(path: Path, sources: list[Source], scales: list[int], boundary: str = "symmetric",
-          workers: int = 0) -> None:
+def write(path: Path, sources: list[Source], scales: list[int], boundary: str = "symmetric", workers: int = 0) -> None:
     """Write the HDF5 file, whole or not at all, with a progress bar.
 
     Memory holds a few pictures per worker. The same sources give the same file, byte for byte.
@@ -126,11 +134,14 @@ def write(path: Path, sources: list[Source], scales: list[int], boundary: str = 
     from tqdm import tqdm
 
     from dataset.parallel import in_order
+
     images.remove_leftovers(path.parent)
-    with (images.written_whole(path) as temporary, _new_file(temporary) as (file, disk),
-          closing(in_order(partial(load, scales=scales, boundary=boundary), sources, workers)) as loaded):
-        file.attrs.update(version=VERSION, made_by="dataset/div2h5.py of LESRCNN", scales=scales,
-                          pictures=len(sources))
+    with (
+        images.written_whole(path) as temporary,
+        _new_file(temporary) as (file, disk),
+        closing(in_order(partial(load, scales=scales, boundary=boundary), sources, workers)) as loaded,
+    ):
+        file.attrs.update(version=VERSION, made_by="dataset/div2h5.py of LESRCNN", scales=scales, pictures=len(sources))
         factors = sorted({source.downscale for source in sources if source.angle is None} - {1.0}, reverse=True)
         if factors:
             file.attrs["downscale"] = factors
@@ -154,6 +165,7 @@ def load(source: Source, scales: list[int], boundary: str) -> dict:
         InputError: if a file cannot be read or the sizes do not match.
     """
     from dataset.bicubic import imresize, modcrop
+
     hr = images.read_rgb(source.hr)
     if source.angle is not None:
         hr = turn(hr, source.angle)
@@ -173,8 +185,10 @@ def load(source: Source, scales: list[int], boundary: str) -> dict:
             continue
         lr = pictures[f"X{scale}"] = images.read_rgb(source.lr[scale])
         if lr.shape[:2] != (height // scale, width // scale):
-            raise InputError(f"{source.lr[scale]}: has {lr.shape[1]}x{lr.shape[0]} pixels, which does not "
-                             f"match the {width}x{height} of {source.hr} at scale {scale}")
+            raise InputError(
+                f"{source.lr[scale]}: has {lr.shape[1]}x{lr.shape[0]} pixels, which does not "
+                f"match the {width}x{height} of {source.hr} at scale {scale}"
+            )
     return pictures
 
 
@@ -183,20 +197,22 @@ def turn(picture: "np.ndarray", angle: float) -> "np.ndarray":
     if angle == 0:
         return picture
     import cv2
+
     height, width = picture.shape[:2]
     sin, cos = (abs(part(math.radians(angle))) for part in (math.sin, math.cos))
     short, long = sorted((height, width))
     if short <= 2 * sin * cos * long:  # two of its corners touch the long sides
         sides = short / 2 / sin, short / 2 / cos
         new_width, new_height = sides if width >= height else sides[::-1]
-    else:                              # each corner touches a side
+    else:  # each corner touches a side
         square = cos * cos - sin * sin
         new_width, new_height = (width * cos - height * sin) / square, (height * cos - width * sin) / square
     new_width, new_height = (max(1, math.floor(side) - 2) for side in (new_width, new_height))
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1)
     matrix[:, 2] += ((new_width - width) / 2, (new_height - height) / 2)
-    return cv2.warpAffine(picture, matrix, (new_width, new_height), flags=cv2.INTER_LANCZOS4,
-                          borderMode=cv2.BORDER_REFLECT)
+    return cv2.warpAffine(
+        picture, matrix, (new_width, new_height), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT
+    )
 
 
 def _lr_pictures(pictures: list[Path], folder: Path, scale: int) -> dict[Path, Path]:
@@ -205,8 +221,10 @@ def _lr_pictures(pictures: list[Path], folder: Path, scale: int) -> dict[Path, P
     found = {hr: by_stem.get(f"{hr.stem}x{scale}", by_stem.get(hr.stem)) for hr in pictures}
     missing = [hr for hr, lr in found.items() if lr is None]
     if missing:
-        raise InputError(f"{folder}: has no LR picture for {len(missing)} of {len(pictures)} HR pictures, "
-                         f"the first of them {missing[0]}; remove the folder to have all made by bicubic")
+        raise InputError(
+            f"{folder}: has no LR picture for {len(missing)} of {len(pictures)} HR pictures, "
+            f"the first of them {missing[0]}; remove the folder to have all made by bicubic"
+        )
     return found
 
 
@@ -259,7 +277,7 @@ class _Disk(io.FileIO):
         rest = memoryview(data).cast("B")
         try:
             while self.error is None and len(rest):
-                rest = rest[super().write(rest):]
+                rest = rest[super().write(rest) :]
         except OSError as error:
             self.error = error
         return len(data)
@@ -280,6 +298,7 @@ def _new_file(path: Path) -> Iterator[tuple["h5py.File", _Disk]]:
         OSError: at the end, if any of it could not be written.
     """
     import h5py
+
     with _Disk(path, "w+") as disk:
         with h5py.File(disk, "w") as file:
             yield file, disk
@@ -294,8 +313,9 @@ def _complete(args: argparse.Namespace) -> None:
         here = next((folder for folder in places if (folder / "DIV2K").is_dir()), Path())
         args.hr, given = [here / "DIV2K" / "DIV2K_train_HR"], here / "DIV2K" / "DIV2K_train_LR_bicubic"
         if not args.hr[0].is_dir():
-            raise InputError(f"{args.hr[0]}: no such folder; get it with dataset/download.py DIV2K, or name "
-                             "other folders with --hr")
+            raise InputError(
+                f"{args.hr[0]}: no such folder; get it with dataset/download.py DIV2K, or name other folders with --hr"
+            )
         args.lr = args.lr or ([given] if given.is_dir() else None)
         args.out = args.out or here / "DIV2K_train.h5"
     args.out = args.out or Path("DIV2K_train.h5")
@@ -305,31 +325,58 @@ def _complete(args: argparse.Namespace) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hr", type=Path, nargs="+", metavar="DIR",
-                        help="folders of HR pictures (default: DIV2K/DIV2K_train_HR)")
-    parser.add_argument("--lr", type=Path, nargs="+", metavar="DIR",
-                        help="for each of them a folder with X2, X3, … of LR pictures, which are made where "
-                             "it has none (default, without --hr: DIV2K/DIV2K_train_LR_bicubic)")
-    parser.add_argument("--scales", type=int, nargs="+", default=[2, 3, 4], metavar="N",
-                        help="which scales (default: 2 3 4)")
-    parser.add_argument("--out", type=Path, metavar="FILE",
-                        help="the file to write (default: DIV2K_train.h5, beside DIV2K)")
-    parser.add_argument("--boundary", choices=("symmetric", "replicate"), default="symmetric",
-                        help="what lies outside the picture when LR is made: symmetric as MATLAB and DIV2K "
-                             "(default), or replicate as the benchmark sets")
-    parser.add_argument("--downscale", type=float, nargs="+", default=[], metavar="F",
-                        help="add copies of all pictures, shrunk by these factors below 1 (default: none)")
-    parser.add_argument("--turned", type=int, default=0, metavar="N",
-                        help="add so many copies of each picture, turned, stretched and shrunk, each in another way "
-                             "(default: none)")
-    parser.add_argument("--as_is", type=Path, nargs="+", default=[], metavar="DIR",
-                        help="further folders of HR pictures, of which no copies are added (default: none)")
+    parser.add_argument(
+        "--hr", type=Path, nargs="+", metavar="DIR", help="folders of HR pictures (default: DIV2K/DIV2K_train_HR)"
+    )
+    parser.add_argument(
+        "--lr",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="for each of them a folder with X2, X3, … of LR pictures, which are made where "
+        "it has none (default, without --hr: DIV2K/DIV2K_train_LR_bicubic)",
+    )
+    parser.add_argument(
+        "--scales", type=int, nargs="+", default=[2, 3, 4], metavar="N", help="which scales (default: 2 3 4)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="the file to write (default: DIV2K_train.h5, beside DIV2K)"
+    )
+    parser.add_argument(
+        "--boundary",
+        choices=("symmetric", "replicate"),
+        default="symmetric",
+        help="what lies outside the picture when LR is made: symmetric as MATLAB and DIV2K "
+        "(default), or replicate as the benchmark sets",
+    )
+    parser.add_argument(
+        "--downscale",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="F",
+        help="add copies of all pictures, shrunk by these factors below 1 (default: none)",
+    )
+    parser.add_argument(
+        "--turned",
+        type=int,
+        default=0,
+        metavar="N",
+        help="add so many copies of each picture, turned, stretched and shrunk, each in another way (default: none)",
+    )
+    parser.add_argument(
+        "--as_is",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="further folders of HR pictures, of which no copies are added (default: none)",
+    )
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads (default: one per core)")
     args = parser.parse_args()
     if min(args.scales) < 2 or len(set(args.scales)) < len(args.scales):
         parser.error("--scales are different whole numbers from 2")
-    if not all(0 < factor < 1 for factor in args.downscale) or \
-            len(set(args.downscale)) < len(args.downscale):
+    if not all(0 < factor < 1 for factor in args.downscale) or len(set(args.downscale)) < len(args.downscale):
         parser.error("--downscale are different numbers between 0 and 1")
     if args.workers < 0 or args.turned < 0:
         parser.error("--workers and --turned are at least 0")

@@ -50,19 +50,13 @@ class Archive:
 # The MD5s are those that several public data loaders agree on.
 DIV2K = (
     Archive("DIV2K_train_HR.zip", "bdc2d9338d4e574fe81bf7d158758658", "DIV2K_train_HR", 800),
-    Archive("DIV2K_train_LR_bicubic_X2.zip", "9a637d2ef4db0d0a81182be37fb00692",
-            "DIV2K_train_LR_bicubic/X2", 800),
-    Archive("DIV2K_train_LR_bicubic_X3.zip", "ad80b9fe40c049a07a8a6c51bfab3b6d",
-            "DIV2K_train_LR_bicubic/X3", 800),
-    Archive("DIV2K_train_LR_bicubic_X4.zip", "76c43ec4155851901ebbe8339846d93d",
-            "DIV2K_train_LR_bicubic/X4", 800),
+    Archive("DIV2K_train_LR_bicubic_X2.zip", "9a637d2ef4db0d0a81182be37fb00692", "DIV2K_train_LR_bicubic/X2", 800),
+    Archive("DIV2K_train_LR_bicubic_X3.zip", "ad80b9fe40c049a07a8a6c51bfab3b6d", "DIV2K_train_LR_bicubic/X3", 800),
+    Archive("DIV2K_train_LR_bicubic_X4.zip", "76c43ec4155851901ebbe8339846d93d", "DIV2K_train_LR_bicubic/X4", 800),
     Archive("DIV2K_valid_HR.zip", "9fcdda83005c5e5997799b69f955ff88", "DIV2K_valid_HR", 100),
-    Archive("DIV2K_valid_LR_bicubic_X2.zip", "1512c9a3f7bde2a1a21a73044e46b9cb",
-            "DIV2K_valid_LR_bicubic/X2", 100),
-    Archive("DIV2K_valid_LR_bicubic_X3.zip", "18b1d310f9f88c13618c287927b29898",
-            "DIV2K_valid_LR_bicubic/X3", 100),
-    Archive("DIV2K_valid_LR_bicubic_X4.zip", "21962de700c8d368c6ff83314480eff0",
-            "DIV2K_valid_LR_bicubic/X4", 100),
+    Archive("DIV2K_valid_LR_bicubic_X2.zip", "1512c9a3f7bde2a1a21a73044e46b9cb", "DIV2K_valid_LR_bicubic/X2", 100),
+    Archive("DIV2K_valid_LR_bicubic_X3.zip", "18b1d310f9f88c13618c287927b29898", "DIV2K_valid_LR_bicubic/X3", 100),
+    Archive("DIV2K_valid_LR_bicubic_X4.zip", "21962de700c8d368c6ff83314480eff0", "DIV2K_valid_LR_bicubic/X4", 100),
 )
 
 # Our name -> its name in the SelfExSR repository, number of pictures, scales to fetch. Urban100's x2 folder
@@ -154,6 +148,7 @@ def fetch_benchmark(name: str, out: Path, mirror: str | None = None) -> None:
     from tqdm import tqdm
 
     from dataset.parallel import in_order
+
     published_name, count, scales = BENCHMARKS[name]
     pairs = [(scale, number) for scale in scales for number in range(1, count + 1)]
     checked = in_order(partial(_fetch_pair, published_name, out, mirror), pairs, CONNECTIONS)
@@ -161,13 +156,23 @@ def fetch_benchmark(name: str, out: Path, mirror: str | None = None) -> None:
         pass
     for scale in scales:
         if (name, scale) in HR_PIXELS and _hr_pixels(out / f"x{scale}") != HR_PIXELS[name, scale]:
-            raise InputError(f"{out / f'x{scale}'}: its HR pictures are not those of the published tables; "
-                             "remove the folder and run again")
+            raise InputError(
+                f"{out / f'x{scale}'}: its HR pictures are not those of the published tables; "
+                "remove the folder and run again"
+            )
     if name == "Urban100":
         from dataset.make_benchmark import Pair, make_pair
-        others = [Pair(_picture(out, 4, number, "HR"), scale, _picture(out, scale, number, "HR"),
-                       _picture(out, scale, number, "LR"))
-                  for scale in (2, 3) for number in range(1, count + 1)]
+
+        others = [
+            Pair(
+                _picture(out, 4, number, "HR"),
+                scale,
+                _picture(out, scale, number, "HR"),
+                _picture(out, scale, number, "LR"),
+            )
+            for scale in (2, 3)
+            for number in range(1, count + 1)
+        ]
         made = in_order(partial(make_pair, boundary="replicate"), others)
         for _ in tqdm(made, total=len(others), unit="pair", desc=f"{name} x2, x3 from x4's HR", disable=None):
             pass
@@ -205,8 +210,9 @@ def fetch(url: str, path: Path, digest: tuple[str, str] | None = None, progress:
                 break
             except (TimeoutError, ConnectionError, http.client.HTTPException, urllib.error.URLError) as error:
                 if isinstance(error, urllib.error.HTTPError) and error.code < 500:
-                    raise InputError(f"{url}: {error.code} {error.reason}; if it has moved, get it by hand "
-                                     f"and save it as {path}") from None
+                    raise InputError(
+                        f"{url}: {error.code} {error.reason}; if it has moved, get it by hand and save it as {path}"
+                    ) from None
                 reason = describe(getattr(error, "reason", error))
         else:
             raise InputError(f"{url}: cannot be fetched: {reason}; run again to go on") from None
@@ -215,8 +221,10 @@ def fetch(url: str, path: Path, digest: tuple[str, str] | None = None, progress:
                 found = hashlib.file_digest(file, digest[0]).hexdigest()
             if found != digest[1]:
                 part.unlink()
-                raise InputError(f"{url}: is not the published file: its {digest[0].upper()} is {found}, not "
-                                 f"{digest[1]}; run again, or get it elsewhere and save it as {path}")
+                raise InputError(
+                    f"{url}: is not the published file: its {digest[0].upper()} is {found}, not "
+                    f"{digest[1]}; run again, or get it elsewhere and save it as {path}"
+                )
         part.replace(path)
         return True
     except OSError as error:
@@ -226,6 +234,7 @@ def fetch(url: str, path: Path, digest: tuple[str, str] | None = None, progress:
 def _receive(url: str, part: Path, progress: bool) -> None:
     """Receive a file, or the rest of it, to the end; raises ConnectionError if it is cut off."""
     from tqdm import tqdm
+
     there = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={there}-"} if there else {})
     try:
@@ -242,9 +251,17 @@ def _receive(url: str, part: Path, progress: bool) -> None:
             there = 0
         length = answer.headers["Content-Length"]
         total = there + int(length) if length else None
-        with part.open("ab" if there else "wb") as file, tqdm(
-                total=total, initial=there, unit="B", unit_scale=True, desc=part.stem,
-                disable=None if progress else True) as bar:
+        with (
+            part.open("ab" if there else "wb") as file,
+            tqdm(
+                total=total,
+                initial=there,
+                unit="B",
+                unit_scale=True,
+                desc=part.stem,
+                disable=None if progress else True,
+            ) as bar,
+        ):
             while block := answer.read(1 << 20):
                 file.write(block)
                 bar.update(len(block))
@@ -256,6 +273,7 @@ def _receive(url: str, part: Path, progress: bool) -> None:
 def _fetch_pair(published_name: str, out: Path, mirror: str | None, pair: tuple[int, int]) -> None:
     """Fetch one HR and LR picture, and check that they belong together."""
     from dataset.bicubic import imresize
+
     scale, number = pair
     files = [_picture(out, scale, number, kind) for kind in ("HR", "LR")]
     folder = f"{SELFEXSR}/{published_name}/image_SRF_{scale}"
@@ -268,8 +286,10 @@ def _fetch_pair(published_name: str, out: Path, mirror: str | None, pair: tuple[
     if not same:
         for file in new:
             file.unlink()
-        raise InputError(f"{files[1]}: is not the bicubic of {files[0].name}, as it is in the published set; "
-                         f"{'run again' if new else 'remove both and run again'}")
+        raise InputError(
+            f"{files[1]}: is not the bicubic of {files[0].name}, as it is in the published set; "
+            f"{'run again' if new else 'remove both and run again'}"
+        )
 
 
 def _picture(out: Path, scale: int, number: int, kind: str) -> Path:
@@ -296,10 +316,16 @@ def _arguments() -> argparse.Namespace:
     parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
     choices = ["DIV2K", "benchmarks", "released-weights", *BENCHMARKS]
     parser.add_argument("what", nargs="+", choices=choices, metavar="WHAT", help=", ".join(choices))
-    parser.add_argument("--root", type=Path, default=ROOT, metavar="DIR",
-                        help="folder to put dataset/ and checkpoint/ in (default: the repository's)")
-    parser.add_argument("--mirror", metavar="URL",
-                        help="fetch from this server, which has the same paths as the public ones")
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=ROOT,
+        metavar="DIR",
+        help="folder to put dataset/ and checkpoint/ in (default: the repository's)",
+    )
+    parser.add_argument(
+        "--mirror", metavar="URL", help="fetch from this server, which has the same paths as the public ones"
+    )
     args = parser.parse_args()
     if args.mirror and not args.mirror.startswith(("http://", "https://")):
         parser.error("--mirror begins with http:// or https://")

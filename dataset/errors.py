@@ -27,6 +27,7 @@ def run(main: Callable[[], int | None]) -> None:
     0 or what ``main`` returns; 2 and one line on standard error for an :class:`InputError`; 130
     after Ctrl-C and 143 after SIGTERM, both of which unwind the stack, so nothing half-made stays.
     """
+
     def terminate(signum, frame):
         raise SystemExit(128 + signum)
 

@@ -104,8 +104,10 @@ class Hyperslabs:
         if made.get_layout() != h5py.h5d.CHUNKED or made.get_chunk()[2] != 3:
             return None
         down, right, _ = made.get_chunk()
-        offsets = [[data.get_chunk_info_by_coord((top, left, 0)).byte_offset
-                    for left in range(0, width, right)] for top in range(0, height, down)]
+        offsets = [
+            [data.get_chunk_info_by_coord((top, left, 0)).byte_offset for left in range(0, width, right)]
+            for top in range(0, height, down)
+        ]
         # What was never written is not in the file.
         return None if None in itertools.chain(*offsets) else Tiles(down, right, offsets)
 
@@ -131,8 +133,9 @@ def readable(path: Path) -> Iterator[None]:
     except IsADirectoryError:
         raise InputError(f"{path}: is a folder, expected an HDF5 file") from None
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a readable HDF5 file (truncated, or of another kind): "
-                         f"{describe(error)}") from None
+        raise InputError(
+            f"{path}: not a readable HDF5 file (truncated, or of another kind): {describe(error)}"
+        ) from None
 
 
 def picture_sizes(file: h5py.File, path: Path, scales: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -144,8 +147,10 @@ def picture_sizes(file: h5py.File, path: Path, scales: tuple[int, ...]) -> dict[
     groups = ["HR", *(f"X{scale}" for scale in scales)]
     for group in groups:
         if not isinstance(file.get(group), h5py.Group):
-            raise InputError(f"{path}: has no group {group}, only {', '.join(sorted(file)) or 'nothing'}; "
-                             "make the file with dataset/div2h5.py")
+            raise InputError(
+                f"{path}: has no group {group}, only {', '.join(sorted(file)) or 'nothing'}; "
+                "make the file with dataset/div2h5.py"
+            )
     sizes = {group: _group_sizes(file[group], path) for group in groups}
     hr = sizes["HR"]
     for scale in scales:
@@ -156,8 +161,10 @@ def picture_sizes(file: h5py.File, path: Path, scales: tuple[int, ...]) -> dict[
         wrong = np.flatnonzero(((rest < 0) | (rest >= scale)).any(axis=1))
         if len(wrong):
             first = wrong[0]
-            raise InputError(f"{path}: picture {first} has {hr[first, 1]}x{hr[first, 0]} pixels in HR and "
-                             f"{lr[first, 1]}x{lr[first, 0]} in X{scale}, which do not match")
+            raise InputError(
+                f"{path}: picture {first} has {hr[first, 1]}x{hr[first, 0]} pixels in HR and "
+                f"{lr[first, 1]}x{lr[first, 0]} in X{scale}, which do not match"
+            )
     return sizes
 
 
@@ -168,8 +175,9 @@ def _group_sizes(group: h5py.Group, path: Path) -> np.ndarray:
             raise InputError(f"{path}: {group.name[1:]} has {len(group)} entries, but none named {index}")
         data = h5py.h5d.open(group.id, str(index).encode())
         if data.rank != 3 or data.shape[2] != 3 or data.dtype != np.uint8:
-            raise InputError(f"{path}: {group.name[1:]}/{index} is no RGB picture of 8 bits, but "
-                             f"{data.dtype} of shape {data.shape}")
+            raise InputError(
+                f"{path}: {group.name[1:]}/{index} is no RGB picture of 8 bits, but {data.dtype} of shape {data.shape}"
+            )
         sizes[index] = data.shape[:2]
     if not len(sizes):
         raise InputError(f"{path}: has no pictures in {group.name[1:]}")

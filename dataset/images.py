@@ -18,13 +18,12 @@ from .errors import InputError, describe
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 # A file may declare any size in a few bytes; more pixels than this are refused before decoding.
-MAX_PIXELS = 2 ** 29
+MAX_PIXELS = 2**29
 
 Image.MAX_IMAGE_PIXELS = None  # ours is the limit: Pillow's own would only warn
 
 # What each EXIF orientation asks for, as (quarter turns anticlockwise, then flip left-right).
-_ORIENTATIONS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True),
-                 6: (3, False), 7: (1, True), 8: (1, False)}
+_ORIENTATIONS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,7 @@ def list_images(folder: Path) -> list[Path]:
         InputError: if the folder is missing or cannot be read.
     """
     try:
-        files = [f for f in Path(folder).iterdir()
-                 if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")]
+        files = [f for f in Path(folder).iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")]
     except NotADirectoryError:
         raise InputError(f"{folder}: is a file, expected a folder") from None
     except FileNotFoundError:
@@ -95,8 +93,9 @@ def _decode(file: BinaryIO, path: Path) -> Picture:
             with Image.open(file) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
-                    raise InputError(f"{path}: declares {width}x{height} pixels, more than the "
-                                     f"{MAX_PIXELS:,} that are accepted")
+                    raise InputError(
+                        f"{path}: declares {width}x{height} pixels, more than the {MAX_PIXELS:,} that are accepted"
+                    )
                 image.load()  # also finds a truncated file, which OpenCV would pass over
                 orientation = image.getexif().get(0x0112, 1)
                 deep = _bits_per_channel(image, file) == 16
@@ -148,6 +147,7 @@ def to_tensor(pixels: np.ndarray, device="cpu"):
     Divided by 255 or 65535. In channels_last order, which is the order of the pixels on disk.
     """
     import torch
+
     peak = np.iinfo(pixels.dtype).max
     if pixels.dtype == np.uint16:
         pixels = pixels.astype(np.int32)  # torch computes little in uint16
@@ -168,6 +168,7 @@ def quantise(tensor, dtype=np.uint8, rounding: str = "truncate"):
         rounding: ``truncate`` as the published protocol, or ``round`` to the nearest.
     """
     import torch
+
     peak = np.iinfo(dtype).max
     scaled = tensor[0].permute(1, 2, 0).float().mul(float(peak))
     if rounding == "round":
@@ -201,16 +202,21 @@ def encode(picture: Picture, suffix: str) -> bytes:
         channels = np.dstack([channels, to_uint8(alpha)])
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels.shape[2]]
     image = Image.fromarray(np.ascontiguousarray(channels.squeeze(2) if mode == "L" else channels))
-    options = {".png": {"compress_level": 3},  # level 6 takes three times as long for 5 % less
-               ".jpg": {"quality": 95, "subsampling": 0}, ".jpeg": {"quality": 95, "subsampling": 0},
-               ".webp": {"lossless": True}, ".tif": {"compression": "tiff_adobe_deflate"},
-               ".tiff": {"compression": "tiff_adobe_deflate"}}.get(suffix, {})
+    options = {
+        ".png": {"compress_level": 3},  # level 6 takes three times as long for 5 % less
+        ".jpg": {"quality": 95, "subsampling": 0},
+        ".jpeg": {"quality": 95, "subsampling": 0},
+        ".webp": {"lossless": True},
+        ".tif": {"compression": "tiff_adobe_deflate"},
+        ".tiff": {"compression": "tiff_adobe_deflate"},
+    }.get(suffix, {})
     buffer = io.BytesIO()
     try:
         image.save(buffer, Image.registered_extensions()[suffix], **options)
     except (ValueError, OSError) as error:
-        raise InputError(f"a picture of {image.width}x{image.height} pixels does not fit into "
-                         f"{suffix}: {describe(error)}") from None
+        raise InputError(
+            f"a picture of {image.width}x{image.height} pixels does not fit into {suffix}: {describe(error)}"
+        ) from None
     return buffer.getvalue()
 
 
@@ -282,15 +288,16 @@ def _from_pillow(image: Image.Image) -> Picture:
 def _pixels(image: Image.Image, mode: str) -> np.ndarray:
     """(H, W, channels) in a Pillow mode; converted in bands, because Pillow makes several copies."""
     pixels = np.empty((image.height, image.width, len(mode)), np.uint8)
-    rows = max(1, 2 ** 22 // image.width)
+    rows = max(1, 2**22 // image.width)
     for top in range(0, image.height, rows):
         band = image.crop((0, top, image.width, min(top + rows, image.height))).convert(mode)
-        pixels[top:top + rows] = np.asarray(band).reshape(-1, image.width, len(mode))
+        pixels[top : top + rows] = np.asarray(band).reshape(-1, image.width, len(mode))
     return pixels
 
 
 def _from_opencv(file: BinaryIO) -> Picture:
     import cv2
+
     file.seek(0)
     pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
@@ -303,14 +310,14 @@ def _from_opencv(file: BinaryIO) -> Picture:
 
 def _encode_opencv(rgb: np.ndarray, alpha: np.ndarray | None, grey: bool, suffix: str) -> bytes:
     import cv2
+
     if alpha is not None:
         pixels = np.dstack([rgb[:, :, ::-1], alpha])
     else:
         pixels = rgb[:, :, 0] if grey else rgb[:, :, ::-1]
     ok, data = cv2.imencode(suffix, np.ascontiguousarray(pixels))
     if not ok:
-        raise InputError(f"a picture of {rgb.shape[1]}x{rgb.shape[0]} pixels does not fit into "
-                         f"{suffix}")
+        raise InputError(f"a picture of {rgb.shape[1]}x{rgb.shape[0]} pixels does not fit into {suffix}")
     return data.tobytes()
 
 

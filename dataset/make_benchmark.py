@@ -44,12 +44,21 @@ def main() -> None:
         raise InputError(f"{args.hr}: has no pictures")
     made = make(sources, args.out, args.scales, args.boundary, args.keep_names, args.workers, args.downscale)
     asked = len(sources) * len(args.scales)
-    print(f"{args.out}: {made} pairs made, {asked - made} were there already "
-          f"({', '.join(f'x{scale}' for scale in args.scales)})")
+    print(
+        f"{args.out}: {made} pairs made, {asked - made} were there already "
+        f"({', '.join(f'x{scale}' for scale in args.scales)})"
+    )
 
 
-def make(sources: list[Path], out: Path, scales: list[int], boundary: str = "replicate",
-         keep_names: bool = False, workers: int = 0, downscale: float = 1.0) -> int:
+def make(
+    sources: list[Path],
+    out: Path,
+    scales: list[int],
+    boundary: str = "replicate",
+    keep_names: bool = False,
+    workers: int = 0,
+    downscale: float = 1.0,
+) -> int:
     """Make the pairs that are not there yet, with a progress bar; returns how many.
 
     Raises:
@@ -59,6 +68,7 @@ def make(sources: list[Path], out: Path, scales: list[int], boundary: str = "rep
     from tqdm import tqdm
 
     from dataset.parallel import in_order
+
     pairs = [pair for scale in scales for pair in _pairs(sources, out, scale, keep_names, downscale)]
     _claim(out, sources, boundary, keep_names, downscale)
     for scale in scales:
@@ -75,6 +85,7 @@ def make_pair(pair: Pair, boundary: str) -> None:
     if pair.hr.exists() and pair.lr.exists():
         return
     from dataset.bicubic import imresize, modcrop
+
     picture = images.read(pair.source)
     hr = images.to_uint8(picture.rgb)
     if pair.downscale < 1:
@@ -90,22 +101,30 @@ def make_pair(pair: Pair, boundary: str) -> None:
 
 
 def _pairs(sources: list[Path], out: Path, scale: int, keep_names: bool, downscale: float) -> list[Pair]:
-    stems = [f"{source.stem if keep_names else f'img_{number:03}'}_SRF_{scale}"
-             for number, source in enumerate(sources, start=1)]
+    stems = [
+        f"{source.stem if keep_names else f'img_{number:03}'}_SRF_{scale}"
+        for number, source in enumerate(sources, start=1)
+    ]
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
     if twice:
-        raise InputError(f"{sources[stems.index(twice)]}: has the name of another picture but for the "
-                         "suffix; leave out --keep_names")
+        raise InputError(
+            f"{sources[stems.index(twice)]}: has the name of another picture but for the suffix; leave out --keep_names"
+        )
     folder = out / f"x{scale}"
-    return [Pair(source, scale, folder / f"{stem}_HR.png", folder / f"{stem}_LR.png", downscale)
-            for source, stem in zip(sources, stems)]
+    return [
+        Pair(source, scale, folder / f"{stem}_HR.png", folder / f"{stem}_LR.png", downscale)
+        for source, stem in zip(sources, stems)
+    ]
 
 
 def _claim(out: Path, sources: list[Path], boundary: str, keep_names: bool, downscale: float) -> None:
     """Note in ``out`` what is made there from what, or refuse if it holds something else."""
     note = out / "made_from.json"
-    made_from = {"boundary": boundary, "keep_names": keep_names,
-                 "sha256": {source.name: _sha256(source) for source in sources}}
+    made_from = {
+        "boundary": boundary,
+        "keep_names": keep_names,
+        "sha256": {source.name: _sha256(source) for source in sources},
+    }
     if downscale < 1:
         made_from["downscale"] = downscale
     if note.exists():
@@ -114,14 +133,14 @@ def _claim(out: Path, sources: list[Path], boundary: str, keep_names: bool, down
         except (OSError, ValueError) as error:
             raise InputError(f"{note}: cannot be read: {describe(error)}; choose another --out") from None
         if there != made_from:
-            raise InputError(f"{out}: holds a set made from other pictures or in another way ({note.name} "
-                             "tells which); choose another --out")
+            raise InputError(
+                f"{out}: holds a set made from other pictures or in another way ({note.name} "
+                "tells which); choose another --out"
+            )
         return
-    others = sorted(folder.name for folder in out.glob("x[0-9]*")
-                    if folder.is_dir() and any(folder.iterdir()))
+    others = sorted(folder.name for folder in out.glob("x[0-9]*") if folder.is_dir() and any(folder.iterdir()))
     if others:
-        raise InputError(f"{out}: holds {', '.join(others)}, which this command has not made; "
-                         "choose another --out")
+        raise InputError(f"{out}: holds {', '.join(others)}, which this command has not made; choose another --out")
     with images.written_whole(note) as temporary:
         temporary.write_text(json.dumps(made_from, indent=1))
 
@@ -136,17 +155,29 @@ def _sha256(file: Path) -> str:
 def _arguments() -> argparse.Namespace:
     parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hr", type=Path, required=True, metavar="DIR", help="folder of HR pictures")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
-                        help="folder of the set, for example dataset/Set5")
-    parser.add_argument("--scales", type=int, nargs="+", default=[2, 3, 4], metavar="N",
-                        help="which scales (default: 2 3 4)")
-    parser.add_argument("--keep_names", action="store_true",
-                        help="baby_SRF_2_HR.png instead of img_001_SRF_2_HR.png for baby.png")
-    parser.add_argument("--boundary", choices=("replicate", "symmetric"), default="replicate",
-                        help="what lies outside the picture: replicate as in the benchmark sets (default), "
-                             "or symmetric as in MATLAB and DIV2K")
-    parser.add_argument("--downscale", type=float, default=1.0, metavar="F",
-                        help="shrink the pictures by this factor first (default: 1, not at all)")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder of the set, for example dataset/Set5"
+    )
+    parser.add_argument(
+        "--scales", type=int, nargs="+", default=[2, 3, 4], metavar="N", help="which scales (default: 2 3 4)"
+    )
+    parser.add_argument(
+        "--keep_names", action="store_true", help="baby_SRF_2_HR.png instead of img_001_SRF_2_HR.png for baby.png"
+    )
+    parser.add_argument(
+        "--boundary",
+        choices=("replicate", "symmetric"),
+        default="replicate",
+        help="what lies outside the picture: replicate as in the benchmark sets (default), "
+        "or symmetric as in MATLAB and DIV2K",
+    )
+    parser.add_argument(
+        "--downscale",
+        type=float,
+        default=1.0,
+        metavar="F",
+        help="shrink the pictures by this factor first (default: 1, not at all)",
+    )
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads (default: one per core)")
     args = parser.parse_args()
     if min(args.scales) < 2 or len(set(args.scales)) < len(args.scales):

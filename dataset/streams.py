@@ -13,9 +13,9 @@ import numpy as np
 from .errors import InputError
 from .images import Picture, encode, written_whole
 
-_TILE = 256        # side of a TIFF tile
-_CHUNK = 2 ** 20   # bytes that are filtered at a time: their intermediate results stay in cache
-_PNG_LIMIT = 2 ** 31 - 1
+_TILE = 256  # side of a TIFF tile
+_CHUNK = 2**20  # bytes that are filtered at a time: their intermediate results stay in cache
+_PNG_LIMIT = 2**31 - 1
 _PNG_COLOUR = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> colour type (PNG specification, 11.2.2)
 
 
@@ -50,7 +50,7 @@ class Bands:
     def pixels(self) -> Iterator[np.ndarray]:
         """The bands as (h, width, channels) arrays."""
         for band in self.bands:
-            colour = band.rgb[:, :, :self.colours]
+            colour = band.rgb[:, :, : self.colours]
             yield colour if band.alpha is None else np.dstack([colour, band.alpha])
 
     def joined(self) -> Picture:
@@ -81,22 +81,31 @@ def _write_joined(temporary: Path, picture: Bands, path: Path) -> None:
 
 def _write_tiff(temporary: Path, picture: Bands, path: Path) -> None:
     import tifffile
+
     shape = (picture.height, picture.width, picture.channels)
     tifffile.imwrite(
-        temporary, _tiff_tiles(picture), shape=shape if picture.channels > 1 else shape[:2],
-        dtype=picture.dtype, tile=(_TILE, _TILE), photometric="minisblack" if picture.colours == 1 else "rgb",
-        planarconfig="contig", extrasamples=["unassalpha"] if picture.alpha else None,
-        compression="adobe_deflate", predictor=True, metadata=None,
-        bigtiff=math.prod(shape) * picture.dtype.itemsize > 2 ** 31)
+        temporary,
+        _tiff_tiles(picture),
+        shape=shape if picture.channels > 1 else shape[:2],
+        dtype=picture.dtype,
+        tile=(_TILE, _TILE),
+        photometric="minisblack" if picture.colours == 1 else "rgb",
+        planarconfig="contig",
+        extrasamples=["unassalpha"] if picture.alpha else None,
+        compression="adobe_deflate",
+        predictor=True,
+        metadata=None,
+        bigtiff=math.prod(shape) * picture.dtype.itemsize > 2**31,
+    )
 
 
 def _tiff_tiles(picture: Bands) -> Iterator[np.ndarray]:
     """The picture in tiles of equal size, row by row; those at the edge are filled up with zeros."""
     for rows in _in_rows(picture.pixels(), _TILE):
         for left in range(0, picture.width, _TILE):
-            part = rows[:, left:left + _TILE]
+            part = rows[:, left : left + _TILE]
             tile = np.zeros((_TILE, _TILE, picture.channels), picture.dtype)
-            tile[:part.shape[0], :part.shape[1]] = part
+            tile[: part.shape[0], : part.shape[1]] = part
             yield tile if picture.channels > 1 else tile[:, :, 0]
 
 
@@ -105,7 +114,7 @@ def _in_rows(bands: Iterator[np.ndarray], count: int) -> Iterator[np.ndarray]:
     waiting, height = [], 0
     for band in bands:
         while height + len(band) >= count:
-            part, band = band[:count - height], band[count - height:]
+            part, band = band[: count - height], band[count - height :]
             yield np.concatenate([*waiting, part])
             waiting, height = [], 0
         waiting.append(band)
@@ -116,8 +125,7 @@ def _in_rows(bands: Iterator[np.ndarray], count: int) -> Iterator[np.ndarray]:
 
 def _write_png(temporary: Path, picture: Bands, path: Path) -> None:
     if max(picture.height, picture.width) > _PNG_LIMIT:
-        raise InputError(f"{path}: a picture of {picture.width}x{picture.height} pixels does not fit into "
-                         ".png")
+        raise InputError(f"{path}: a picture of {picture.width}x{picture.height} pixels does not fit into .png")
     depth = 8 * picture.dtype.itemsize
     colour = _PNG_COLOUR[picture.channels]
     header = struct.pack(">IIBBBBB", picture.width, picture.height, depth, colour, 0, 0, 0)
@@ -147,7 +155,7 @@ def _png_lines(picture: Bands) -> Iterator[bytes]:
         lines = np.concatenate([above, big_endian.reshape(len(band), -1).view(np.uint8)])
         count = max(1, _CHUNK // length)
         for top in range(1, len(lines), count):
-            yield filtered(lines[top - 1:top + count], step).tobytes()
+            yield filtered(lines[top - 1 : top + count], step).tobytes()
         above = lines[-1:]
 
 

@@ -62,8 +62,7 @@ def find(path: Path | str, scale: int) -> TestSet:
         return _folder(name, folder, scale)
     others = sorted(f.name for f in path.glob("x[0-9]")) if path.is_dir() else []
     if others:
-        raise InputError(f"{path}: has {', '.join(others)} but no x{scale}; make it with "
-                         "dataset/make_benchmark.py")
+        raise InputError(f"{path}: has {', '.join(others)} but no x{scale}; make it with dataset/make_benchmark.py")
     if re.fullmatch(r"x[0-9]", name):
         if name != f"x{scale}":
             raise InputError(f"{path}: holds pictures for {name}, but --scale {scale} was asked for")
@@ -76,8 +75,7 @@ def _folder(name: str, folder: Path, scale: int) -> TestSet:
     files = images.list_images(folder)
     if not files:
         raise InputError(f"{folder}: no pictures in it ({', '.join(s[1:] for s in images.SUFFIXES)})")
-    tagged = {tag: {_TAG.sub("*", f.stem): f for f in files if tag in _TAG.findall(f.stem)}
-              for tag in ("HR", "LR")}
+    tagged = {tag: {_TAG.sub("*", f.stem): f for f in files if tag in _TAG.findall(f.stem)} for tag in ("HR", "LR")}
     if not tagged["HR"]:
         return TestSet(name, scale, _named([(f, None) for f in files]))
     pairs, problems = [], []

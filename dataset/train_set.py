@@ -24,7 +24,7 @@ from .errors import InputError
 from .hyperslabs import Hyperslabs, picture_sizes, readable
 
 CACHES = ("none", "ram", "device")
-WEIGHTINGS = {"uniform": 0, "root": 0.5, "area": 1}   # power of a picture's area that it is drawn by
+WEIGHTINGS = {"uniform": 0, "root": 0.5, "area": 1}  # power of a picture's area that it is drawn by
 ORDERS = np.array(list(itertools.permutations(range(3))))  # of red, green and blue; the first as they are
 
 
@@ -70,13 +70,25 @@ class TrainSet:
             than every picture.
     """
 
-    def __init__(self, path: str | Path, scale: int, patch_size: int, batch_size: int, *, seed: int = 0,
-                 weighting: str = "uniform", cache: str = "none", device: str | torch.device = "cpu",
-                 scales: tuple[int, ...] = (2, 3, 4), scale_shares: Sequence[float] | None = None,
-                 channel_shuffle: bool = False):
+    def __init__(
+        self,
+        path: str | Path,
+        scale: int,
+        patch_size: int,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        weighting: str = "uniform",
+        cache: str = "none",
+        device: str | torch.device = "cpu",
+        scales: tuple[int, ...] = (2, 3, 4),
+        scale_shares: Sequence[float] | None = None,
+        channel_shuffle: bool = False,
+    ):
         if cache not in CACHES or weighting not in WEIGHTINGS:
-            raise ValueError(f"cache is one of {CACHES} and weighting one of {tuple(WEIGHTINGS)}, "
-                             f"not {cache!r} and {weighting!r}")
+            raise ValueError(
+                f"cache is one of {CACHES} and weighting one of {tuple(WEIGHTINGS)}, not {cache!r} and {weighting!r}"
+            )
         if patch_size < 1 or batch_size < 1:
             raise ValueError(f"patch_size and batch_size are at least 1, not {patch_size} and {batch_size}")
         if scale_shares is not None and (scale or len(scale_shares) != len(scales) or min(scale_shares) <= 0):
@@ -98,11 +110,9 @@ class TrainSet:
             self._pixels = {}
             if cache != "none":
                 place = self.device if self.cache == "device" else torch.device("cpu")
-                self._pixels = {group: _load(file[group], sizes, place)
-                                for group, sizes in self._sizes.items()}
+                self._pixels = {group: _load(file[group], sizes, place) for group, sizes in self._sizes.items()}
         # Pixel number, within its group's flat tensor, at which each picture begins.
-        self._starts = {group: np.append(0, np.cumsum(sizes.prod(axis=1)))
-                        for group, sizes in self._sizes.items()}
+        self._starts = {group: np.append(0, np.cumsum(sizes.prod(axis=1))) for group, sizes in self._sizes.items()}
 
     def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Batch:
         """The batch of a step (from 0), which depends on the seed and the step alone.
@@ -119,8 +129,9 @@ class TrainSet:
         self._cut(drawn, lr, hr)
         return _batch(drawn.scale, torch.from_numpy(lr), torch.from_numpy(hr))
 
-    def loader(self, first_step: int, last_step: int, workers: int = 0, rank: int = 0, world_size: int = 1,
-               prefetch: int = 4) -> Iterator[Batch]:
+    def loader(
+        self, first_step: int, last_step: int, workers: int = 0, rank: int = 0, world_size: int = 1, prefetch: int = 4
+    ) -> Iterator[Batch]:
         """The batches of steps ``first_step`` … ``last_step - 1`` in order.
 
         With ``workers``, that many background processes make them, each up to ``prefetch`` batches ahead, in
@@ -135,9 +146,16 @@ class TrainSet:
                 yield self.batch(step, rank, world_size)
             return
         slots = _Slots(self, rank, world_size, workers * prefetch)
-        made = DataLoader(slots, sampler=slots.tasks(first_step, last_step), batch_size=None,
-                          collate_fn=_unchanged, num_workers=workers, prefetch_factor=prefetch,
-                          multiprocessing_context="fork", worker_init_fn=_leave_signals_to_the_main_process)
+        made = DataLoader(
+            slots,
+            sampler=slots.tasks(first_step, last_step),
+            batch_size=None,
+            collate_fn=_unchanged,
+            num_workers=workers,
+            prefetch_factor=prefetch,
+            multiprocessing_context="fork",
+            worker_init_fn=_leave_signals_to_the_main_process,
+        )
         for outcome in made:
             if isinstance(outcome, InputError):
                 raise outcome
@@ -151,9 +169,11 @@ class TrainSet:
         pictures = np.flatnonzero(fits)
         if not len(pictures):
             height, width = sizes[sizes.min(axis=1).argmax()]
-            raise InputError(f"{self.path}: a patch of {self.patch_size}x{self.patch_size} pixels is larger "
-                             f"than every picture in {group} (the largest has {width}x{height}): "
-                             "choose a smaller one")
+            raise InputError(
+                f"{self.path}: a patch of {self.patch_size}x{self.patch_size} pixels is larger "
+                f"than every picture in {group} (the largest has {width}x{height}): "
+                "choose a smaller one"
+            )
         for index in np.flatnonzero(~fits):
             name = str(file["HR"][str(index)].attrs.get("name", index))
             if name not in self.skipped:
@@ -172,8 +192,13 @@ class TrainSet:
         chosen = np.searchsorted(cumulated, numbers[:, 0], side="right")
         picture = pictures[np.minimum(chosen, len(pictures) - 1)]
         places = self._sizes[f"X{scale}"][picture] - self.patch_size + 1
-        return _Drawn(scale, picture, (numbers[:, 1:3] * places).astype(np.int64),
-                      (numbers[:, 3] * 8).astype(np.int64), order[own])
+        return _Drawn(
+            scale,
+            picture,
+            (numbers[:, 1:3] * places).astype(np.int64),
+            (numbers[:, 3] * 8).astype(np.int64),
+            order[own],
+        )
 
     def _draw_scale(self, random: np.random.Generator) -> int:
         if len(self.scales) == 1:
@@ -192,7 +217,8 @@ class TrainSet:
             for group, factor, patches in ((f"X{drawn.scale}", 1, lr), ("HR", drawn.scale, hr)):
                 side, corners = patches.shape[1], (drawn.corner * factor).tolist()
                 for target, picture, (top, left), turn, order in zip(
-                        patches, drawn.picture.tolist(), corners, drawn.turn.tolist(), drawn.order.tolist()):
+                    patches, drawn.picture.tolist(), corners, drawn.turn.tolist(), drawn.order.tolist()
+                ):
                     patch = self._reader()(group, picture, top, left, side)
                     _turn(cv2.transform(patch, np.eye(3)[ORDERS[order]]) if order else patch, turn, target)
 
@@ -239,7 +265,7 @@ class _Memory:
             self._pictures[group] = [part.reshape(*size, 3) for part, size in zip(parts, sizes[group])]
 
     def __call__(self, group: str, index: int, top: int, left: int, side: int) -> np.ndarray:
-        return self._pictures[group][index][top:top + side, left:left + side]
+        return self._pictures[group][index][top : top + side, left : left + side]
 
 
 class _Drawn(NamedTuple):
@@ -307,7 +333,7 @@ class _Slots(Dataset):
     def _patches(self, memory: np.ndarray, scale: int, count: int) -> Iterator[np.ndarray]:
         start = 0
         for shape in self.train_set._shapes(scale, count):
-            yield memory[start:start + math.prod(shape)].reshape(shape)
+            yield memory[start : start + math.prod(shape)].reshape(shape)
             start += math.prod(shape)
 
 
@@ -345,11 +371,13 @@ def _load(group: h5py.Group, sizes: np.ndarray, device: torch.device) -> torch.T
     try:
         pixels = torch.empty(count, dtype=torch.uint8, device=device)
     except RuntimeError:  # also torch.OutOfMemoryError
-        raise InputError(f"{group.file.filename}: the {count / 1e9:.1f} GB of its {group.name[1:]} pictures "
-                         f"do not fit into the memory of {device}: use another cache") from None
+        raise InputError(
+            f"{group.file.filename}: the {count / 1e9:.1f} GB of its {group.name[1:]} pictures "
+            f"do not fit into the memory of {device}: use another cache"
+        ) from None
     start = 0
     for index in range(len(sizes)):
         picture = torch.from_numpy(group[str(index)][:]).flatten()
-        pixels[start:start + len(picture)] = picture
+        pixels[start : start + len(picture)] = picture
         start += len(picture)
     return pixels

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from solver.train_options import train_main  # noqa: E402
+from solver.training.command import train_main  # noqa: E402
 
 if __name__ == "__main__":
     train_main(scale=0)

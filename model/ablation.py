@@ -63,7 +63,8 @@ class Net(ScaledNet):
     """
 
     configurations: ClassVar[tuple[dict[str, Any], ...]] = tuple(
-        {"scale": scale, "multi_scale": False, "variant": variant} for scale in SCALES for variant in VARIANTS)
+        {"scale": scale, "multi_scale": False, "variant": variant} for scale in SCALES for variant in VARIANTS
+    )
 
     def __init__(self, scale: int = 2, multi_scale: bool = False, variant: str = "IEEB") -> None:
         super().__init__(scale, multi_scale=False)
@@ -128,7 +129,7 @@ class Net(ScaledNet):
         self.last.weight[:, :6] = centre(plus_minus.T)
 
     def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
-        """Layers whose rectified outputs only one other layer hears, and that layer: see :mod:`solver.revive`."""
+        """Layers whose rectified outputs only one other layer hears, and that layer: see :mod:`solver.training.revive`."""
         if isinstance(self.features, IEEB):
             return [*zip(self.features.conv3, self.features.conv1)]
         return [*zip(self.features.layers[1:-1], self.features.layers[2:])]

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from .lesrcnn import centre, init_bilinear
 from .ops import MeanShift, ScaledNet, SubPixelUpsampler
 
-CHANNELS = 64   # EDSR-baseline, Table 1
+CHANNELS = 64  # EDSR-baseline, Table 1
 BLOCKS = 16
 
 
@@ -93,5 +93,5 @@ class Net(ScaledNet):
         self.last.bias.zero_()
 
     def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
-        """Layers whose rectified outputs only one other layer hears, and that layer: see :mod:`solver.revive`."""
+        """Layers whose rectified outputs only one other layer hears, and that layer: see :mod:`solver.training.revive`."""
         return [(block.first, block.second) for block in self.blocks]

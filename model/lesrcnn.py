@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from .ops import Margins, MeanShift, ScaledNet, SubPixelUpsampler, trim
 
-CHANNELS = 64   # width of every layer, Section 3.2
-PAIRS = 8       # IEEB: 17 layers = one 3x3, then eight pairs of 3x3 and 1x1, Section 3.3
+CHANNELS = 64  # width of every layer, Section 3.2
+PAIRS = 8  # IEEB: 17 layers = one 3x3, then eight pairs of 3x3 and 1x1, Section 3.3
 REFINEMENTS = 4  # IRB: four 64-to-64 layers before the last one, Section 3.5
 
 
@@ -159,10 +159,10 @@ class Net(ScaledNet):
         31.84 dB on Set5 x2 before the first step, where the default start reads 12.66.
         """
         eye = torch.eye(3)
-        plus_minus = torch.cat([eye, -eye])             # (6, 3): x -> +x, -x
+        plus_minus = torch.cat([eye, -eye])  # (6, 3): x -> +x, -x
         self.ieeb.shallow.weight[:6] = centre(plus_minus)
         for conv1 in self.ieeb.conv1:
-            conv1.weight *= 0.1                          # the skips carry, the pairs add little
+            conv1.weight *= 0.1  # the skips carry, the pairs add little
         for up in self.rb.up.values():
             for stage, (conv, r) in enumerate(zip(up.stages, up.factors)):
                 # Deep and shallow both arrive: together they weigh 1 in the first stage.
@@ -173,7 +173,7 @@ class Net(ScaledNet):
         self.irb.last.weight[:, :6] = centre(plus_minus.T)
 
     def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
-        """Layers whose rectified outputs only one other layer hears, and that layer: see :mod:`solver.revive`."""
+        """Layers whose rectified outputs only one other layer hears, and that layer: see :mod:`solver.training.revive`."""
         return [*zip(self.ieeb.conv3, self.ieeb.conv1), *zip(self.irb.refine, [*self.irb.refine[1:], self.irb.last])]
 
     def fits(self, shapes: Mapping[str, torch.Size]) -> bool:
@@ -207,8 +207,10 @@ class Net(ScaledNet):
             body = f"upsample.up{scale if self.multi_scale else ''}.body"
             for j in range(len(self.rb.up[f"x{scale}"].stages)):
                 table[f"rb.up.x{scale}.stages.{j}"] = f"{body}.{2 * j}"
-        return {f"{module}.{kind}": f"{table[module]}.{kind}"
-                for module, kind in (name.rsplit(".", 1) for name in self.state_dict())}
+        return {
+            f"{module}.{kind}": f"{table[module]}.{kind}"
+            for module, kind in (name.rsplit(".", 1) for name in self.state_dict())
+        }
 
     def released_constants(self) -> dict[str, torch.Tensor]:
         """The released files' extra entries: both mean shifts as frozen 1x1 convolutions."""
@@ -238,7 +240,7 @@ def init_bilinear(conv: nn.Conv2d, r: int, gain: float, carried: int) -> None:
         offset = (i + 0.5) / r - 0.5
         taps[i] = (1 - (torch.arange(-1, 2) - offset).abs()).clamp(min=0)
     kernels = gain * torch.einsum("iy,jx->ijyx", taps, taps).reshape(r * r, 3, 3)
-    conv.weight[:carried * r * r] = 0
-    conv.bias[:carried * r * r] = 0
+    conv.weight[: carried * r * r] = 0
+    conv.bias[: carried * r * r] = 0
     for c in range(carried):
-        conv.weight[c * r * r:(c + 1) * r * r, c] = kernels
+        conv.weight[c * r * r : (c + 1) * r * r, c] = kernels

@@ -20,7 +20,7 @@ def trim(x: torch.Tensor, margins: Margins) -> torch.Tensor:
     if not any(margins):
         return x
     top, bottom, left, right = margins
-    return x[:, :, top:-bottom or None, left:-right or None]
+    return x[:, :, top : -bottom or None, left : -right or None]
 
 
 class ScaledNet(nn.Module):
@@ -36,7 +36,9 @@ class ScaledNet(nn.Module):
 
     # The constructor's arguments for each network of the class that has weights of another shape.
     configurations: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"scale": 2, "multi_scale": True}, *({"scale": scale, "multi_scale": False} for scale in SCALES))
+        {"scale": 2, "multi_scale": True},
+        *({"scale": scale, "multi_scale": False} for scale in SCALES),
+    )
 
     def __init__(self, scale: int, multi_scale: bool) -> None:
         super().__init__()
@@ -122,8 +124,7 @@ class SubPixelUpsampler(nn.Module):
             raise ValueError(f"the sub-pixel up-sampler enlarges by 2, 3 or 4, not by {scale}")
         factors = (2, 2) if scale == 4 else (scale,)
         self.factors = factors
-        self.stages = nn.ModuleList(
-            nn.Conv2d(channels, channels * r * r, kernel_size=3, padding=1) for r in factors)
+        self.stages = nn.ModuleList(nn.Conv2d(channels, channels * r * r, kernel_size=3, padding=1) for r in factors)
 
     def forward(self, x: torch.Tensor, inputs: int = 1) -> torch.Tensor:
         """Return ``up(x)``, or, of a sum of several inputs, the sum of their up-sampled versions.

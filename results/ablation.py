@@ -15,18 +15,39 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from dataset.errors import InputError, run  # noqa: E402
+from dataset.errors import (  # noqa: E402
+    InputError,
+    Parser,  # noqa: E402
+    run,
+)
 from results.measure import DIGITS  # noqa: E402
-from solver.options import SCALES, Parser, add_protocol  # noqa: E402
-from solver.train_options import parse as parse_training  # noqa: E402
+from solver.arguments import SCALES, add_protocol  # noqa: E402
+from solver.training.command import parse as parse_training  # noqa: E402
 
 # The paper's names, from the least to the whole network -> what train.py calls them.
 NETWORKS = {name: ("--model", "ablation", "--variant", name) for name in ("SN", "HN", "IEEB", "IEEB+RB")} | {
-    "LESRCNN": ("--model", "lesrcnn")}
+    "LESRCNN": ("--model", "lesrcnn")
+}
 _OURS = ("--model", "--variant", "--ckpt_dir", "--ckpt_name", "--resume", "--overwrite")
 # What a reader needs to know of the training, of train.py's settings.
-_BUDGET = ("max_steps", "batch_size", "patch_size", "recipe", "loss_fn", "lr", "optimizer", "schedule", "decay",
-           "warmup", "ema", "weighting", "channel_shuffle", "init", "precision", "seed")
+_BUDGET = (
+    "max_steps",
+    "batch_size",
+    "patch_size",
+    "recipe",
+    "loss_fn",
+    "lr",
+    "optimizer",
+    "schedule",
+    "decay",
+    "warmup",
+    "ema",
+    "weighting",
+    "channel_shuffle",
+    "init",
+    "precision",
+    "seed",
+)
 
 
 def parser() -> Parser:
@@ -39,8 +60,12 @@ def parser() -> Parser:
     add("--scale", type=int, choices=SCALES, default=4, help="enlargement factor; the paper's is 4")
     add("--test_data_dir", type=Path, default="dataset/Set5", help="the set that the final weights are measured on")
     add("--ckpt_dir", type=Path, default="checkpoint/ablation", help="the five runs go into folders here")
-    add("--out", type=Path, default=ROOT / "results/ablation",
-        help="where the figures and the runs' logs go: ablation.json and curves/")
+    add(
+        "--out",
+        type=Path,
+        default=ROOT / "results/ablation",
+        help="where the figures and the runs' logs go: ablation.json and curves/",
+    )
     add_protocol(parser)
     return parser
 
@@ -58,9 +83,9 @@ def main() -> int:
     rows = []
     for name, settings in {name: settings_of(name, args, training) for name in NETWORKS}.items():
         if not finished(settings):
-            from solver import processes
+            from solver.training.trainer import launch
 
-            status = processes.launch(settings)
+            status = launch(settings)
             if status:
                 return status
         rows.append(measure(name, settings, pictures, args.protocol))
@@ -77,9 +102,20 @@ def settings_of(name: str, args: argparse.Namespace, training: list[str]) -> arg
     Raises:
         InputError: for flags that do not fit.
     """
-    settings = parse_training(args.scale, [
-        *training, *NETWORKS[name], "--scale", str(args.scale), "--ckpt_dir", str(args.ckpt_dir / name),
-        "--ckpt_name", name, "--resume"])
+    settings = parse_training(
+        args.scale,
+        [
+            *training,
+            *NETWORKS[name],
+            "--scale",
+            str(args.scale),
+            "--ckpt_dir",
+            str(args.ckpt_dir / name),
+            "--ckpt_name",
+            name,
+            "--resume",
+        ],
+    )
     if settings.num_gpu > 1:
         raise InputError(f"--num_gpu {settings.num_gpu}: the ablation trains on one GPU, or with 0 on the CPU")
     settings.val_data_dir = settings.val_data_dir or [ROOT / "dataset/Sample"]
@@ -100,16 +136,21 @@ def finished(settings: argparse.Namespace) -> bool:
 def measure(name: str, settings: argparse.Namespace, pictures, protocol: str) -> dict:
     """Figures of a finished run's last weights, and what the run took."""
     from solver.checkpoint import load_network
-    from solver.evaluate import evaluate
-    from solver.sampler import Sampler
+    from solver.measuring.evaluate import evaluate
+    from solver.sampling.sampler import Sampler
 
     record = json.loads((settings.ckpt_dir / "run.json").read_text(encoding="utf-8"))
     net, info = load_network(settings.ckpt_dir / f"{name}.pth", scale=pictures.scale)
     scores = evaluate(Sampler(net, pictures.scale), pictures, protocol)
     return {
-        "network": name, "psnr": round(scores.psnr, DIGITS), "ssim": round(scores.ssim, DIGITS), "sha256": info.sha256,
-        "steps": record["steps"], "hours": round(record["seconds"] / 3600, 2),
-        **{key: record[key] for key in ("settings", "hardware", "commit", "data")}}
+        "network": name,
+        "psnr": round(scores.psnr, DIGITS),
+        "ssim": round(scores.ssim, DIGITS),
+        "sha256": info.sha256,
+        "steps": record["steps"],
+        "hours": round(record["seconds"] / 3600, 2),
+        **{key: record[key] for key in ("settings", "hardware", "commit", "data")},
+    }
 
 
 def write(args: argparse.Namespace, rows: list[dict], set_name: str) -> None:
@@ -119,10 +160,15 @@ def write(args: argparse.Namespace, rows: list[dict], set_name: str) -> None:
     first = rows[0]
     settings = [row.pop("settings") for row in rows]
     content = {
-        "set": set_name, "scale": args.scale, "protocol": args.protocol,
+        "set": set_name,
+        "scale": args.scale,
+        "protocol": args.protocol,
         "budget": {name: settings[0].get(name) for name in _BUDGET},
-        "hardware": first["hardware"], "commit": first["commit"], "data": first["data"],
-        "networks": [{k: row[k] for k in ("network", "psnr", "ssim", "steps", "hours", "sha256")} for row in rows]}
+        "hardware": first["hardware"],
+        "commit": first["commit"],
+        "data": first["data"],
+        "networks": [{k: row[k] for k in ("network", "psnr", "ssim", "steps", "hours", "sha256")} for row in rows],
+    }
     with written_whole(args.out / "ablation.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     with written_whole(args.out / "ablation.csv") as temporary:

@@ -14,13 +14,7 @@ import model
 from dataset.images import written_whole
 
 _INK, _FAINT, _BLOCK = "#1b1f24", "#6b7280", "#f3f4f6"
-_COLOURS = {
-    "conv3": "#4c78a8",
-    "conv1": "#72b7b2",
-    "relu": "#eeca3b",
-    "shuffle": "#b279a2",
-    "mean": "#9ca3af",
-}
+_COLOURS = {"conv3": "#4c78a8", "conv1": "#72b7b2", "relu": "#eeca3b", "shuffle": "#b279a2", "mean": "#9ca3af"}
 _LEGEND = {
     "conv3": "3x3 convolution",
     "conv1": "1x1 convolution",
@@ -163,9 +157,7 @@ def _canvas(path: Path, row: list[Operation], count: int) -> Iterator:
     top, bottom = (2.9, -2.8) if count == 1 else (1.8, -1.8)
     right += _places(row)[-1][1]
     bottom -= _ROW * (count - 1) + 0.9
-    with plt.rc_context(
-        {"font.family": "sans-serif", "font.size": 8, "text.color": _INK, "pdf.fonttype": 42}
-    ):
+    with plt.rc_context({"font.family": "sans-serif", "font.size": 8, "text.color": _INK, "pdf.fonttype": 42}):
         figure = plt.figure(figsize=((right - left) * _INCHES, (top - bottom) * _INCHES), dpi=160)
         axes = figure.add_axes((0, 0, 1, 1), xlim=(left, right), ylim=(bottom, top))
         axes.axis("off")
@@ -207,9 +199,7 @@ def _draw_row(axes, row: list[Operation], y: float, source: str = "LR", target: 
                 if _SIZES[op.kind][1] and index:
                     _arrow(axes, (start, y), (places[index][0], y))
             else:
-                _skip(
-                    axes, start + 0.1, sum(places[index]) / 2, y, long=row[index].block != row[origin].block
-                )
+                _skip(axes, start + 0.1, sum(places[index]) / 2, y, long=row[index].block != row[origin].block)
 
 
 def _draw_operation(axes, op: Operation, place: tuple[float, float], y: float, half: float) -> None:
@@ -228,9 +218,7 @@ def _draw_operation(axes, op: Operation, place: tuple[float, float], y: float, h
                 facecolor=_COLOURS.get(op.kind, "white"),
             )
         )
-        axes.text(
-            middle, y, "+" if op.kind == "add" else f"{op.label}", ha="center", va="center", zorder=4, size=8
-        )
+        axes.text(middle, y, "+" if op.kind == "add" else f"{op.label}", ha="center", va="center", zorder=4, size=8)
         return
     axes.add_patch(
         FancyBboxPatch(
@@ -288,9 +276,7 @@ def _skip(axes, start: float, end: float, y: float, long: bool) -> None:
     """A path around everything in between: up, across, and down into the addition."""
     top = y + (2.45 if long else 1.3)
     colour = "#e4572e" if long else _FAINT
-    axes.plot(
-        [start, start, end], [y, top, top], linewidth=0.9, color=colour, zorder=2, solid_joinstyle="round"
-    )
+    axes.plot([start, start, end], [y, top, top], linewidth=0.9, color=colour, zorder=2, solid_joinstyle="round")
     axes.annotate(
         "",
         (end, y + 0.22),

@@ -5,7 +5,6 @@ within one run, so that they meet the same machine, and a large matrix product t
 shows what the machine can do. A figure is the median of its turns, a ratio the median of the turns' ratios.
 """
 
-import argparse
 import csv
 import ctypes
 import platform
@@ -19,13 +18,24 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset.errors import InputError, run  # noqa: E402
-from solver import options  # noqa: E402
-from solver.options import SCALES, Parser  # noqa: E402
+from dataset.errors import (  # noqa: E402
+    InputError,
+    Parser,  # noqa: E402
+    run,
+)
+from solver.arguments import SCALES  # noqa: E402
+from solver.sampling import command as options  # noqa: E402
 
 # Width and height of the result. 256, 512 and 1024 are those of the paper's Tables 2 and 8.
-SIZES = {"256": (256, 256), "360p": (640, 360), "512": (512, 512), "1024": (1024, 1024),
-         "1080p": (1920, 1080), "4K": (3840, 2160), "8K": (7680, 4320)}
+SIZES = {
+    "256": (256, 256),
+    "360p": (640, 360),
+    "512": (512, 512),
+    "1024": (1024, 1024),
+    "1080p": (1920, 1080),
+    "4K": (3840, 2160),
+    "8K": (7680, 4320),
+}
 _PUBLISHED_FEATURES = 4.5  # tensors of 64 channels at the result's size that the published form holds at once
 
 
@@ -53,25 +63,31 @@ class Row:
 def parser() -> Parser:
     p = Parser("Measure how fast pictures are super-resolved, beside the published form, in one run.")
     p.add_argument("--scale", type=int, choices=SCALES, nargs="+", default=[2, 4])
-    p.add_argument("--sizes", nargs="+",
-                   help=f"of the result: {', '.join(SIZES)} or as 640x360; by default all on a GPU, up to "
-                        "1080p on a CPU")
-    p.add_argument("--rounds", type=int, default=5,
-                   help="turns of each contender, after one that does not count")
-    p.add_argument("--memory", type=options.memory, default="512M",
-                   help="for the features of the pieces; 512M is what `--memory 1G` leaves them when sampling")
-    p.add_argument("--precision", choices=("fp32", "bf16", "fp16"), nargs="+",
-                   help="by default fp32 and bf16, on a GPU fp16 too")
+    p.add_argument(
+        "--sizes",
+        nargs="+",
+        help=f"of the result: {', '.join(SIZES)} or as 640x360; by default all on a GPU, up to 1080p on a CPU",
+    )
+    p.add_argument("--rounds", type=int, default=5, help="turns of each contender, after one that does not count")
+    p.add_argument(
+        "--memory",
+        type=options.memory,
+        default="512M",
+        help="for the features of the pieces; 512M is what `--memory 1G` leaves them when sampling",
+    )
+    p.add_argument(
+        "--precision", choices=("fp32", "bf16", "fp16"), nargs="+", help="by default fp32 and bf16, on a GPU fp16 too"
+    )
     p.add_argument("--cpu", action="store_true", help="the CPU, even where there is a GPU")
     p.add_argument("--compile", action="store_true", help="measure the compiled network too")
-    p.add_argument("--output", type=Path, default="results/benchmark",
-                   help="OUTPUT.csv and OUTPUT.png are written")
+    p.add_argument("--output", type=Path, default="results/benchmark", help="OUTPUT.csv and OUTPUT.png are written")
     return p
 
 
 def main() -> int:
     args = parser().parse_args()
     import torch
+
     device = torch.device("cuda" if torch.cuda.is_available() and not args.cpu else "cpu")
     gpu = device.type == "cuda"
     if args.rounds < 1:
@@ -86,7 +102,7 @@ def main() -> int:
         for name, (width, height) in sizes.items():
             benchmark = Benchmark(scale, name, width, height, device, args.memory)
             rows += benchmark.measure(precisions, args.rounds, args.compile)
-            print(table(rows[-len(benchmark.rows):]), flush=True)
+            print(table(rows[-len(benchmark.rows) :]), flush=True)
             write_csv(rows, device, args.output.with_suffix(".csv"))
     plot(rows, device, args.output.with_suffix(".png"))
     return 0
@@ -120,6 +136,7 @@ class Benchmark:
         import torch
 
         import model
+
         torch.manual_seed(0)
         self.net = model.build("lesrcnn", scale).eval()
         self.scale, self.name, self.device, self.memory = scale, name, device, memory
@@ -131,6 +148,7 @@ class Benchmark:
     def measure(self, precisions: list[str], rounds: int, compiled: bool) -> list[Row]:
         """Let all contenders take turns; returns a row for each."""
         import torch
+
         self._add_published()
         for precision in precisions:
             self._add_ours("ours", precision, tile="none")
@@ -160,14 +178,15 @@ class Benchmark:
             if row.precision in products:
                 product_flops = products[row.precision][1]
                 row.mm_gflops = product_flops / statistics.median(product_times[row.precision]) / 1e9
-                rates = [flops[row.form.split(",")[0]] / s / (product_flops / p)
-                         for s, p in zip(seconds, product_times[row.precision])]
+                rates = [
+                    flops[row.form.split(",")[0]] / s / (product_flops / p)
+                    for s, p in zip(seconds, product_times[row.precision])
+                ]
                 row.share_of_mm = statistics.median(rates)
         torch.cuda.empty_cache()
         return self.rows
 
-    def _add(self, form: str, precision: str, pieces: int, turn: Callable[[], object] | None,
-             note: str = "") -> None:
+    def _add(self, form: str, precision: str, pieces: int, turn: Callable[[], object] | None, note: str = "") -> None:
         height, width = (self.scale * n for n in self.lr.shape[:2])
         self.rows.append(Row(self.scale, self.name, width, height, form, precision, pieces, note=note))
         self._turns.append(turn)
@@ -175,12 +194,11 @@ class Benchmark:
     def _add_published(self) -> None:
         import copy
 
-        import torch
-
         from dataset import images
         from results.published_form import PublishedForm
-        from solver import memory
-        pixels = self.lr.shape[0] * self.lr.shape[1] * self.scale ** 2
+        from solver.sampling import memory
+
+        pixels = self.lr.shape[0] * self.lr.shape[1] * self.scale**2
         needed = _PUBLISHED_FEATURES * pixels * 64 * 4
         if needed > 0.9 * memory.free(self.device):
             self._add("published", "fp32", 1, None, f"not run: needs about {needed / 1e9:.0f} GB")
@@ -190,8 +208,9 @@ class Benchmark:
         self._add("published", "fp32", 1, lambda: no_gradients(net, x))
 
     def _add_ours(self, form: str, precision: str, **settings) -> None:
-        from solver.memory import resident
-        from solver.sampler import Sampler
+        from solver.sampling.memory import resident
+        from solver.sampling.sampler import Sampler
+
         if settings["tile"] == "auto":
             settings["memory"] = self.memory + (resident() if self.device.type == "cpu" else 0)
         sampler = Sampler(self.net, self.scale, self.device, precision=precision, **settings)
@@ -209,17 +228,19 @@ class Benchmark:
 
         import model
         from results.published_form import PublishedForm
+
         side = 16
         with torch.device("meta"):
             net = model.build("lesrcnn", self.scale)
             x = torch.empty(1, 3, side, side)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             (PublishedForm(net) if form == "published" else net)(x)
-        return counter.get_total_flops() * self.lr.shape[0] * self.lr.shape[1] / side ** 2
+        return counter.get_total_flops() * self.lr.shape[0] * self.lr.shape[1] / side**2
 
 
 def no_gradients(net, x):
     import torch
+
     with torch.no_grad():
         return net(x)
 
@@ -232,7 +253,8 @@ def compute(sampler, lr) -> None:
 
 def fits(sampler, lr) -> bool:
     """Whether the memory that is free is enough for a picture in one piece."""
-    from solver import memory
+    from solver.sampling import memory
+
     return lr.shape[0] * lr.shape[1] * sampler.bytes_per_pixel < 0.9 * memory.free(sampler.device)
 
 
@@ -240,16 +262,18 @@ def matrix_product(precision: str, device) -> tuple[Callable[[], object], float]
     """A large ``mm`` in this precision, and its FLOPs."""
     import torch
 
-    from solver.sampler import PRECISIONS
+    from solver.sampling.sampler import PRECISIONS
+
     side = 8192 if device.type == "cuda" else 4096
     a, b = (torch.randn(side, side, device=device).to(PRECISIONS[precision]) for _ in range(2))
     result = torch.empty_like(a)
-    return lambda: torch.mm(a, b, out=result), 2.0 * side ** 3
+    return lambda: torch.mm(a, b, out=result), 2.0 * side**3
 
 
 def timed(turn: Callable[[], object], device) -> float:
     """Seconds of one turn: by CUDA events on a GPU, else by the clock."""
     import torch
+
     if device.type != "cuda":
         start = time.perf_counter()
         turn()
@@ -265,6 +289,7 @@ def timed(turn: Callable[[], object], device) -> float:
 def peak_memory(turn: Callable[[], object], device) -> float | None:
     """Megabytes at most during a turn: allocated on a GPU, else of the whole process; None where unknown."""
     import torch
+
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         turn()
@@ -282,6 +307,7 @@ def peak_memory(turn: Callable[[], object], device) -> float | None:
 
 def device_name(device) -> str:
     import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
@@ -290,9 +316,11 @@ def device_name(device) -> str:
 def table(rows: list[Row]) -> str:
     """Rows of one size for a person."""
     first = rows[0]
-    lines = [f"x{first.scale}, {first.size} ({first.width}x{first.height})",
-             f"  {'form':16} {'precision':9} {'pieces':>6} {'seconds':>9} {'MP/s':>8} {'x published':>11} "
-             f"{'of mm rate':>10} {'peak MB':>8}"]
+    lines = [
+        f"x{first.scale}, {first.size} ({first.width}x{first.height})",
+        f"  {'form':16} {'precision':9} {'pieces':>6} {'seconds':>9} {'MP/s':>8} {'x published':>11} "
+        f"{'of mm rate':>10} {'peak MB':>8}",
+    ]
     for row in rows:
         line = f"  {row.form:16} {row.precision:9} {row.pieces:6}"
         if row.seconds is None:
@@ -310,6 +338,7 @@ def write_csv(rows: list[Row], device, path: Path) -> None:
     import torch
 
     from dataset.images import written_whole
+
     with written_whole(path) as temporary:
         with open(temporary, "w", newline="", encoding="utf-8") as file:
             machine = {"device": device_name(device), "torch": torch.__version__}
@@ -323,18 +352,24 @@ def write_csv(rows: list[Row], device, path: Path) -> None:
 def plot(rows: list[Row], device, path: Path) -> None:
     """Megapixels per second over the result's size, a panel for each scale."""
     import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     from dataset.images import written_whole
+
     scales = sorted({row.scale for row in rows})
-    figure, axes = pyplot.subplots(1, len(scales), figsize=(5.5 * len(scales), 4.3), squeeze=False, sharey=True,
-                                    layout="constrained")
+    figure, axes = pyplot.subplots(
+        1, len(scales), figsize=(5.5 * len(scales), 4.3), squeeze=False, sharey=True, layout="constrained"
+    )
     for axis, scale in zip(axes[0], scales):
         for form, precision in dict.fromkeys((row.form, row.precision) for row in rows):
-            points = [(row.width * row.height / 1e6, row.megapixels_per_second) for row in rows
-                      if (row.scale, row.form, row.precision) == (scale, form, precision) and row.seconds]
+            points = [
+                (row.width * row.height / 1e6, row.megapixels_per_second)
+                for row in rows
+                if (row.scale, row.form, row.precision) == (scale, form, precision) and row.seconds
+            ]
             axis.plot(*zip(*points), "o--" if "pieces" in form else "o-", label=f"{form}, {precision}")
         axis.set(title=f"x{scale}", xlabel="result, megapixels", xscale="log", yscale="log")
         for one in (axis.xaxis, axis.yaxis):

@@ -20,9 +20,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset.errors import run  # noqa: E402
-from solver.options import SCALES, Parser  # noqa: E402
-from solver.train_options import parse, positive  # noqa: E402
+from dataset.errors import (
+    Parser,  # noqa: E402
+    run,  # noqa: E402
+)
+from solver.arguments import (
+    SCALES,  # noqa: E402
+    positive,  # noqa: E402
+)
+from solver.training.command import parse  # noqa: E402
 
 
 def parser() -> Parser:
@@ -43,7 +49,8 @@ def main() -> int:
     args = parser().parse_args()
     import torch
 
-    from solver.sample import device_name
+    from solver.machine import device_name
+
     gpu = bool(args.num_gpu) and torch.cuda.is_available()
     args.patch_size = args.patch_size or (64 if gpu else 32)
     args.batch_size = args.batch_size or (64 if gpu else 16)
@@ -53,14 +60,29 @@ def main() -> int:
         data = args.train_data_path or make_data(Path(folder) / "random.h5", args.scale, args.patch_size)
         contenders = make_contenders(args, data, Path(folder), device)
         seconds = measure(contenders, args.rounds, args.steps)
-    rows = {name: {"seconds_per_step": round(s, 5), "steps_per_second": round(1 / s, 3),
-                   "times_published": round(seconds["published"] / s, 2)} for name, s in seconds.items()}
-    report = {"scale": args.scale, "patch_size": args.patch_size, "batch_size": args.batch_size,
-              "device": device_name(device), "torch": torch.__version__, "turns": args.rounds,
-              "steps_per_turn": args.steps, "contenders": rows}
+    rows = {
+        name: {
+            "seconds_per_step": round(s, 5),
+            "steps_per_second": round(1 / s, 3),
+            "times_published": round(seconds["published"] / s, 2),
+        }
+        for name, s in seconds.items()
+    }
+    report = {
+        "scale": args.scale,
+        "patch_size": args.patch_size,
+        "batch_size": args.batch_size,
+        "device": device_name(device),
+        "torch": torch.__version__,
+        "turns": args.rounds,
+        "steps_per_turn": args.steps,
+        "contenders": rows,
+    }
     write(report, args.output)
-    print(f"x{args.scale}, batch {args.batch_size}, LR patch {args.patch_size}, {report['device']}, "
-          f"median of {args.rounds} turns")
+    print(
+        f"x{args.scale}, batch {args.batch_size}, LR patch {args.patch_size}, {report['device']}, "
+        f"median of {args.rounds} turns"
+    )
     for name, row in rows.items():
         print(f"{name:24} {row['steps_per_second']:9.3f} steps/s  {row['times_published']:5.2f} x")
     return 0
@@ -69,6 +91,7 @@ def main() -> int:
 def measure(contenders: dict[str, Callable[[], None]], rounds: int, steps: int) -> dict[str, float]:
     """Median seconds per step of each contender, all taking turns; a first turn does not count."""
     import torch
+
     times = {name: [] for name in contenders}
     for turn in range(rounds + 1):
         for name, step in contenders.items():
@@ -82,17 +105,30 @@ def measure(contenders: dict[str, Callable[[], None]], rounds: int, steps: int) 
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def make_contenders(args: argparse.Namespace, data: Path, folder: Path,
-                    device) -> dict[str, Callable[[], None]]:
+def make_contenders(args: argparse.Namespace, data: Path, folder: Path, device) -> dict[str, Callable[[], None]]:
     """Name -> a function that does the next training step."""
     contenders = {"published": published_loop(data, args.scale, args.patch_size, args.batch_size, device)}
     for precision in ("fp32", "bf16"):
         for compiled in (False, True) if args.compile else (False,):
             name = f"ours, {precision}{', compiled' if compiled else ''}"
-            flags = ["--precision", precision, "--cache", "device", "--num_gpu", str(args.num_gpu),
-                     "--scale", str(args.scale), "--patch_size", str(args.patch_size),
-                     "--batch_size", str(args.batch_size), "--train_data_path", str(data),
-                     "--ckpt_dir", str(folder / name)] + ["--compile"] * compiled
+            flags = [
+                "--precision",
+                precision,
+                "--cache",
+                "device",
+                "--num_gpu",
+                str(args.num_gpu),
+                "--scale",
+                str(args.scale),
+                "--patch_size",
+                str(args.patch_size),
+                "--batch_size",
+                str(args.batch_size),
+                "--train_data_path",
+                str(data),
+                "--ckpt_dir",
+                str(folder / name),
+            ] + ["--compile"] * compiled
             contenders[name] = our_loop(flags, device)
     return contenders
 
@@ -100,7 +136,8 @@ def make_contenders(args: argparse.Namespace, data: Path, folder: Path,
 def our_loop(flags: list[str], device) -> Callable[[], None]:
     """This project's trainer with these flags; the rest is the published recipe."""
     from solver.processes import Group
-    from solver.trainer import Trainer
+    from solver.training.trainer import Trainer
+
     with contextlib.redirect_stdout(io.StringIO()):  # what it says at the start is of no interest here
         trainer = Trainer(parse(2, flags), Group(0, 1, device))
     batches = trainer.data.loader(0, sys.maxsize)
@@ -117,6 +154,7 @@ def published_loop(path: Path, scale: int, patch: int, batch: int, device) -> Ca
 
     import model
     from results.published_form import PublishedForm
+
     with h5py.File(path) as file:
         pairs = [(file["HR"][name][:], file[f"X{scale}"][name][:]) for name in file["HR"]]
     pairs = [(hr, lr) for hr, lr in pairs if min(lr.shape[:2]) >= patch]
@@ -128,8 +166,8 @@ def published_loop(path: Path, scale: int, patch: int, batch: int, device) -> Ca
     def cut() -> tuple[torch.Tensor, torch.Tensor]:
         hr, lr = random.choice(pairs)
         y, x = (random.randrange(n - patch + 1) for n in lr.shape[:2])
-        lr = lr[y:y + patch, x:x + patch]
-        hr = hr[scale * y:scale * (y + patch), scale * x:scale * (x + patch)]
+        lr = lr[y : y + patch, x : x + patch]
+        hr = hr[scale * y : scale * (y + patch), scale * x : scale * (x + patch)]
         turns, flip = random.randrange(4), random.random() < 0.5
         lr, hr = (np.rot90(p[:, ::-1] if flip else p, turns).copy() for p in (lr, hr))
         return to_tensor(hr), to_tensor(lr)
@@ -150,6 +188,7 @@ def make_data(path: Path, scale: int, patch: int, pictures: int = 8) -> Path:
     """An HDF5 file of random pixels, in the layout of dataset/div2h5.py, for patches of this size."""
     import h5py
     import numpy as np
+
     random_pixels = np.random.default_rng(0)
     side = max(2 * patch, 128)
     with h5py.File(path, "w") as file:
@@ -161,6 +200,7 @@ def make_data(path: Path, scale: int, patch: int, pictures: int = 8) -> Path:
 
 def write(report: dict, path: Path) -> None:
     from dataset.images import written_whole
+
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

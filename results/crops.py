@@ -42,15 +42,13 @@ class Version:
 
 
 @lru_cache(maxsize=32)
-def versions(
-    item: Item, scale: int, methods: tuple[Method, ...], protocol: str = "published"
-) -> list[Version]:
+def versions(item: Item, scale: int, methods: tuple[Method, ...], protocol: str = "published") -> list[Version]:
     """HR, bicubic and each method's result for one picture, measured as in the tables.
 
     Raises:
         InputError: for pictures or weights that cannot be used.
     """
-    from solver.metrics import psnr_ssim
+    from solver.measuring.metrics import psnr_ssim
 
     if item.hr is None:
         raise InputError(f"{item.lr}: has no HR beside it to compare with")
@@ -78,7 +76,7 @@ def find_box(results: Sequence[Version], side: int | None = None) -> tuple[Box, 
     """
     from scipy.ndimage import uniform_filter
 
-    from solver.metrics import luma
+    from solver.measuring.metrics import luma
 
     lumas = np.stack([luma(version.rgb, "modern") for version in results if version.label != "HR"])
     spread = lumas.max(axis=0) - lumas.min(axis=0)
@@ -147,9 +145,7 @@ def draw(rows: Sequence[tuple[str, list[Version], Box]], path: Path, dpi: int = 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    with plt.rc_context(
-        {"font.family": "sans-serif", "font.size": 8, "text.color": _INK, "pdf.fonttype": 42}
-    ):
+    with plt.rc_context({"font.family": "sans-serif", "font.size": 8, "text.color": _INK, "pdf.fonttype": 42}):
         crops = max(len(results) for _, results, _ in rows)
         shapes = [results[0].rgb.shape for _, results, _ in rows]
         aspects = [min(max(width / height, 0.6), 1.6) for height, width, _ in shapes]
@@ -182,14 +178,7 @@ def _draw_whole(axes, name: str, hr: np.ndarray, box: Box) -> None:
 
     axes.imshow(hr, interpolation="antialiased")
     axes.add_patch(
-        Rectangle(
-            (box.left - 0.5, box.top - 0.5),
-            box.width,
-            box.height,
-            fill=False,
-            edgecolor=_ACCENT,
-            linewidth=1.4,
-        )
+        Rectangle((box.left - 0.5, box.top - 0.5), box.width, box.height, fill=False, edgecolor=_ACCENT, linewidth=1.4)
     )
     axes.set_anchor("E")
     axes.text(0.5, -0.03, name, transform=axes.transAxes, ha="center", va="top")
@@ -200,9 +189,7 @@ def _draw_crop(axes, version: Version, box: Box, best: float | None) -> None:
     axes.imshow(version.rgb[box.slices], interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
-        spine.set(
-            color=_ACCENT if version.label == "HR" else _INK, linewidth=1.2 if version.label == "HR" else 0.5
-        )
+        spine.set(color=_ACCENT if version.label == "HR" else _INK, linewidth=1.2 if version.label == "HR" else 0.5)
     weight = "bold" if version.psnr is not None and version.psnr == best else "normal"
     axes.text(0.5, -0.03, version.label, transform=axes.transAxes, ha="center", va="top", weight=weight)
     figures = (

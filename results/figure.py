@@ -9,25 +9,44 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset.errors import InputError, run  # noqa: E402
-from solver.options import SCALES, Parser, add_protocol  # noqa: E402
+from dataset.errors import (  # noqa: E402
+    InputError,
+    Parser,  # noqa: E402
+    run,
+)
+from solver.arguments import SCALES, add_protocol  # noqa: E402
 
 FORMATS = (".png", ".pdf", ".svg")
 
 
 def parser() -> Parser:
-    parser = Parser("Show a box of a picture as HR, bicubic and each network make it, with PSNR and SSIM of the whole "
-                    "picture below.")
+    parser = Parser(
+        "Show a box of a picture as HR, bicubic and each network make it, with PSNR and SSIM of the whole "
+        "picture below."
+    )
     add = parser.add_argument
     add("--test_data_dir", type=Path, default="dataset/Sample", help="folder of HR/LR pairs: a benchmark's or DIV2K's")
-    add("--pictures", nargs="+", default=[],
-        help="names in it, such as img_002, a row for each; by default the three in which the methods differ most")
+    add(
+        "--pictures",
+        nargs="+",
+        default=[],
+        help="names in it, such as img_002, a row for each; by default the three in which the methods differ most",
+    )
     add("--scale", type=int, choices=SCALES, default=4, help="enlargement factor")
-    add("--weights", type=Path, nargs="+",
-        help="weights to compare, of this scale or blind (by default the ones that ship)")
+    add(
+        "--weights",
+        type=Path,
+        nargs="+",
+        help="weights to compare, of this scale or blind (by default the ones that ship)",
+    )
     add("--labels", nargs="+", help="what to call them (by default their files' names)")
-    add("--box", type=int, nargs=4, metavar=("TOP", "LEFT", "HEIGHT", "WIDTH"),
-        help="in HR pixels (by default where the methods differ most)")
+    add(
+        "--box",
+        type=int,
+        nargs=4,
+        metavar=("TOP", "LEFT", "HEIGHT", "WIDTH"),
+        help="in HR pixels (by default where the methods differ most)",
+    )
     add("--out", type=Path, default="samples/figure.png", help="a .png, .pdf or .svg file")
     add_protocol(parser)
     return parser
@@ -73,13 +92,9 @@ def find_methods(args: argparse.Namespace) -> tuple:
         return tuple(method for method in find_methods(None)[0] if args.scale in method.scales)
     labels = args.labels or [path.stem for path in args.weights]
     if len(labels) != len(args.weights) or len(set(labels)) < len(labels):
-        raise InputError(
-            f"--labels: {len(labels)} for {len(args.weights)} weights; each needs one of its own"
-        )
+        raise InputError(f"--labels: {len(labels)} for {len(args.weights)} weights; each needs one of its own")
     infos = [load_network(path, scale=args.scale)[1] for path in args.weights]
-    return tuple(
-        Method(label, info.path, info.scales, info.multi_scale) for label, info in zip(labels, infos)
-    )
+    return tuple(Method(label, info.path, info.scales, info.multi_scale) for label, info in zip(labels, infos))
 
 
 def find_item(name: str, items: list, folder: Path):
@@ -88,9 +103,7 @@ def find_item(name: str, items: list, folder: Path):
     Raises:
         InputError: if none does, or several do.
     """
-    found = [item for item in items if item.name == name] or [
-        item for item in items if item.name.startswith(name)
-    ]
+    found = [item for item in items if item.name == name] or [item for item in items if item.name.startswith(name)]
     if len(found) != 1:
         names = ", ".join(item.name for item in (found or items)[:8])
         raise InputError(

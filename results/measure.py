@@ -65,8 +65,8 @@ class Method:
         return {}
 
     def sampler(self, scale: int):
-        """The :class:`solver.sampler.Sampler` with these weights, made when first needed."""
-        from solver.sampler import Sampler
+        """The :class:`solver.sampling.sampler.Sampler` with these weights, made when first needed."""
+        from solver.sampling.sampler import Sampler
 
         if scale not in self._samplers:
             self._samplers[scale] = Sampler(self.network, scale)
@@ -83,7 +83,7 @@ def find_methods(folder: Path | None) -> tuple[list[Method], list[str]]:
     Raises:
         InputError: if there are none.
     """
-    from solver.options import SHIPPED
+    from solver.arguments import SHIPPED
 
     root = Path(__file__).resolve().parents[1]
     methods, missing = [], []
@@ -243,7 +243,7 @@ def measure(
     Raises:
         InputError: for a picture or weights that cannot be used.
     """
-    from solver.evaluate import evaluate
+    from solver.measuring.evaluate import evaluate
 
     if pictures.problems:
         raise InputError(pictures.problems[0])
@@ -256,9 +256,7 @@ def measure(
         known = entry["pictures"].get(item.name)
         if known is None or known["files"] != files:
             if known is not None:
-                say(
-                    f"{pictures.name} x{pictures.scale}, {item.name}: its files have changed; measured again"
-                )
+                say(f"{pictures.name} x{pictures.scale}, {item.name}: its files have changed; measured again")
             one = replace(pictures, items=[item])
             row = evaluate(method.sampler(pictures.scale), one, protocol, compare_bicubic=True).rows[0]
             figures = {name: getattr(row, name) for name in FIGURES}
@@ -266,9 +264,7 @@ def measure(
                 "files": files,
                 "height": row.height,
                 "width": row.width,
-                **{
-                    name: value if value is None else round(value, DIGITS) for name, value in figures.items()
-                },
+                **{name: value if value is None else round(value, DIGITS) for name, value in figures.items()},
             }
             memory.write()
         on_picture()

@@ -62,8 +62,7 @@ def write(
             if files
         ],
         "figures": [
-            {"caption": caption, "uri": uri(file.read_bytes(), "png")}
-            for caption, file in (figures or {}).items()
+            {"caption": caption, "uri": uri(file.read_bytes(), "png")} for caption, file in (figures or {}).items()
         ],
     }
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
@@ -84,15 +83,12 @@ def compared(folder: Path, methods: Sequence[Method], protocol: str) -> tuple[li
     for index in range(count):
         picture = {"scales": {}}
         for scale, items in sets.items():
-            hr, *others = crops.versions(
-                items[index], scale, tuple(m for m in methods if scale in m.scales), protocol
-            )
+            hr, *others = crops.versions(items[index], scale, tuple(m for m in methods if scale in m.scales), protocol)
             if not picture["scales"]:
                 height, width = hr.rgb.shape[:2]
                 picture |= {"name": _name(items[index]), "width": width, "height": height, "hr": webp(hr.rgb)}
             picture["scales"][scale] = [
-                {"label": v.label, "uri": webp(v.rgb), "psnr": _finite(v.psnr), "ssim": v.ssim}
-                for v in others
+                {"label": v.label, "uri": webp(v.rgb), "psnr": _finite(v.psnr), "ssim": v.ssim} for v in others
             ]
         shown.append(picture)
     return shown, max(len(items) for items in sets.values()) - count
@@ -110,8 +106,7 @@ def table_data(table: Table) -> dict:
         "notes": list(table.notes),
         "rows": rows,
         "columns": [
-            {"title": column.title, "numeric": bool(column.form), "ours": column.ours}
-            for column in table.columns
+            {"title": column.title, "numeric": bool(column.form), "ours": column.ours} for column in table.columns
         ],
     }
 

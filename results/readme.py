@@ -21,8 +21,14 @@ def results_section(entries: list[dict], protocol: str) -> str:
         protocol: what they were measured with.
     """
     table = tables.headline(entries)
-    return "\n".join([*table.markdown().splitlines()[2:], "", f"Bold: the weights that ship, measured with "
-                      f"{tables.PROTOCOLS[protocol]}; `Sample` is what was validated on during training."])
+    return "\n".join(
+        [
+            *table.markdown().splitlines()[2:],
+            "",
+            f"Bold: the weights that ship, measured with "
+            f"{tables.PROTOCOLS[protocol]}; `Sample` is what was validated on during training.",
+        ]
+    )
 
 
 def weights_section(cards: list[Path]) -> str:
@@ -31,8 +37,10 @@ def weights_section(cards: list[Path]) -> str:
     Args:
         cards: the JSON files beside the weights, see ``results/ship_weights.py``.
     """
-    lines = ["| weights | scale | Set5 PSNR / SSIM | Set14 PSNR / SSIM | the paper's | trained |",
-             "| --- | --- | --- | --- | --- | --- |"]
+    lines = [
+        "| weights | scale | Set5 PSNR / SSIM | Set14 PSNR / SSIM | the paper's | trained |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for path in cards:
         card = json.loads(path.read_text(encoding="utf-8"))
         training = card["training"]
@@ -42,8 +50,10 @@ def weights_section(cards: list[Path]) -> str:
         for scale in card["scales"]:
             set5, set14 = (card["test"][name][f"x{scale}"] for name in ("Set5", "Set14"))
             paper = "LESRCNN-S" if card["blind"] else "LESRCNN"
-            lines.append(f"| [`{path.parent.name}/{card['weights']}`]({path.parent.name}/{path.name}) | x{scale} "
-                         f"| {_pair(set5)} | {_pair(set14)} | {set5[paper][0]:.2f}, {set14[paper][0]:.2f} | {how} |")
+            lines.append(
+                f"| [`{path.parent.name}/{card['weights']}`]({path.parent.name}/{path.name}) | x{scale} "
+                f"| {_pair(set5)} | {_pair(set14)} | {set5[paper][0]:.2f}, {set14[paper][0]:.2f} | {how} |"
+            )
     return "\n".join(lines)
 
 

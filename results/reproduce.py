@@ -14,9 +14,12 @@ import re  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from functools import partial  # noqa: E402
 
-from dataset.errors import run  # noqa: E402
+from dataset.errors import (
+    Parser,  # noqa: E402
+    run,  # noqa: E402
+)
 from results import measure  # noqa: E402
-from solver.options import Parser, add_protocol  # noqa: E402
+from solver.arguments import add_protocol  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
@@ -28,22 +31,44 @@ def parser() -> Parser:
         "was, and measures nothing twice."
     )
     add = parser.add_argument
-    add("--weights", type=Path,
+    add(
+        "--weights",
+        type=Path,
         help="folder of weights by their published names: lesrcnn_x2.pth, lesrcnn_x3.pth, lesrcnn_x4.pth, and "
-        "lesrcnn.pth for the blind network (by default the ones that ship)")
-    add("--data", type=Path, nargs="+", default=["dataset"],
+        "lesrcnn.pth for the blind network (by default the ones that ship)",
+    )
+    add(
+        "--data",
+        type=Path,
+        nargs="+",
+        default=["dataset"],
         help="folders with Set5, Set14, B100 and Urban100 in them, as Set5/x2/img_001_SRF_2_HR.png; what is not "
-        "there is said and left out")
-    add("--tables", type=numbers(9), nargs="?", const="1-9", default="1-9",
-        help="which, as 4-7 or 1,4,5; none for none")
-    add("--figures", type=numbers(5), nargs="?", const="1-5", default="1-5",
-        help="which; 1 and 2 are the architecture, 3 to 5 compare pictures at x2, x3 and x4")
+        "there is said and left out",
+    )
+    add(
+        "--tables", type=numbers(9), nargs="?", const="1-9", default="1-9", help="which, as 4-7 or 1,4,5; none for none"
+    )
+    add(
+        "--figures",
+        type=numbers(5),
+        nargs="?",
+        const="1-5",
+        default="1-5",
+        help="which; 1 and 2 are the architecture, 3 to 5 compare pictures at x2, x3 and x4",
+    )
     add("--page", action=argparse.BooleanOptionalAction, default=True, help="make the report page")
-    add("--pictures", type=Path, default="dataset/Sample",
-        help="data set whose pictures Figures 3 to 5 and the page show")
-    add("--out", type=Path,
+    add(
+        "--pictures",
+        type=Path,
+        default="dataset/Sample",
+        help="data set whose pictures Figures 3 to 5 and the page show",
+    )
+    add(
+        "--out",
+        type=Path,
         help="where to write; by default results/ for the weights that ship and the published protocol, and "
-        "samples/results-WEIGHTS-PROTOCOL for others, so that the committed results stay")
+        "samples/results-WEIGHTS-PROTOCOL for others, so that the committed results stay",
+    )
     add_protocol(parser)
     return parser
 
@@ -108,8 +133,9 @@ def reproduce(args: argparse.Namespace) -> None:
     print(f"written to {args.out}")
 
 
-def list_products(args: argparse.Namespace, methods: list[measure.Method],
-                  memory: measure.Memory) -> list[tuple[str, Callable[[], None]]]:
+def list_products(
+    args: argparse.Namespace, methods: list[measure.Method], memory: measure.Memory
+) -> list[tuple[str, Callable[[], None]]]:
     """What is to be written once everything is measured: a name and what makes it, in order.
 
     Raises:

@@ -14,8 +14,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from dataset.errors import InputError, run  # noqa: E402
-from solver.options import Parser  # noqa: E402
+from dataset.errors import (  # noqa: E402
+    InputError,
+    Parser,  # noqa: E402
+    run,
+)
 
 SIZES = (256, 512, 1024)  # side of the result
 SCALE = 4
@@ -26,8 +29,12 @@ def parser() -> Parser:
     parser = Parser("Measure the running times of Table 2 on this machine.")
     parser.add_argument("--cuda", action="store_true", help="compute on the GPU")
     parser.add_argument("--repeats", type=int, default=5, help="of which the median is taken")
-    parser.add_argument("--out", type=Path, default=ROOT / "results/runtime.csv",
-                        help="the CSV file to write; the table shows all runtime*.csv, one for each machine")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=ROOT / "results/runtime.csv",
+        help="the CSV file to write; the table shows all runtime*.csv, one for each machine",
+    )
     return parser
 
 
@@ -52,7 +59,7 @@ def measure(path: Path, device, repeats: int = 5, sizes: tuple[int, ...] = SIZES
     import torch
 
     from dataset.images import written_whole
-    from solver.run_folder import processor
+    from solver.machine import processor
 
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
@@ -85,12 +92,10 @@ def medians(size: int, device, repeats: int) -> dict[str, float]:
     import numpy as np
 
     import model
-    from solver.sampler import Sampler
+    from solver.sampling.sampler import Sampler
 
     lr = np.random.default_rng(0).integers(0, 256, (size // SCALE, size // SCALE, 3), dtype=np.uint8)
-    samplers = {
-        name: Sampler(model.build("ablation", SCALE, variant=name).eval(), SCALE, device) for name in NETWORKS
-    }
+    samplers = {name: Sampler(model.build("ablation", SCALE, variant=name).eval(), SCALE, device) for name in NETWORKS}
     times = {name: [] for name in NETWORKS}
     for turn in range(repeats + 1):
         for name, sampler in samplers.items():

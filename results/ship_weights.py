@@ -8,7 +8,6 @@ Weights that are there already are replaced only by better ones. Which are bette
 Less than 0.02 dB is a tie: by as much does the mean of Sample's five pictures vary by chance.
 """
 
-import argparse
 import csv
 import json
 import shutil
@@ -19,15 +18,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from dataset.errors import InputError, describe, run  # noqa: E402
+from dataset.errors import (  # noqa: E402
+    InputError,
+    Parser,  # noqa: E402
+    describe,
+    run,
+)
 from results import readme  # noqa: E402
 from results.measure import DIGITS  # noqa: E402
-from solver.options import SHIPPED, Parser  # noqa: E402
-from solver.train_options import listed  # noqa: E402
+from solver.arguments import SHIPPED  # noqa: E402
+from solver.training.command import listed  # noqa: E402
 
 TEST_SETS = {"Set5": "table4_set5.csv", "Set14": "table5_set14.csv"}
 SAMPLE = ROOT / "dataset/Sample"
-LEAST = 0.02   # dB on the validation sets by which new weights must be better
+LEAST = 0.02  # dB on the validation sets by which new weights must be better
 
 
 def main() -> None:
@@ -35,9 +39,14 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="the run's folder (--ckpt_dir)")
     parser.add_argument("--data", type=Path, default=ROOT / "dataset", help="folder that holds Set5 and Set14")
     parser.add_argument("--pictures", required=True, help="what was trained on, in words, for the card")
-    parser.add_argument("--validation", type=Path, nargs="+", default=[SAMPLE],
-                        help="benchmark folders to decide by, of pictures that the run was not trained on (default: "
-                             "dataset/Sample); each picture counts alike")
+    parser.add_argument(
+        "--validation",
+        type=Path,
+        nargs="+",
+        default=[SAMPLE],
+        help="benchmark folders to decide by, of pictures that the run was not trained on (default: "
+        "dataset/Sample); each picture counts alike",
+    )
     parser.add_argument("--force", action="store_true", help="replace better weights too")
     args = parser.parse_args()
     target = ship(args.run, args.data, args.pictures, args.validation, args.force)
@@ -54,18 +63,22 @@ def ship(run_folder: Path, data: Path, pictures: str, validation_sets: Sequence[
     settings = record["settings"]
     weights = run_folder / f"{settings['ckpt_name']}.pth"
     if record["steps"] < settings["max_steps"]:
-        raise InputError(f"{run_folder}: has done {record['steps']} of {settings['max_steps']} steps; "
-                         "finish it with --resume")
+        raise InputError(
+            f"{run_folder}: has done {record['steps']} of {settings['max_steps']} steps; finish it with --resume"
+        )
     target = ROOT / SHIPPED[settings["scale"]]
     validation = validate(weights, validation_sets)
     if target.exists() and not force:
         present = validate(target, validation_sets)
         if mean(validation) < mean(present) + LEAST:
-            raise InputError(f"{weights}: reads {mean(validation):.3f} dB on {' and '.join(validation)}, and "
-                             f"{target.relative_to(ROOT)} reads {mean(present):.3f}: not better by {LEAST} dB, so not "
-                             "replaced (--force does it all the same)")
+            raise InputError(
+                f"{weights}: reads {mean(validation):.3f} dB on {' and '.join(validation)}, and "
+                f"{target.relative_to(ROOT)} reads {mean(present):.3f}: not better by {LEAST} dB, so not "
+                "replaced (--force does it all the same)"
+            )
     card = make_card(weights, target.name, record, pictures, validation, data)
     from dataset.images import written_whole
+
     with written_whole(target) as temporary:
         shutil.copyfile(weights, temporary)
     with written_whole(target.with_suffix(".json")) as temporary:
@@ -86,6 +99,7 @@ def cards() -> list[Path]:
 def make_card(weights: Path, name: str, record: dict, pictures: str, validation: dict, data: Path) -> dict:
     """Everything a user of the weights wants to know, as JSON can hold it."""
     from solver.checkpoint import load_network
+
     net, info = load_network(weights)
     return {
         "weights": name,
@@ -104,15 +118,21 @@ def make_card(weights: Path, name: str, record: dict, pictures: str, validation:
         },
         "protocol": "published",
         "validation": validation,
-        "test": {test_set: {f"x{scale}": figures(weights, data / test_set, scale, info.multi_scale)
-                            for scale in info.scales} for test_set in TEST_SETS},
+        "test": {
+            test_set: {f"x{scale}": figures(weights, data / test_set, scale, info.multi_scale) for scale in info.scales}
+            for test_set in TEST_SETS
+        },
     }
 
 
 def stage(run_folder: Path, record: dict) -> dict:
     """What one training run did."""
-    done = {"commands": record["commands"], "steps": record["steps"], "hours": round(record["seconds"] / 3600, 2),
-            "commit": record["commit"]}
+    done = {
+        "commands": record["commands"],
+        "steps": record["steps"],
+        "hours": round(record["seconds"] / 3600, 2),
+        "commit": record["commit"],
+    }
     if teachers := listed(record["settings"].get("teacher")):
         hashes = listed(record.get("taken", {}).get("teacher")) or [file_hash(beside(run_folder, t)) for t in teachers]
         told = [teacher(beside(run_folder, t), sha256, record) for t, sha256 in zip(teachers, hashes, strict=True)]
@@ -190,6 +210,7 @@ def file_hash(path: Path) -> str:
         InputError: if it cannot be read.
     """
     from solver import checkpoint
+
     try:
         return checkpoint.file_hash(path)
     except OSError as error:
@@ -200,16 +221,22 @@ def figures(weights: Path, folder: Path, scale: int, blind: bool) -> dict:
     """PSNR and SSIM on a test set, beside bicubic's (measured) and the paper's rows of it."""
     scores = measure(weights, folder, scale)
     paper = paper_rows(folder.name, scale)
-    return {"psnr": round(scores.psnr, DIGITS), "ssim": round(scores.ssim, DIGITS),
-            "bicubic": [round(scores.mean(f"bicubic_{figure}"), DIGITS) for figure in ("psnr", "ssim")],
-            **{method: paper[method] for method in ("SRCNN", "FSRCNN", "VDSR", "LESRCNN-S" if blind else "LESRCNN")}}
+    return {
+        "psnr": round(scores.psnr, DIGITS),
+        "ssim": round(scores.ssim, DIGITS),
+        "bicubic": [round(scores.mean(f"bicubic_{figure}"), DIGITS) for figure in ("psnr", "ssim")],
+        **{method: paper[method] for method in ("SRCNN", "FSRCNN", "VDSR", "LESRCNN-S" if blind else "LESRCNN")},
+    }
 
 
 def paper_rows(test_set: str, scale: int) -> dict[str, list[float]]:
     """The paper's table of a set: method -> [PSNR, SSIM] at a scale."""
     with open(ROOT / "results/paper" / TEST_SETS[test_set], newline="", encoding="utf-8") as file:
-        return {row["method"]: [float(row[f"x{scale}_psnr"]), float(row[f"x{scale}_ssim"])]
-                for row in csv.DictReader(file) if row[f"x{scale}_psnr"]}
+        return {
+            row["method"]: [float(row[f"x{scale}_psnr"]), float(row[f"x{scale}_ssim"])]
+            for row in csv.DictReader(file)
+            if row[f"x{scale}_psnr"]
+        }
 
 
 def validate(weights: Path, sets: Sequence[Path]) -> dict[str, dict]:
@@ -219,6 +246,7 @@ def validate(weights: Path, sets: Sequence[Path]) -> dict[str, dict]:
         InputError: for a test set, two sets of one name, or pictures without HR.
     """
     from solver.checkpoint import load_network
+
     scales = load_network(weights)[1].scales
     result = {}
     for folder in sets:
@@ -230,17 +258,21 @@ def validate(weights: Path, sets: Sequence[Path]) -> dict[str, dict]:
             scores = measure(weights, folder, scale)
             if any(row.psnr is None for row in scores.rows):
                 raise InputError(f"--validation {folder}: its x{scale} pictures have no HR to compare with")
-            result[folder.name][f"x{scale}"] = {"psnr": round(scores.psnr, DIGITS), "ssim": round(scores.ssim, DIGITS),
-                                                "pictures": len(scores.rows)}
+            result[folder.name][f"x{scale}"] = {
+                "psnr": round(scores.psnr, DIGITS),
+                "ssim": round(scores.ssim, DIGITS),
+                "pictures": len(scores.rows),
+            }
     return result
 
 
 def measure(weights: Path, folder: Path, scale: int):
-    """:class:`solver.evaluate.Scores` of a weights file on a set, beside bicubic's."""
+    """:class:`solver.measuring.evaluate.Scores` of a weights file on a set, beside bicubic's."""
     from dataset import test_set
     from solver.checkpoint import load_network
-    from solver.evaluate import evaluate
-    from solver.sampler import Sampler
+    from solver.measuring.evaluate import evaluate
+    from solver.sampling.sampler import Sampler
+
     net, _ = load_network(weights, scale=scale)
     return evaluate(Sampler(net, scale), test_set.find(folder, scale), compare_bicubic=True)
 

@@ -74,9 +74,7 @@ class Table:
 
     def texts(self, row: Row) -> list[str]:
         """A row's cells as people read them; an empty cell is a dash."""
-        return [
-            _text(cell, column.form, row.kind) for cell, column in zip(row.cells, self.columns, strict=True)
-        ]
+        return [_text(cell, column.form, row.kind) for cell, column in zip(row.cells, self.columns, strict=True)]
 
     def marked(self, row: Row, mark: Callable[[str], str]) -> list[str]:
         """:meth:`texts`, with a mark on what was measured here: rows or, in some tables, columns."""
@@ -155,13 +153,7 @@ def write(tables: Sequence[Table], folder: Path) -> None:
             f"{table.name}.tex": table.latex(),
         }
     files["README.md"] = "\n".join(
-        [
-            "# Tables",
-            "",
-            "Made by `python results/reproduce.py`.",
-            "",
-            *(table.markdown() for table in tables),
-        ]
+        ["# Tables", "", "Made by `python results/reproduce.py`.", "", *(table.markdown() for table in tables)]
     )
     for name, text in files.items():
         with written_whole(folder / name) as temporary:
@@ -206,9 +198,7 @@ def benchmark(name: str, entries: list[dict], protocol: str) -> Table:
         *(Column(key, f"x{key[1]} {key[3:].upper()}", ".2f" if "psnr" in key else ".4f") for key in keys),
     ]
     what = f"PSNR and SSIM on {name}"
-    return Table(
-        number, what + ("" if file else " (the pictures that come with this project)"), columns, rows, notes
-    )
+    return Table(number, what + ("" if file else " (the pictures that come with this project)"), columns, rows, notes)
 
 
 def _measured(entries: list[dict], keys: list[str], published: dict[str, dict]) -> list[Row]:
@@ -265,17 +255,10 @@ def headline(entries: list[dict]) -> Table:
                 continue
             ours = {label: _pair(mean(entry, "psnr"), mean(entry, "ssim")) for label, entry in found.items()}
             any_entry = next(iter(found.values()))
-            cells = [
-                name,
-                f"x{scale}",
-                _pair(mean(any_entry, "bicubic_psnr"), mean(any_entry, "bicubic_ssim")),
-            ]
+            cells = [name, f"x{scale}", _pair(mean(any_entry, "bicubic_psnr"), mean(any_entry, "bicubic_ssim"))]
             for label in ("LESRCNN", "LESRCNN-S"):
                 row = paper.get(label)
-                cells += [
-                    ours.get(label),
-                    _pair(row[f"x{scale}_psnr"], row[f"x{scale}_ssim"]) if row else None,
-                ]
+                cells += [ours.get(label), _pair(row[f"x{scale}_psnr"], row[f"x{scale}_ssim"]) if row else None]
             rows.append(Row(tuple(cells)))
     return Table("headline", "In short: PSNR (dB) / SSIM on luma", columns, rows)
 
@@ -318,18 +301,12 @@ def ablation(path: Path = ABLATION) -> Table:
     rows = []
     for row in paper:
         mine = ours.get(row["method"])
-        cells = (
-            (None,) * 3
-            if mine is None
-            else (mine["psnr"], mine["ssim"], ours["LESRCNN"]["psnr"] - mine["psnr"])
-        )
+        cells = (None,) * 3 if mine is None else (mine["psnr"], mine["ssim"], ours["LESRCNN"]["psnr"] - mine["psnr"])
         rows.append(Row((row["method"], row["psnr"], row["ssim"], round(whole - row["psnr"], 2), *cells)))
     where = f"{trained['set']}, x{trained['scale']}" if trained else "Set5, x4"
     return Table(
         "1",
-        f"The ablation on {where} (the paper: Set5, x4)"
-        if where != "Set5, x4"
-        else "The ablation on Set5, x4",
+        f"The ablation on {where} (the paper: Set5, x4)" if where != "Set5, x4" else "The ablation on Set5, x4",
         columns,
         rows,
         notes,
@@ -370,26 +347,16 @@ def runtime(number: str, folder: Path = RESULTS) -> Table:
     }[number]
     paper = paper_rows(file)
     sizes = [row["sr_size"] for row in paper]
-    rows = [
-        Row((name, "the paper's machine", *(row[name] for row in paper)))
-        for name in paper[0]
-        if name != "sr_size"
-    ]
+    rows = [Row((name, "the paper's machine", *(row[name] for row in paper))) for name in paper[0] if name != "sr_size"]
     for path in sorted(folder.glob(f"{command}*.csv")):
         try:
             rows += _timed(path, scale, sizes)
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{path}: is damaged; make it again with results/{command}.py") from None
-    notes = [
-        "Seconds of different machines cannot be compared; what can is one row with another of its machine."
-    ]
+    notes = ["Seconds of different machines cannot be compared; what can is one row with another of its machine."]
     if not any(row.kind == "ours" for row in rows):
         notes.append(f"Not measured here yet: `python results/{command}.py` does it.")
-    columns = [
-        Column("network", "Network"),
-        Column("machine", "On"),
-        *(Column(size, size, "g") for size in sizes),
-    ]
+    columns = [Column("network", "Network"), Column("machine", "On"), *(Column(size, size, "g") for size in sizes)]
     return Table(number, f"Running time in seconds for a result of each size, x{scale}", columns, rows, notes)
 
 
@@ -405,10 +372,7 @@ def _timed(path: Path, scale: int, sizes: list[str]) -> list[Row]:
             if int(line["scale"]) == scale and line["seconds"] and "pieces" not in label:
                 times = seconds.setdefault(label, {})
                 times[f"{line['width']}x{line['height']}"] = float(f"{float(line['seconds']):.3g}")
-    return [
-        Row((label, machine, *(times.get(size) for size in sizes)), "ours")
-        for label, times in seconds.items()
-    ]
+    return [Row((label, machine, *(times.get(size) for size in sizes)), "ours") for label, times in seconds.items()]
 
 
 # -- Tables 3 and 9, and complexity in full --------------------------------------------------------
@@ -469,19 +433,10 @@ def complexity_by_scale() -> Table:
     rows = []
     for label, multi_scale in (("LESRCNN", False), ("LESRCNN-S", True)):
         for scale in SCALES:
-            small, large = (
-                counts.count("lesrcnn", scale, side, multi_scale=multi_scale) for side in (64, 128)
-            )
+            small, large = (counts.count("lesrcnn", scale, side, multi_scale=multi_scale) for side in (64, 128))
             rows.append(
                 Row(
-                    (
-                        label,
-                        f"x{scale}",
-                        small.parameters,
-                        small.parameters / 1e6,
-                        _giga(small.macs),
-                        _giga(large.macs),
-                    )
+                    (label, f"x{scale}", small.parameters, small.parameters / 1e6, _giga(small.macs), _giga(large.macs))
                 )
             )
     notes = [

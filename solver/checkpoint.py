@@ -39,8 +39,9 @@ class WeightsInfo:
     sha256: str
 
 
-def load_network(path: Path | str, network: str | None = None, scale: int | None = None,
-                 ) -> tuple[nn.Module, WeightsInfo]:
+def load_network(
+    path: Path | str, network: str | None = None, scale: int | None = None
+) -> tuple[nn.Module, WeightsInfo]:
     """Build the network that a weights file belongs to and load it strictly, on the CPU.
 
     Args:
@@ -120,8 +121,10 @@ def read_state(path: Path | str) -> dict:
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path}: no such weights file; `python dataset/download.py released-weights` "
-                         "fetches the paper's into checkpoint/released/")
+        raise InputError(
+            f"{path}: no such weights file; `python dataset/download.py released-weights` "
+            "fetches the paper's into checkpoint/released/"
+        )
     if not path.is_file():
         raise InputError(f"{path}: is a folder, expected a weights file")
     try:
@@ -130,8 +133,9 @@ def read_state(path: Path | str) -> dict:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises anything on a damaged file
         if re.search(r"Unsupported (global|class)|GLOBAL|call reduce", str(error)):
-            raise InputError(f"{path}: refused: it holds more than weights and could run code "
-                             "(nothing of it was run)") from None
+            raise InputError(
+                f"{path}: refused: it holds more than weights and could run code (nothing of it was run)"
+            ) from None
         raise InputError(f"{path}: not a readable weights file (truncated or of another kind?)") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, not a dictionary of weights")

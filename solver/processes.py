@@ -5,7 +5,6 @@ starts on any number of machines. What ``torchrun`` tells its processes in the e
 ``WORLD_SIZE``, ...) is told to the processes started here too, so there is one way to join.
 """
 
-import argparse
 import os
 import signal
 import socket
@@ -61,19 +60,6 @@ class Group:
         return values
 
 
-def launch(args: argparse.Namespace) -> int:
-    """Train as ``args`` (see :mod:`solver.train_options`) ask for; returns the exit status.
-
-    Raises:
-        InputError: for bad input, of which one process of each machine speaks.
-    """
-    def train(group: Group) -> int:
-        from .trainer import Trainer
-        torch.backends.cudnn.benchmark = True  # patches have one size, or three if blind
-        return Trainer(args, group).run()
-    return together(train, args.num_gpu)
-
-
 def together(work: Callable[[Group], int], num_gpu: int) -> int:
     """Do a command's ``work`` in one process or in all of its group; returns the exit status.
 
@@ -116,8 +102,10 @@ def join(num_gpu: int) -> Group:
     device = torch.device("cpu")
     if num_gpu and torch.cuda.is_available():
         if local >= torch.cuda.device_count():
-            raise InputError(f"process {local} of this machine has no GPU, it has {torch.cuda.device_count()}: "
-                             "start fewer, or compute on the CPU with --num_gpu 0")
+            raise InputError(
+                f"process {local} of this machine has no GPU, it has {torch.cuda.device_count()}: "
+                "start fewer, or compute on the CPU with --num_gpu 0"
+            )
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     if size > 1:
@@ -139,9 +127,14 @@ def spawn(count: int, command: list[str]) -> int:
         port = free.getsockname()[1]
     environment = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     # A session of their own each: a Ctrl-C of the terminal reaches them once, through us.
-    children = [subprocess.Popen([sys.executable, *command[1:]], start_new_session=True,
-                                 env=os.environ | environment | {"RANK": str(i), "LOCAL_RANK": str(i)})
-                for i in range(count)]
+    children = [
+        subprocess.Popen(
+            [sys.executable, *command[1:]],
+            start_new_session=True,
+            env=os.environ | environment | {"RANK": str(i), "LOCAL_RANK": str(i)},
+        )
+        for i in range(count)
+    ]
 
     def pass_on(signum, frame):
         for child in children:

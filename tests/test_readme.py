@@ -24,6 +24,7 @@ def test_python_lines_enlarge_a_picture(readme, root, picture, monkeypatch):
     exec(code, names)
     assert names["enlarged"].shape == (22, 18, 3)
     from dataset.bicubic import enlarge
+
     difference = names["enlarged"].astype(int) - enlarge(names["picture"], 2)
     assert abs(difference).mean() < 12  # it is the picture, enlarged
 
@@ -43,7 +44,7 @@ def test_every_command_s_script_and_flags_exist(readme, root, command):
 
 
 def test_files_and_folders_it_names_exist(readme, root):
-    table = readme[readme.index("## Layout"):readme.index("## Citation")]
+    table = readme[readme.index("## Layout") : readme.index("## Citation")]
     for folder in re.findall(r"`([\w]+)/`", table):
         assert (root / folder).is_dir()
     for link in re.findall(r"\]\(([^)#:]+)\)|<img[^>]*src=\"([^\"]+)\"", readme):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from solver.options import sample_main  # noqa: E402
+from solver.sampling.command import sample_main  # noqa: E402
 
 if __name__ == "__main__":
     sample_main(weights=4)

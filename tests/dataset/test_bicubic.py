@@ -7,16 +7,17 @@ import pytest
 
 from dataset import images
 from dataset.bicubic import enlarge, imresize
-from solver import metrics
+from solver.measuring import metrics
 
 
 def resize_line(line, length, scale, symmetric):
     """One row of float pixels resized, straight from the definition."""
+
     def kernel(x):
         x = abs(x)
         if x <= 1:
-            return 1.5 * x ** 3 - 2.5 * x ** 2 + 1
-        return -0.5 * x ** 3 + 2.5 * x ** 2 - 4 * x + 2 if x < 2 else 0.0
+            return 1.5 * x**3 - 2.5 * x**2 + 1
+        return -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2 if x < 2 else 0.0
 
     stretch = max(1, 1 / scale)
     count = len(line)
@@ -38,6 +39,7 @@ def resize_line(line, length, scale, symmetric):
 
 def by_definition(image, size, factors, symmetric, rounded):
     """The whole of imresize for one channel, with loops; ``rounded`` = the largest integer, or 0."""
+
     def to_type(pixels):
         return np.clip(np.floor(pixels + 0.5), 0, rounded) if rounded else pixels
 
@@ -67,8 +69,10 @@ def test_matlabs_own_numbers(reference, scale):
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
-@pytest.mark.parametrize("shape, scale", [((1, 9), 0.5), ((7, 1), 3), ((13, 8), 0.37), ((5, 6), 1.7),
-                                          ((1, 1), 4), ((3, 2), 0.1), ((9, 11), 1)])
+@pytest.mark.parametrize(
+    "shape, scale",
+    [((1, 9), 0.5), ((7, 1), 3), ((13, 8), 0.37), ((5, 6), 1.7), ((1, 1), 4), ((3, 2), 0.1), ((9, 11), 1)],
+)
 def test_float_pictures_follow_the_definition(shape, scale, symmetric):
     image = np.random.default_rng(0).normal(size=shape)
     size = tuple(math.ceil(side * scale) for side in shape)
@@ -135,16 +139,28 @@ def test_bicubic_row_of_the_papers_table(reference, scale, paper):
     assert np.mean(figures) == pytest.approx(paper, abs=0.02)
 
 
-@pytest.mark.parametrize("arguments", [
-    {}, {"scale": 2, "size": (4, 4)}, {"scale": 0}, {"scale": -1}, {"scale": float("nan")}, {"size": (0, 4)},
-    {"size": (1.5, 4)}, {"scale": 2, "boundary": "mirror"}, {"scale": 2, "intermediate": "int"}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"scale": 2, "size": (4, 4)},
+        {"scale": 0},
+        {"scale": -1},
+        {"scale": float("nan")},
+        {"size": (0, 4)},
+        {"size": (1.5, 4)},
+        {"scale": 2, "boundary": "mirror"},
+        {"scale": 2, "intermediate": "int"},
+    ],
+)
 def test_wrong_arguments_are_refused(arguments):
     with pytest.raises(ValueError):
         imresize(np.zeros((4, 4), np.uint8), **arguments)
 
 
-@pytest.mark.parametrize("image", [np.zeros((0, 4), np.uint8), np.zeros((4, 4), np.int64), np.zeros(4),
-                                   np.zeros((1, 2, 3, 4))])
+@pytest.mark.parametrize(
+    "image", [np.zeros((0, 4), np.uint8), np.zeros((4, 4), np.int64), np.zeros(4), np.zeros((1, 2, 3, 4))]
+)
 def test_wrong_pictures_are_refused(image):
     with pytest.raises(ValueError):
         imresize(image, 2)

@@ -49,17 +49,22 @@ def test_leaves_are_of_all_sizes_and_shapes():
     assert all(np.isfinite(outline).all() and np.abs(outline).max() < 60 for outline in outlines)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["--pictures", "{}/nowhere"], "no such folder"),
-    (["--pictures", "{}"], "no pictures"),
-    (["--pictures", "{}/real", "--count", "0"], "--count"),
-    (["--pictures", "{}/real", "--side", "8"], "--side"),
-    (["--pictures", "{}/real", "--workers", "-1"], "--workers"),
-    (["--pictures", "{}/real/0.png"], "is a file, expected a folder"),
-    (["--pictures", "{}/real", "--side", "16"], "3.png: not a readable picture")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--pictures", "{}/nowhere"], "no such folder"),
+        (["--pictures", "{}"], "no pictures"),
+        (["--pictures", "{}/real", "--count", "0"], "--count"),
+        (["--pictures", "{}/real", "--side", "8"], "--side"),
+        (["--pictures", "{}/real", "--workers", "-1"], "--workers"),
+        (["--pictures", "{}/real/0.png"], "is a file, expected a folder"),
+        (["--pictures", "{}/real", "--side", "16"], "3.png: not a readable picture"),
+    ],
+)
 def test_bad_input(real, tmp_path, command, arguments, message):
     (tmp_path / "real" / "3.png").write_bytes(b"this is a text")
-    done = command("dataset/dead_leaves.py", *(argument.format(tmp_path) for argument in arguments), "--out",
-                   tmp_path / "out")
+    done = command(
+        "dataset/dead_leaves.py", *(argument.format(tmp_path) for argument in arguments), "--out", tmp_path / "out"
+    )
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1

@@ -58,8 +58,7 @@ def test_published_command_makes_the_published_file(div2k, command, root):
             np.testing.assert_array_equal(file[f"HR/{index}"], hr)
             assert file[f"HR/{index}"].dtype == np.uint8
             for scale in (2, 3):
-                np.testing.assert_array_equal(file[f"X{scale}/{index}"],
-                                              images.read_rgb(lr_file(div2k, name, scale)))
+                np.testing.assert_array_equal(file[f"X{scale}/{index}"], images.read_rgb(lr_file(div2k, name, scale)))
         assert file["X2"].attrs["degradation"] == "as given"
     assert TrainSet(div2k / "DIV2K_train.h5", 3, 8, 4).batch(0).hr.shape == (4, 3, 24, 24)
 
@@ -69,16 +68,30 @@ def test_lr_that_is_not_at_hand_is_made(div2k, command, root):
     assert done.returncode == 0 and "made by bicubic: X4" in done.stdout
     with h5py.File(div2k / "DIV2K_train.h5") as file:
         for index in range(3):
-            np.testing.assert_array_equal(file[f"X4/{index}"],
-                                          imresize(file[f"HR/{index}"][:], 1 / 4, boundary="symmetric"))
+            np.testing.assert_array_equal(
+                file[f"X4/{index}"], imresize(file[f"HR/{index}"][:], 1 / 4, boundary="symmetric")
+            )
 
 
 def test_several_folders_of_any_pictures(tmp_path, command, picture):
     sizes = [("a/b.png", 33, 47), ("a/c.jpg", 20, 25), ("d/e.bmp", 31, 29)]
     for name, height, width in sizes:
         images.write_rgb(tmp_path / name, picture(height, width))
-    done = command("dataset/div2h5.py", "--hr", tmp_path / "a", tmp_path / "d", "--scales", 2, 4,
-                   "--out", tmp_path / "o" / "x.h5", "--boundary", "replicate", "--workers", 2)
+    done = command(
+        "dataset/div2h5.py",
+        "--hr",
+        tmp_path / "a",
+        tmp_path / "d",
+        "--scales",
+        2,
+        4,
+        "--out",
+        tmp_path / "o" / "x.h5",
+        "--boundary",
+        "replicate",
+        "--workers",
+        2,
+    )
     assert done.returncode == 0, done.stderr
     with h5py.File(tmp_path / "o" / "x.h5") as file:
         assert set(file) == {"HR", "X2", "X4"} and list(file.attrs["scales"]) == [2, 4]
@@ -86,11 +99,13 @@ def test_several_folders_of_any_pictures(tmp_path, command, picture):
             hr = file[f"HR/{index}"]
             assert hr.shape == (height, width, 3) and hr.attrs["name"] == name
             for scale in (2, 4):
-                np.testing.assert_array_equal(file[f"X{scale}/{index}"],
-                                              imresize(modcrop(hr[:], scale), 1 / scale))
+                np.testing.assert_array_equal(file[f"X{scale}/{index}"], imresize(modcrop(hr[:], scale), 1 / scale))
         made = dict(file["X4"].attrs)
-        assert made == {"degradation": "MATLAB bicubic with antialiasing", "boundary": "replicate",
-                        "intermediate": "uint8"}
+        assert made == {
+            "degradation": "MATLAB bicubic with antialiasing",
+            "boundary": "replicate",
+            "intermediate": "uint8",
+        }
         assert list(file["HR"].attrs["folders"]) == ["a", "d"]
         assert file.attrs["version"] == 1 and file.attrs["pictures"] == 3
     for scale in (2, 4):
@@ -104,8 +119,16 @@ def test_the_same_pictures_make_the_same_file_wherever_they_lie(tmp_path, div2k,
     shutil.copytree(div2k / "DIV2K", moved)
     hr_folder = moved / "DIV2K_train_HR"
     for hr, cwd in ((hr_folder, root), (".", hr_folder), ("../DIV2K_train_HR", hr_folder)):
-        done = command(root / "dataset" / "div2h5.py", "--hr", hr, "--lr", moved / "DIV2K_train_LR_bicubic",
-                       "--out", tmp_path / "x.h5", cwd=cwd)
+        done = command(
+            root / "dataset" / "div2h5.py",
+            "--hr",
+            hr,
+            "--lr",
+            moved / "DIV2K_train_LR_bicubic",
+            "--out",
+            tmp_path / "x.h5",
+            cwd=cwd,
+        )
         assert done.returncode == 0, done.stderr
         assert published.read_bytes() == (tmp_path / "x.h5").read_bytes()
 
@@ -132,13 +155,12 @@ def test_down_scaled_copies(tmp_path, div2k, command, root):
             np.testing.assert_array_equal(file[group][str(index)], added[group][str(index)])
         for index, (factor, original) in enumerate(itertools.product((0.9, 0.6), range(3)), start=3):
             hr = added[f"HR/{index}"]
-            assert dict(hr.attrs) == {"name": f"DIV2K_train_HR/{NAMES[original]}.png x{factor}",
-                                      "downscale": factor}
-            np.testing.assert_array_equal(hr, imresize(file[f"HR/{original}"][:], factor,
-                                                       boundary="symmetric"))
+            assert dict(hr.attrs) == {"name": f"DIV2K_train_HR/{NAMES[original]}.png x{factor}", "downscale": factor}
+            np.testing.assert_array_equal(hr, imresize(file[f"HR/{original}"][:], factor, boundary="symmetric"))
             for scale in (2, 3, 4):
-                np.testing.assert_array_equal(added[f"X{scale}/{index}"], imresize(
-                    modcrop(hr[:], scale), 1 / scale, boundary="symmetric"))
+                np.testing.assert_array_equal(
+                    added[f"X{scale}/{index}"], imresize(modcrop(hr[:], scale), 1 / scale, boundary="symmetric")
+                )
         assert added["X2"].attrs["degradation"].startswith("MATLAB") and "as given" in added["X2"].attrs
     TrainSet(more, 0, 6, 4).batch(0)
 
@@ -147,6 +169,7 @@ def test_down_scaled_copies(tmp_path, div2k, command, root):
 @pytest.mark.parametrize("angle", [-45, -44.9, -20, 0, 0.5, 30, 45])
 def test_turned(height, width, angle):
     """A wave whose turned version is known: the rectangle lies within the picture, and could hardly be larger."""
+
     def wave(y, x):
         return 127.5 + 60 * np.sin(0.11 * x + 0.05 * y) + 60 * np.cos(0.04 * x - 0.13 * y)
 
@@ -155,6 +178,7 @@ def test_turned(height, width, angle):
         y, x = y - (height_now - 1) / 2, x - (width_now - 1) / 2
         sin, cos = np.sin(np.radians(angle)), np.cos(np.radians(angle))
         return cos * y + sin * x + (height - 1) / 2, cos * x - sin * y + (width - 1) / 2
+
     before = wave(*np.mgrid[:height, :width]).round().astype(np.uint8)
     after = div2h5.turn(np.dstack([before] * 3), angle)
     y, x = where(*after.shape[:2])
@@ -170,8 +194,21 @@ def test_turned_copies_and_pictures_as_they_are(tmp_path, command, picture):
             images.write_rgb(tmp_path / folder / f"{index}.png", picture(80, 120, seed=index))
     files = [tmp_path / f"{workers}.h5" for workers in (1, 2)]
     for workers, out in enumerate(files, start=1):
-        done = command("dataset/div2h5.py", "--hr", tmp_path / "few", "--as_is", tmp_path / "leaves", "--out", out,
-                       "--downscale", 0.5, "--turned", 3, "--workers", workers)
+        done = command(
+            "dataset/div2h5.py",
+            "--hr",
+            tmp_path / "few",
+            "--as_is",
+            tmp_path / "leaves",
+            "--out",
+            out,
+            "--downscale",
+            0.5,
+            "--turned",
+            3,
+            "--workers",
+            workers,
+        )
         assert done.returncode == 0, done.stderr
     assert digest(files[0]) == digest(files[1])
     assert "12 pictures (8 of them turned or down-scaled)" in done.stdout
@@ -196,8 +233,15 @@ def test_turned_copies_and_pictures_as_they_are(tmp_path, command, picture):
 def test_killed_and_run_again_ends_with_the_same_file(tmp_path, root, command, picture):
     for index in range(40):
         images.write_rgb(tmp_path / "hr" / f"{index}.png", picture(160, 200, seed=index))
-    arguments = [root / "dataset" / "div2h5.py", "--hr", tmp_path / "hr", "--out", tmp_path / "o" / "x.h5",
-                 "--workers", "1"]
+    arguments = [
+        root / "dataset" / "div2h5.py",
+        "--hr",
+        tmp_path / "hr",
+        "--out",
+        tmp_path / "o" / "x.h5",
+        "--workers",
+        "1",
+    ]
     run = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.DEVNULL)
     while not (parts := list(tmp_path.glob("o/.x.h5.*.part"))) or parts[0].stat().st_size < 300_000:
         assert run.poll() is None, "it ended before it could be killed"
@@ -214,11 +258,17 @@ def test_killed_and_run_again_ends_with_the_same_file(tmp_path, root, command, p
 
 @pytest.mark.parametrize("limit", [100, 3_000, 60_000])
 def test_a_full_disk_is_one_clear_line_and_leaves_nothing(div2k, root, limit):
-    done = subprocess.run([sys.executable, root / "dataset" / "div2h5.py"], cwd=div2k, text=True,
-                          stderr=subprocess.PIPE,
-                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
-    assert done.returncode == 2 and done.stderr.splitlines()[-1] == \
-        "div2h5.py: error: DIV2K_train.h5: cannot be written: file too large"
+    done = subprocess.run(
+        [sys.executable, root / "dataset" / "div2h5.py"],
+        cwd=div2k,
+        text=True,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert (
+        done.returncode == 2
+        and done.stderr.splitlines()[-1] == "div2h5.py: error: DIV2K_train.h5: cannot be written: file too large"
+    )
     assert "Traceback" not in done.stderr
     assert sorted(file.name for file in div2k.iterdir()) == ["DIV2K"]
 
@@ -231,16 +281,23 @@ def test_a_failed_run_keeps_the_file_that_was_there(div2k, root, command):
     assert (div2k / "DIV2K_train.h5").read_bytes() == b"older" and left_over(div2k) == []
 
 
-@pytest.mark.parametrize("spoil, message", [
-    (lambda div2k: shutil.rmtree(div2k / "DIV2K"), "no such folder; get it with dataset/download.py DIV2K"),
-    (lambda div2k: [hr_file(div2k, name).unlink() for name in NAMES], "has no pictures"),
-    (lambda div2k: lr_file(div2k, "0010", 2).unlink(),
-     "X2: has no LR picture for 1 of 3 HR pictures, the first of them"),
-    (lambda div2k: images.write_rgb(lr_file(div2k, "0002", 3), np.zeros((20, 21, 3), np.uint8)),
-     "21x20 pixels, which does not match the 60x60"),
-    (lambda div2k: shutil.copy(hr_file(div2k, "0002"), hr_file(div2k, "0003")),
-     "has no LR picture for 1 of 4"),
-    (lambda div2k: hr_file(div2k, "0001").write_bytes(b""), "is empty")])
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda div2k: shutil.rmtree(div2k / "DIV2K"), "no such folder; get it with dataset/download.py DIV2K"),
+        (lambda div2k: [hr_file(div2k, name).unlink() for name in NAMES], "has no pictures"),
+        (
+            lambda div2k: lr_file(div2k, "0010", 2).unlink(),
+            "X2: has no LR picture for 1 of 3 HR pictures, the first of them",
+        ),
+        (
+            lambda div2k: images.write_rgb(lr_file(div2k, "0002", 3), np.zeros((20, 21, 3), np.uint8)),
+            "21x20 pixels, which does not match the 60x60",
+        ),
+        (lambda div2k: shutil.copy(hr_file(div2k, "0002"), hr_file(div2k, "0003")), "has no LR picture for 1 of 4"),
+        (lambda div2k: hr_file(div2k, "0001").write_bytes(b""), "is empty"),
+    ],
+)
 def test_bad_input_is_one_clear_line(div2k, command, root, spoil, message):
     spoil(div2k)
     done = command(root / "dataset" / "div2h5.py", cwd=div2k)
@@ -248,18 +305,22 @@ def test_bad_input_is_one_clear_line(div2k, command, root, spoil, message):
     assert not (div2k / "DIV2K_train.h5").exists()
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (["--hr", "{}/DIV2K/DIV2K_train_HR", "--lr", "{}/DIV2K"], "has no folder X2 or X3 or X4"),
-    (["--hr", "{}/a", "{}/b", "--lr", "{}/c"], "--lr names 1 folders for the 2 of --hr"),
-    (["--hr", "{}/nowhere"], "no such folder"),
-    (["--scales", "1"], "--scales are"),
-    (["--hr", "{}/DIV2K/DIV2K_train_HR", "--scales", "99"], "too few for scale 99"),
-    (["--downscale", "0.9", "1"], "--downscale are"),
-    (["--downscale", "0.5", "0.5"], "--downscale are"),
-    (["--hr", "{}/DIV2K/DIV2K_train_HR", "--downscale", "0.01"], "shrunk by 0.01, has 1x1 pixels"),
-    (["--workers", "-1"], "--workers"),
-    (["--turned", "-1"], "--turned"),
-    (["--hr", "{}/DIV2K/DIV2K_train_HR", "--as_is", "{}/nowhere"], "no such folder")])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--hr", "{}/DIV2K/DIV2K_train_HR", "--lr", "{}/DIV2K"], "has no folder X2 or X3 or X4"),
+        (["--hr", "{}/a", "{}/b", "--lr", "{}/c"], "--lr names 1 folders for the 2 of --hr"),
+        (["--hr", "{}/nowhere"], "no such folder"),
+        (["--scales", "1"], "--scales are"),
+        (["--hr", "{}/DIV2K/DIV2K_train_HR", "--scales", "99"], "too few for scale 99"),
+        (["--downscale", "0.9", "1"], "--downscale are"),
+        (["--downscale", "0.5", "0.5"], "--downscale are"),
+        (["--hr", "{}/DIV2K/DIV2K_train_HR", "--downscale", "0.01"], "shrunk by 0.01, has 1x1 pixels"),
+        (["--workers", "-1"], "--workers"),
+        (["--turned", "-1"], "--turned"),
+        (["--hr", "{}/DIV2K/DIV2K_train_HR", "--as_is", "{}/nowhere"], "no such folder"),
+    ],
+)
 def test_wrong_arguments(div2k, command, arguments, message):
     arguments = [argument.format(div2k) for argument in arguments]
     done = command("dataset/div2h5.py", *arguments, "--out", div2k / "x.h5")

@@ -109,7 +109,7 @@ def test_cut_off_is_continued_where_it_was(server, tmp_path):
 
 def test_cut_off_for_good_is_continued_by_the_next_run(server, tmp_path):
     data = server.files["/a"] = np.random.default_rng(1).bytes(1_000_000)
-    server.cuts["/a"] = 10 ** 9
+    server.cuts["/a"] = 10**9
     with pytest.raises(InputError, match=r"cut off after [\d,]+ of 1,000,000 bytes; run again to go on"):
         download.fetch(f"{server.url}/a", tmp_path / "a", sha256(data))
     assert not (tmp_path / "a").exists() and server.asked["/a"] == download.TRIES
@@ -136,7 +136,7 @@ def test_a_busy_server_is_asked_again(server, tmp_path):
     server.files["/a"] = b"content"
     server.errors["/a"] = 2
     assert download.fetch(f"{server.url}/a", tmp_path / "a")
-    server.errors["/b"], server.files["/b"] = 10 ** 9, b""
+    server.errors["/b"], server.files["/b"] = 10**9, b""
     with pytest.raises(InputError, match="Service Unavailable; run again"):
         download.fetch(f"{server.url}/b", tmp_path / "b")
 
@@ -171,8 +171,7 @@ def archive(server):
         for number in (1, 2, 3):
             file.writestr(f"DIV2K_train_LR_bicubic/X2/{number:04}x2.png", b"picture %d" % number)
     server.files["/cvl/DIV2K/LR_X2.zip"] = buffer.getvalue()
-    return download.Archive("LR_X2.zip", hashlib.md5(buffer.getvalue()).hexdigest(),
-                            "DIV2K_train_LR_bicubic/X2", 3)
+    return download.Archive("LR_X2.zip", hashlib.md5(buffer.getvalue()).hexdigest(), "DIV2K_train_LR_bicubic/X2", 3)
 
 
 def test_an_archive_is_unpacked_whole(server, archive, tmp_path):
@@ -195,8 +194,12 @@ def test_a_benchmark_set(server, picture, tmp_path, monkeypatch):
     serve_pairs(server, picture, "BSD100", 3, (2, 3, 4))
     download.fetch_benchmark("B100", tmp_path / "B100", server.url)
     made = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.png")}
-    assert made == {f"B100/x{scale}/img_00{number}_SRF_{scale}_{kind}.png"
-                    for scale in (2, 3, 4) for number in (1, 2, 3) for kind in ("HR", "LR")}
+    assert made == {
+        f"B100/x{scale}/img_00{number}_SRF_{scale}_{kind}.png"
+        for scale in (2, 3, 4)
+        for number in (1, 2, 3)
+        for kind in ("HR", "LR")
+    }
     asked = server.asked.total()
     download.fetch_benchmark("B100", tmp_path / "B100", server.url)
     assert server.asked.total() == asked
@@ -215,9 +218,9 @@ def test_urban100_is_repaired(server, picture, tmp_path, monkeypatch):
             np.testing.assert_array_equal(lr, imresize(hr, 1 / scale))
 
 
-@pytest.mark.parametrize("spoil", [
-    lambda data: images.encode(images.Picture(np.zeros((8, 9, 3), np.uint8)), ".png"),
-    lambda data: data[:99]])
+@pytest.mark.parametrize(
+    "spoil", [lambda data: images.encode(images.Picture(np.zeros((8, 9, 3), np.uint8)), ".png"), lambda data: data[:99]]
+)
 def test_a_pair_that_does_not_fit_is_refused_and_fetched_again(server, picture, tmp_path, monkeypatch, spoil):
     monkeypatch.setitem(download.BENCHMARKS, "B100", ("BSD100", 2, (2,)))
     serve_pairs(server, picture, "BSD100", 2, (2,))
@@ -259,9 +262,16 @@ def test_published_files_by_the_command(server, reference, tmp_path, command):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("what, message", [
-    (["DIV2K"], "DIV2K_train_HR.zip: 404"), (["benchmarks"], "404"),
-    (["released-weights"], "lesrcnn_x2.pth: 404"), (["Set6"], "invalid choice"), ([], "required")])
+@pytest.mark.parametrize(
+    "what, message",
+    [
+        (["DIV2K"], "DIV2K_train_HR.zip: 404"),
+        (["benchmarks"], "404"),
+        (["released-weights"], "lesrcnn_x2.pth: 404"),
+        (["Set6"], "invalid choice"),
+        ([], "required"),
+    ],
+)
 def test_command_line_errors_are_one_clear_line(server, tmp_path, command, what, message):
     done = command("dataset/download.py", *what, "--mirror", server.url, "--root", tmp_path)
     assert done.returncode == 2 and message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr

@@ -27,8 +27,10 @@ def squares(side):
 
 
 def same(read, side):
-    return all(np.array_equal(read("HR", 0, top, left, side), PIXELS[top:top + side, left:left + side])
-               for top, left in squares(side))
+    return all(
+        np.array_equal(read("HR", 0, top, left, side), PIXELS[top : top + side, left : left + side])
+        for top, left in squares(side)
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -61,9 +61,16 @@ def test_one_bit_and_cmyk(tmp_path):
 def test_exif_orientation(orientation, picture, tmp_path):
     upright = picture(6, 9)
     # how each orientation stores an upright picture (EXIF 2.3, tag 0x0112: where row 0 and column 0 lie)
-    stored = {1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
-              5: upright.swapaxes(0, 1), 6: np.rot90(upright), 7: np.rot90(upright, 2).swapaxes(0, 1),
-              8: np.rot90(upright, -1)}[orientation]
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.swapaxes(0, 1),
+        6: np.rot90(upright),
+        7: np.rot90(upright, 2).swapaxes(0, 1),
+        8: np.rot90(upright, -1),
+    }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "o.png", exif=exif)
@@ -85,6 +92,7 @@ def test_tensors_round_trip(picture):
         assert np.array_equal(images.from_tensor(tensor + level / 4, pixels.dtype), pixels)
         assert np.array_equal(images.from_tensor(tensor - level / 4, pixels.dtype, "round"), pixels)
     import torch
+
     assert images.from_tensor(torch.tensor([-0.5, 1.5, 254.9 / 255]).view(1, 3, 1, 1)).tolist() == [[[0, 255, 254]]]
 
 

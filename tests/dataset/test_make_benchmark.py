@@ -19,8 +19,11 @@ def hr(tmp_path, picture):
 
 
 def contents(folder):
-    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in sorted(folder.rglob("*")) if file.is_file()}
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
 
 
 def test_pairs_have_the_published_form(hr, tmp_path, command):
@@ -40,8 +43,18 @@ def test_pairs_have_the_published_form(hr, tmp_path, command):
 
 def test_names_and_greyness_are_kept(tmp_path, picture, command):
     images.write(tmp_path / "hr" / "bridge.png", images.Picture(picture(24, 24), grey=True))
-    done = command("dataset/make_benchmark.py", "--hr", tmp_path / "hr", "--out", tmp_path / "o",
-                   "--keep_names", "--scales", 4, "--boundary", "symmetric")
+    done = command(
+        "dataset/make_benchmark.py",
+        "--hr",
+        tmp_path / "hr",
+        "--out",
+        tmp_path / "o",
+        "--keep_names",
+        "--scales",
+        4,
+        "--boundary",
+        "symmetric",
+    )
     assert done.returncode == 0, done.stderr
     lr = images.read(tmp_path / "o" / "x4" / "bridge_SRF_4_LR.png")
     hr = images.read(tmp_path / "o" / "x4" / "bridge_SRF_4_HR.png")
@@ -92,16 +105,20 @@ def test_refuses_to_mix(hr, tmp_path, picture, command):
     assert done.returncode == 2 and "holds x2, which this command has not made" in done.stderr
 
 
-@pytest.mark.parametrize("spoil, arguments, message", [
-    (lambda hr: (hr / "9.png").write_bytes((hr / "9.png").read_bytes()[:99]), [], "9.png: not a readable"),
-    (lambda hr: images.write_rgb(hr / "9.png", np.zeros((2, 9, 3), np.uint8)), [], "too few for scale 3"),
-    (lambda hr: images.write_rgb(hr / "9.bmp", np.zeros((9, 9, 3), np.uint8)), ["--keep_names"], "leave out"),
-    (lambda hr: [file.unlink() for file in hr.iterdir()], [], "has no pictures"),
-    (shutil.rmtree, [], "no such folder"),
-    (lambda hr: (hr.parent / "o").write_bytes(b""), [], "cannot be written"),
-    (lambda hr: None, ["--downscale", "0.05"], "shrunk by 0.05, has 3x2 pixels, too few for scale 3"),
-    (lambda hr: None, ["--downscale", "2"], "--downscale is"),
-    (lambda hr: None, ["--scales", "2", "2"], "--scales are")])
+@pytest.mark.parametrize(
+    "spoil, arguments, message",
+    [
+        (lambda hr: (hr / "9.png").write_bytes((hr / "9.png").read_bytes()[:99]), [], "9.png: not a readable"),
+        (lambda hr: images.write_rgb(hr / "9.png", np.zeros((2, 9, 3), np.uint8)), [], "too few for scale 3"),
+        (lambda hr: images.write_rgb(hr / "9.bmp", np.zeros((9, 9, 3), np.uint8)), ["--keep_names"], "leave out"),
+        (lambda hr: [file.unlink() for file in hr.iterdir()], [], "has no pictures"),
+        (shutil.rmtree, [], "no such folder"),
+        (lambda hr: (hr.parent / "o").write_bytes(b""), [], "cannot be written"),
+        (lambda hr: None, ["--downscale", "0.05"], "shrunk by 0.05, has 3x2 pixels, too few for scale 3"),
+        (lambda hr: None, ["--downscale", "2"], "--downscale is"),
+        (lambda hr: None, ["--scales", "2", "2"], "--scales are"),
+    ],
+)
 def test_bad_input_is_one_clear_line(hr, tmp_path, command, spoil, arguments, message):
     spoil(hr)
     done = command("dataset/make_benchmark.py", "--hr", hr, "--out", tmp_path / "o", *arguments)

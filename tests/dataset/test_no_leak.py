@@ -45,9 +45,9 @@ def test_a_turned_flipped_rescaled_compressed_copy_is_found(sample, root, number
 def test_a_picture_that_is_part_of_the_other_is_found(sample, root, picture, number):
     rgb = images.read_rgb(root / "dataset/Sample/x2/img_001_SRF_2_HR.png")
     height, width = rgb.shape[:2]
-    part = rgb[height // 4:, :2 * width // 3]
+    part = rgb[height // 4 :, : 2 * width // 3]
     scene = picture(height + 90, width + 120)
-    scene[50:50 + height, 70:70 + width] = rgb
+    scene[50 : 50 + height, 70 : 70 + width] = rgb
     for planted in (part, scene):
         planted = jpeg(symmetry(rescaled(planted, 0.8), number), 70)
         assert found(sample, planted) == {"Sample/img_001_SRF_2_HR.png"}
@@ -55,7 +55,7 @@ def test_a_picture_that_is_part_of_the_other_is_found(sample, root, picture, num
 
 def test_a_smooth_picture_has_its_thumbnail_only():
     ramp = np.repeat(np.linspace(0, 255, 90)[:, None], 60, axis=1)
-    smooth = np.repeat((ramp * np.linspace(1, .5, 60)).astype(np.uint8)[:, :, None], 3, axis=2)
+    smooth = np.repeat((ramp * np.linspace(1, 0.5, 60)).astype(np.uint8)[:, :, None], 3, axis=2)
     finder = Finder([fingerprint("smooth", lambda: smooth)])
     assert found(finder, symmetry(smooth, 5)) == {"smooth"}
     assert found(finder, np.zeros((50, 50, 3), np.uint8)) == set()
@@ -83,9 +83,15 @@ def test_command(tmp_path, command, root, picture, packed):
     assert lines[0].startswith("leak: hr/stolen.jpg shows 100% of Sample/img_003_SRF_2_HR.png (correlation ")
 
 
-@pytest.mark.parametrize("name, content, message", [
-    ("none", None, "none: no such file"), ("x.h5", b"no HDF5", "not a readable HDF5 file"),
-    ("x", {}, "has no pictures"), ("x", {"a.png": b"no picture"}, "not a readable picture")])
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("none", None, "none: no such file"),
+        ("x.h5", b"no HDF5", "not a readable HDF5 file"),
+        ("x", {}, "has no pictures"),
+        ("x", {"a.png": b"no picture"}, "not a readable picture"),
+    ],
+)
 def test_bad_input_is_one_clear_line(tmp_path, command, root, name, content, message):
     if isinstance(content, bytes):
         (tmp_path / name).write_bytes(content)
@@ -120,7 +126,7 @@ def test_the_woman_of_set5_is_found_in_its_larger_scene(benchmarks, reference):
     rgb = images.read_rgb(reference / "Set5/x2/img_005_SRF_2_HR.png")
     scene = images.read_rgb(reference / "../train/BSDS400/100007.jpg")
     scene = rescaled(scene, 1.2 * max(rgb.shape[0] / scene.shape[0], rgb.shape[1] / scene.shape[1]))
-    scene[30:30 + rgb.shape[0], 20:20 + rgb.shape[1]] = rgb
+    scene[30 : 30 + rgb.shape[0], 20 : 20 + rgb.shape[1]] = rgb
     assert found(benchmarks, jpeg(symmetry(scene, 6), 75)) == {"Set5/img_005_SRF_2_HR.png"}
 
 

@@ -12,6 +12,7 @@ def test_results_come_in_order_whatever_takes_longest():
     def work(number):
         time.sleep(0.002 * (number % 3))
         return number * number
+
     assert list(in_order(work, range(50), 4)) == [number * number for number in range(50)]
 
 

@@ -24,21 +24,24 @@ def in_bands(whole: Picture, heights=(1, 2, 100, 7, 290)) -> Bands:
             yield Picture(whole.rgb[rows], None if whole.alpha is None else whole.alpha[rows], whole.grey)
             top = rows.stop
             left = left[1:] or left
+
     return Bands(height, width, whole.rgb.dtype, whole.grey, whole.alpha is not None, bands())
 
 
 @pytest.fixture
 def example(picture):
     """A picture larger than a TIFF tile either way, smooth at the top, of noise and flat at the bottom."""
+
     def make(dtype=np.uint8, grey=False, alpha=False, height=530, width=301) -> Picture:
         rgb = picture(height, width)
-        rgb[height // 2:] = np.random.default_rng(1).integers(0, 256, rgb[height // 2:].shape)
-        rgb[-height // 4:] = 200
+        rgb[height // 2 :] = np.random.default_rng(1).integers(0, 256, rgb[height // 2 :].shape)
+        rgb[-height // 4 :] = 200
         if dtype == np.uint16:
             rgb = rgb.astype(np.uint16) * 257 + np.arange(width, dtype=np.uint16)[:, None] % 100
         if grey:
             rgb = np.repeat(rgb[:, :, :1], 3, axis=2)
         return Picture(rgb, rgb[::-1, :, 1].copy() if alpha else None, grey)
+
     return make
 
 
@@ -86,6 +89,7 @@ def test_other_formats_get_the_whole_picture(example, tmp_path):
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_at_most_three_bands_are_in_memory(suffix, tmp_path):
     """The one being made, the one being written and what is left of the one before."""
+
     class Pixels(np.ndarray):  # arrays of numpy's own cannot be referred to weakly
         pass
 
@@ -118,5 +122,5 @@ def test_a_failure_on_the_way_leaves_nothing(suffix, example, tmp_path):
 
 def test_a_side_too_long_for_png_is_one_line(tmp_path):
     with pytest.raises(InputError, match="does not fit into .png"):
-        streams.write(tmp_path / "a.png", Bands(1, 2 ** 31, np.dtype(np.uint8), False, False, iter(())))
+        streams.write(tmp_path / "a.png", Bands(1, 2**31, np.dtype(np.uint8), False, False, iter(())))
     assert not list(tmp_path.iterdir())

@@ -19,8 +19,9 @@ def test_benchmark_folder(tmp_path):
     for given in ("Set5", "Set5/x2"):
         found = test_set.find(tmp_path / given, 2)
         assert (found.name, found.problems) == ("Set5", [])
-        assert summary(found) == [(f"img_{i}_SRF_2_SR", f"img_{i}_SRF_2_LR.png", f"img_{i}_SRF_2_HR.png")
-                                  for i in ("002", "010")]
+        assert summary(found) == [
+            (f"img_{i}_SRF_2_SR", f"img_{i}_SRF_2_LR.png", f"img_{i}_SRF_2_HR.png") for i in ("002", "010")
+        ]
     with pytest.raises(InputError, match="has x2 but no x3"):
         test_set.find(tmp_path / "Set5", 3)
     with pytest.raises(InputError, match="for x2, but --scale 3"):
@@ -37,15 +38,24 @@ def test_unpaired_pictures_are_problems(tmp_path):
 def test_low_resolution_pictures_alone(tmp_path):
     make(tmp_path, "b.jpg", "a.png", "a.webp", "c_LR.png", "notes.txt")
     found = test_set.find(tmp_path, 3)
-    assert summary(found) == [("a_png", "a.png", None), ("a_webp", "a.webp", None), ("b", "b.jpg", None),
-                              ("c_SR", "c_LR.png", None)]
+    assert summary(found) == [
+        ("a_png", "a.png", None),
+        ("a_webp", "a.webp", None),
+        ("b", "b.jpg", None),
+        ("c_SR", "c_LR.png", None),
+    ]
     assert test_set.find(tmp_path / "b.jpg", 3).items == found.items[2:3]
 
 
 @pytest.mark.parametrize("given", ["DIV2K/DIV2K_valid", "DIV2K/DIV2K_valid_HR", "DIV2K"])
 def test_div2k_by_its_naming(given, tmp_path):
-    make(tmp_path / "DIV2K", "DIV2K_valid_HR/0801.png", "DIV2K_valid_HR/0802.png",
-         "DIV2K_valid_LR_bicubic/X2/0801x2.png", "DIV2K_valid_LR_bicubic/X2/0803x2.png")
+    make(
+        tmp_path / "DIV2K",
+        "DIV2K_valid_HR/0801.png",
+        "DIV2K_valid_HR/0802.png",
+        "DIV2K_valid_LR_bicubic/X2/0801x2.png",
+        "DIV2K_valid_LR_bicubic/X2/0803x2.png",
+    )
     found = test_set.find(tmp_path / given, 2)
     assert found.name == "DIV2K_valid" and summary(found) == [("0801", "0801x2.png", "0801.png")]
     assert len(found.problems) == 2

@@ -52,16 +52,16 @@ def test_lr_and_hr_show_the_same_place_under_every_flip_and_turn(file, scale, ca
     for batch in steps(TrainSet(file, scale, 5, 8, cache=cache)):
         for lr, hr in zip(batch.lr.int(), batch.hr.int()):
             assert (hr[2] == lr[2, 0, 0]).all() and (lr[2] == lr[2, 0, 0]).all()  # one picture
-            np.testing.assert_array_equal(hr[:2].unfold(1, scale, scale).unfold(2, scale, scale).amin((3, 4)),
-                                          lr[:2] * scale)
+            np.testing.assert_array_equal(
+                hr[:2].unfold(1, scale, scale).unfold(2, scale, scale).amin((3, 4)), lr[:2] * scale
+            )
             seen.add((*(lr[:, 0, 1] - lr[:, 0, 0]).tolist(), *(lr[:, 1, 0] - lr[:, 0, 0]).tolist()))
     assert len(seen) == 8
 
 
 @pytest.mark.parametrize("scale", [2, 0])
 def test_every_cache_gives_the_same_patches(file, scale):
-    none, ram, device = (steps(TrainSet(file, scale, 9, 6, cache=cache, seed=3))
-                         for cache in ("none", "ram", "device"))
+    none, ram, device = (steps(TrainSet(file, scale, 9, 6, cache=cache, seed=3)) for cache in ("none", "ram", "device"))
     assert all(same(a, b) and same(a, c) for a, b, c in zip(none, ram, device))
 
 
@@ -128,17 +128,24 @@ def test_channel_shuffle_orders_each_patch_and_changes_nothing_else(file, cache)
     seen = set()
     for step in range(20):
         before, after, again = plain.batch(step), shuffled.batch(step), shuffled.batch(step, 1, 2)
-        orders = [[order for order in itertools.permutations(range(3))
-                   if torch.equal(lr[list(order)], new_lr) and torch.equal(hr[list(order)], new_hr)]
-                  for lr, hr, new_lr, new_hr in zip(before.lr, before.hr, after.lr, after.hr)]
+        orders = [
+            [
+                order
+                for order in itertools.permutations(range(3))
+                if torch.equal(lr[list(order)], new_lr) and torch.equal(hr[list(order)], new_hr)
+            ]
+            for lr, hr, new_lr, new_hr in zip(before.lr, before.hr, after.lr, after.hr)
+        ]
         assert all(len(order) == 1 for order in orders)
-        seen.update(order for order, in orders)
+        seen.update(order for (order,) in orders)
         assert torch.equal(after.hr[3:], again.hr)  # the second of two processes has its part of it
     assert len(seen) == 6
 
 
-@pytest.mark.parametrize("weighting, shares", [
-    ("uniform", [1, 1, 1, 1]), ("area", [2880, 2440, 1040, 9312]), ("root", [53.67, 49.40, 32.25, 96.50])])
+@pytest.mark.parametrize(
+    "weighting, shares",
+    [("uniform", [1, 1, 1, 1]), ("area", [2880, 2440, 1040, 9312]), ("root", [53.67, 49.40, 32.25, 96.50])],
+)
 def test_pictures_are_drawn_uniformly_or_by_area(file, weighting, shares):
     with h5py.File(file, "a") as h5:  # sizes that are exact at x2, so that areas are as written above
         del h5["HR/3"], h5["X2/3"], h5["HR/1"], h5["X2/1"]
@@ -166,16 +173,17 @@ def test_chunked_and_compressed_files_are_read(file, tmp_path):
     other = tmp_path / "other.h5"
     with h5py.File(file) as h5, h5py.File(other, "w") as copy:
         for name, index in itertools.product(h5, range(len(SIZES))):
-            copy.create_dataset(f"{name}/{index}", data=h5[f"{name}/{index}"][:], chunks=True,
-                                compression="gzip")
+            copy.create_dataset(f"{name}/{index}", data=h5[f"{name}/{index}"][:], chunks=True, compression="gzip")
     assert all(same(a, b) for a, b in zip(steps(TrainSet(file, 0, 7, 3)), steps(TrainSet(other, 0, 7, 3))))
 
 
 def broken(change):
     """A file fixture's content changed inside HDF5."""
+
     def apply(path):
         with h5py.File(path, "a") as h5:
             change(h5)
+
     return apply
 
 
@@ -184,22 +192,26 @@ def replace(h5, name, data):
     h5[name] = data
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda path: path.write_bytes(path.read_bytes()[:-5000]), "not a readable HDF5 file"),
-    (lambda path: path.write_bytes(b"PK not HDF5" * 100), "not a readable HDF5 file"),
-    (lambda path: path.write_bytes(b""), "not a readable HDF5 file"),
-    (lambda path: path.unlink(), "no such file"),
-    (lambda path: (path.unlink(), path.mkdir()), "is a folder"),
-    (broken(lambda h5: h5.__delitem__("X2")), "no group X2, only HR, X3, X4"),
-    (broken(lambda h5: h5.__delitem__("HR")), "no group HR"),
-    (broken(lambda h5: replace(h5, "HR", np.zeros(3))), "no group HR"),
-    (broken(lambda h5: h5.__delitem__("X2/1")), "none named 1"),
-    (broken(lambda h5: h5.__delitem__("X2/3")), "4 pictures in HR and 3 in X2"),
-    (broken(lambda h5: replace(h5, "X2/1", np.zeros((30, 21, 3), np.uint8))), "do not match"),
-    (broken(lambda h5: replace(h5, "X2/1", np.zeros((30, 20, 3), np.float32))), "no RGB picture of 8 bits"),
-    (broken(lambda h5: replace(h5, "X2/1", np.zeros((30, 20), np.uint8))), "no RGB picture of 8 bits"),
-    (broken(lambda h5: h5.create_group("X2/4")), "not a readable"),
-    (broken(lambda h5: [h5["X2"].__delitem__(i) for i in "0123"]), "no pictures in X2")])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-5000]), "not a readable HDF5 file"),
+        (lambda path: path.write_bytes(b"PK not HDF5" * 100), "not a readable HDF5 file"),
+        (lambda path: path.write_bytes(b""), "not a readable HDF5 file"),
+        (lambda path: path.unlink(), "no such file"),
+        (lambda path: (path.unlink(), path.mkdir()), "is a folder"),
+        (broken(lambda h5: h5.__delitem__("X2")), "no group X2, only HR, X3, X4"),
+        (broken(lambda h5: h5.__delitem__("HR")), "no group HR"),
+        (broken(lambda h5: replace(h5, "HR", np.zeros(3))), "no group HR"),
+        (broken(lambda h5: h5.__delitem__("X2/1")), "none named 1"),
+        (broken(lambda h5: h5.__delitem__("X2/3")), "4 pictures in HR and 3 in X2"),
+        (broken(lambda h5: replace(h5, "X2/1", np.zeros((30, 21, 3), np.uint8))), "do not match"),
+        (broken(lambda h5: replace(h5, "X2/1", np.zeros((30, 20, 3), np.float32))), "no RGB picture of 8 bits"),
+        (broken(lambda h5: replace(h5, "X2/1", np.zeros((30, 20), np.uint8))), "no RGB picture of 8 bits"),
+        (broken(lambda h5: h5.create_group("X2/4")), "not a readable"),
+        (broken(lambda h5: [h5["X2"].__delitem__(i) for i in "0123"]), "no pictures in X2"),
+    ],
+)
 def test_bad_files_are_one_clear_line(file, change, message):
     change(file)
     with pytest.raises(InputError, match=message) as error:
@@ -232,9 +244,18 @@ def test_a_file_that_breaks_under_way_is_one_clear_line(file, workers):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("options", [{"cache": "disk"}, {"weighting": "colour"}, {"patch_size": 0},
-                                     {"batch_size": 0}, {"scale_shares": (1, 1, 1)},
-                                     {"scale": 0, "scale_shares": (1, 1)}, {"scale": 0, "scale_shares": (1, 0, 1)}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cache": "disk"},
+        {"weighting": "colour"},
+        {"patch_size": 0},
+        {"batch_size": 0},
+        {"scale_shares": (1, 1, 1)},
+        {"scale": 0, "scale_shares": (1, 1)},
+        {"scale": 0, "scale_shares": (1, 0, 1)},
+    ],
+)
 def test_wrong_options_are_refused(file, options):
     with pytest.raises(ValueError):
         TrainSet(file, **{"scale": 2, "patch_size": 8, "batch_size": 4, **options})
@@ -253,6 +274,7 @@ def test_batches_that_are_kept_stay_as_they_were(file):
 def test_passing_batches_are_not_copied(file, monkeypatch):
     def no_copy(tensor):
         raise AssertionError("copied")
+
     monkeypatch.setattr(torch.Tensor, "clone", no_copy)
     train_set = TrainSet(file, 0, 8, 4)
     for step, batch in enumerate(train_set.loader(0, 60, workers=2, prefetch=2)):  # as the trainer has them

@@ -14,9 +14,7 @@ def net_of(variant, scale=2, seed=0):
     return model.build("ablation", scale, variant=variant)
 
 
-@pytest.mark.parametrize(
-    "variant, count", [("SN", 740_992), ("HN", 478_848), ("IEEB", 478_848), ("IEEB+RB", 478_848)]
-)
+@pytest.mark.parametrize("variant, count", [("SN", 740_992), ("HN", 478_848), ("IEEB", 478_848), ("IEEB+RB", 478_848)])
 def test_parameters(variant, count):
     assert sum(p.numel() for p in net_of(variant).parameters()) == count
 
@@ -46,9 +44,7 @@ def test_hn_and_ieeb_differ_by_the_skips():
     x = torch.rand(1, 3, 6, 6)
     with torch.no_grad():
         assert not torch.allclose(hn.features(x)[0], ieeb.features(x)[0])
-        for (
-            conv1
-        ) in ieeb.features.conv1:  # silenced pairs leave the skips alone: the first layer comes through
+        for conv1 in ieeb.features.conv1:  # silenced pairs leave the skips alone: the first layer comes through
             conv1.weight.zero_()
         deep, shallow = ieeb.features(x)
         assert torch.equal(deep, shallow)
@@ -95,9 +91,7 @@ def test_receptive_radius_is_not_understated(variant):
     x = torch.rand(1, 3, 61, 3, requires_grad=True)
     net(x)[0, 0, 60].sum().backward()  # LR row 30
     reached = x.grad.abs().sum(dim=(0, 1, 3)).nonzero().flatten()
-    assert (reached - 30).abs().max() <= math.ceil(
-        net.receptive_radius(2)
-    )  # whole pixels, as tiles need them
+    assert (reached - 30).abs().max() <= math.ceil(net.receptive_radius(2))  # whole pixels, as tiles need them
 
 
 def test_what_it_does_not_have():

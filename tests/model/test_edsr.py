@@ -23,8 +23,10 @@ def test_shapes_and_recognition(scale, multi_scale):
     with torch.no_grad():
         assert net(torch.rand(2, 3, 5, 4), scale).shape == (2, 3, 5 * scale, 4 * scale)
     shapes = {name: p.shape for name, p in net.state_dict().items()}
-    assert model.network_class("edsr").recognise(shapes) == {"scale": 2 if multi_scale else scale,
-                                                             "multi_scale": multi_scale}
+    assert model.network_class("edsr").recognise(shapes) == {
+        "scale": 2 if multi_scale else scale,
+        "multi_scale": multi_scale,
+    }
     assert not any(model.network_class(name).recognise(shapes) for name in model.names() if name != "edsr")
 
 
@@ -56,5 +58,5 @@ def test_identity_start_enlarges(scale):
     net.init_identity()
     with torch.no_grad():
         error = net(x, scale) - F.interpolate(x, scale_factor=scale, mode="bilinear")
-    inside = error[..., 2 * scale:-2 * scale, 2 * scale:-2 * scale]
+    inside = error[..., 2 * scale : -2 * scale, 2 * scale : -2 * scale]
     assert inside.abs().mean() < 0.02 and inside.any()

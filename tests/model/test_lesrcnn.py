@@ -11,8 +11,9 @@ def trainable(net) -> int:
     return sum(p.numel() for p in net.parameters() if p.requires_grad)
 
 
-@pytest.mark.parametrize("scale, multi_scale, count", [
-    (2, False, 626_304), (3, False, 810_944), (4, False, 774_016), (2, True, 1_254_080)])
+@pytest.mark.parametrize(
+    "scale, multi_scale, count", [(2, False, 626_304), (3, False, 810_944), (4, False, 774_016), (2, True, 1_254_080)]
+)
 def test_trainable_parameters_are_the_published_ones(scale, multi_scale, count):
     assert trainable(model.build("lesrcnn", scale=scale, multi_scale=multi_scale)) == count
 

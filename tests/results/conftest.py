@@ -84,15 +84,15 @@ def settings(weights, data, house):
 @pytest.fixture
 def counted(monkeypatch):
     """Count the pictures that are measured: the list grows with each."""
-    import solver.evaluate
+    import solver.measuring.evaluate
 
-    done, real = [], solver.evaluate.evaluate
+    done, real = [], solver.measuring.evaluate.evaluate
 
     def evaluate(sampler, pictures, *rest, **named):
         done.append((pictures.name, pictures.scale, pictures.items[0].name))
         return real(sampler, pictures, *rest, **named)
 
-    monkeypatch.setattr(solver.evaluate, "evaluate", evaluate)
+    monkeypatch.setattr(solver.measuring.evaluate, "evaluate", evaluate)
     return done
 
 

@@ -16,13 +16,19 @@ def test_every_contender_is_measured_beside_the_published_form(root, monkeypatch
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *flags, "--output", str(tmp_path / "benchmark")])
     assert benchmark.main() == 0
     rows = list(csv.DictReader((tmp_path / "benchmark.csv").open()))
-    forms = [("published", "fp32"), ("ours", "fp32"), ("ours, in pieces", "fp32"), ("ours", "bf16"),
-             ("ours, in pieces", "bf16")]
+    forms = [
+        ("published", "fp32"),
+        ("ours", "fp32"),
+        ("ours, in pieces", "fp32"),
+        ("ours", "bf16"),
+        ("ours, in pieces", "bf16"),
+    ]
     assert [(row["form"], row["precision"]) for row in rows] == 2 * forms
     for row in rows:
         assert min(float(row[figure]) for figure in ("seconds", "times_published", "share_of_mm")) > 0
         assert int(row["width"]) * int(row["height"]) / 1e6 / float(row["seconds"]) == pytest.approx(
-            float(row["megapixels_per_second"]), rel=1e-3)
+            float(row["megapixels_per_second"]), rel=1e-3
+        )
     assert float(rows[0]["times_published"]) == 1
     # Two up-sampler passes are counted for the published form, one for ours: 12 % of all multiply-adds.
     flops = [float(row["gflops"]) * float(row["seconds"]) for row in rows[:2]]
@@ -33,8 +39,9 @@ def test_every_contender_is_measured_beside_the_published_form(root, monkeypatch
 
 def small_product(precision, device):
     import torch
+
     a = torch.zeros(64, 64)
-    return lambda: torch.mm(a, a), 2.0 * 64 ** 3
+    return lambda: torch.mm(a, a), 2.0 * 64**3
 
 
 def test_sizes():

@@ -5,9 +5,28 @@ def test_settings_are_compared_and_go_on(command, training_file, data, tmp_path)
     out = tmp_path / "out"
     out.mkdir()
     (out / "training.md").write_text("before\n<!-- comparisons:begin -->\n<!-- comparisons:end -->\nafter\n")
-    arguments = ("results/compare_training.py", "--train_data_path", training_file, "--ckpt_dir", tmp_path / "runs",
-                 "--out", out, "--val_data_dir", data / "Sample", "--patch_size", 8, "--batch_size", 1,
-                 "--max_steps", 2, "--print_interval", 1, "--precision", "fp32", "--only")
+    arguments = (
+        "results/compare_training.py",
+        "--train_data_path",
+        training_file,
+        "--ckpt_dir",
+        tmp_path / "runs",
+        "--out",
+        out,
+        "--val_data_dir",
+        data / "Sample",
+        "--patch_size",
+        8,
+        "--batch_size",
+        1,
+        "--max_steps",
+        2,
+        "--print_interval",
+        1,
+        "--precision",
+        "fp32",
+        "--only",
+    )
     done = command(*arguments, "modern", "Adam, 8e-4", OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     runs = json.loads((out / "comparisons.json").read_text())
@@ -16,8 +35,10 @@ def test_settings_are_compared_and_go_on(command, training_file, data, tmp_path)
     modern, adam = (runs[name]["psnr"]["2"] for name in runs)
     page = (out / "training.md").read_text()
     assert page.startswith("before\n") and page.endswith("after\n")
-    assert f"| Adam, 8e-4 | `--optimizer Adam --lr 8e-4` | {runs['Adam, 8e-4']['psnr']['1']:.2f} | {adam:.2f} " \
-           f"| {adam - modern:+.2f} |" in page
+    assert (
+        f"| Adam, 8e-4 | `--optimizer Adam --lr 8e-4` | {runs['Adam, 8e-4']['psnr']['1']:.2f} | {adam:.2f} "
+        f"| {adam - modern:+.2f} |" in page
+    )
 
     # What has been run is not run again, and what is new comes beside it.
     done = command(*arguments, "modern", "MSE", OMP_NUM_THREADS="1")

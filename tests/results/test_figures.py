@@ -8,7 +8,7 @@ from dataset import images, test_set
 from dataset.errors import InputError
 from results import architecture, crops, figure
 from results.crops import Box, Version
-from solver.metrics import psnr_ssim
+from solver.measuring.metrics import psnr_ssim
 
 
 def test_box_is_where_the_methods_differ(picture):
@@ -19,9 +19,7 @@ def test_box_is_where_the_methods_differ(picture):
     box, score = crops.find_box(results, side=12)
     assert box == Box(50, 30, 12, 12) and score > 1
     assert crops.find_box(results, side=13)[0].height == 13
-    assert (
-        crops.find_box([Version("HR", 255 - hr), Version("A", hr), Version("B", hr)])[1] == 0
-    )  # HR is no method
+    assert crops.find_box([Version("HR", 255 - hr), Version("A", hr), Version("B", hr)])[1] == 0  # HR is no method
 
 
 @pytest.mark.parametrize("height, width", [(30, 90), (24, 24), (10, 12)])
@@ -73,14 +71,7 @@ def test_figure_command(command, data, weights, tmp_path):
         "--out",
     )
     done = command(
-        *arguments,
-        tmp_path / "a.png",
-        "--pictures",
-        "img_002",
-        "--labels",
-        "single",
-        "blind",
-        OMP_NUM_THREADS="1",
+        *arguments, tmp_path / "a.png", "--pictures", "img_002", "--labels", "single", "blind", OMP_NUM_THREADS="1"
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"img_002, x2: box \d+ \d+ \d+ \d+", done.stdout) and images.size(tmp_path / "a.png")
@@ -133,9 +124,7 @@ def test_graph_of_lesrcnn(scale, stages):
     assert irb == ["conv3", "relu"] * 4 + ["conv3"]
     assert kinds(graph)[0] == kinds(graph)[-1] == "mean"
     joined = next(op for op in graph if op.block == "rb")
-    assert {graph[i].block for i in joined.inputs} == {"ieeb"} and min(
-        joined.inputs
-    ) == 2  # the first layer's features
+    assert {graph[i].block for i in joined.inputs} == {"ieeb"} and min(joined.inputs) == 2  # the first layer's features
 
 
 def test_graph_follows_the_network():

@@ -30,9 +30,7 @@ def report(tmp_path, data, methods):
 
 def content(path) -> dict:
     text = path.read_text(encoding="utf-8")
-    return json.loads(
-        re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S).group(1)
-    )
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S).group(1))
 
 
 def test_page_holds_its_data(report):
@@ -59,9 +57,7 @@ def test_page_asks_nothing_of_any_network(report):
 def test_page_cannot_be_broken_by_a_name(tmp_path, data, methods):
     file = tmp_path / "a<b>&`.csv"
     file.write_text("step,x</script>_psnr\n1,30\n")
-    page.write(
-        tmp_path / "index.html", [], methods[:1], data / "Sample", "published", logs={"</script>": [file]}
-    )
+    page.write(tmp_path / "index.html", [], methods[:1], data / "Sample", "published", logs={"</script>": [file]})
     assert content(tmp_path / "index.html")["plots"][0]["title"] == "</script>"
 
 
@@ -138,9 +134,7 @@ def test_page_works(report, browser):
     divider.send_keys(Keys.END)
     assert divider.get_attribute("aria-valuenow") == "100"
     quarter = -stage.size["width"] // 4
-    ActionChains(browser).move_to_element(stage).click_and_hold().move_by_offset(
-        quarter, 0
-    ).release().perform()
+    ActionChains(browser).move_to_element(stage).click_and_hold().move_by_offset(quarter, 0).release().perform()
     assert abs(int(divider.get_attribute("aria-valuenow")) - 25) <= 1
     clip = run("return getComputedStyle(document.getElementById('right-layer')).clipPath")
     assert re.match(r"inset\(0px 0px 0px (24|25|26)", clip)
@@ -185,25 +179,19 @@ def test_page_works(report, browser):
         assert find("#table4 th:nth-child(4)").get_attribute("aria-sort") == direction
         values = texts(first)
         numbers = [float(v) for v in values if v != "-"]
-        assert numbers == sorted(numbers, reverse=direction == "descending") and values[len(numbers) :] == [
-            "-"
-        ]
+        assert numbers == sorted(numbers, reverse=direction == "descending") and values[len(numbers) :] == ["-"]
     head.click()
     assert texts(first) == original
 
     # curves
-    assert (
-        "run_a: 30.00" in find("#legend").text
-        and len(browser.find_elements(By.CSS_SELECTOR, "#plot polyline")) == 1
-    )
+    assert "run_a: 30.00" in find("#legend").text and len(browser.find_elements(By.CSS_SELECTOR, "#plot polyline")) == 1
 
     # dark, light, and as narrow as a phone
     ground = run("return getComputedStyle(document.body).backgroundColor")
     find("#theme").click()
     assert run("return getComputedStyle(document.body).backgroundColor") != ground
     browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True},
+        "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     )
     assert run("return document.documentElement.scrollWidth <= innerWidth")
     assert all(
@@ -217,8 +205,7 @@ def test_page_works(report, browser):
     browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
     run("document.getElementById('stage').scrollIntoView({block: 'center', behavior: 'instant'})")
     box = run(
-        "const b = document.getElementById('stage').getBoundingClientRect();"
-        "return [b.left, b.top, b.width, b.height]"
+        "const b = document.getElementById('stage').getBoundingClientRect();return [b.left, b.top, b.width, b.height]"
     )
     point = lambda part: [{"x": box[0] + part * box[2], "y": box[1] + 0.5 * box[3]}]  # noqa: E731
     browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": point(0.3)})

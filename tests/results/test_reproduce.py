@@ -31,10 +31,7 @@ def test_one_command_makes_everything(settings, house, counted):
     assert len(counted) == 2 * 2 * 3 * 2
     text = (house / "README.md").read_text()
     assert (
-        text.startswith("before\n")
-        and text.endswith("after\n")
-        and "| Set5 | x4 |" in text
-        and "\nold\n" not in text
+        text.startswith("before\n") and text.endswith("after\n") and "| Set5 | x4 |" in text and "\nold\n" not in text
     )
     assert "was not measured" in (house / "results/tables/table6.md").read_text()
 
@@ -50,19 +47,19 @@ def test_nothing_is_measured_twice(settings, counted, house):
 
 
 def test_goes_on_where_it_was_interrupted(settings, monkeypatch, counted):
-    import solver.evaluate
+    import solver.measuring.evaluate
 
-    counting = solver.evaluate.evaluate
+    counting = solver.measuring.evaluate.evaluate
 
     def interrupted(*given, **named):
         if len(counted) == 7:
             raise KeyboardInterrupt
         return counting(*given, **named)
 
-    monkeypatch.setattr(solver.evaluate, "evaluate", interrupted)
+    monkeypatch.setattr(solver.measuring.evaluate, "evaluate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         reproduce.reproduce(settings())
-    monkeypatch.setattr(solver.evaluate, "evaluate", counting)
+    monkeypatch.setattr(solver.measuring.evaluate, "evaluate", counting)
     done = list(counted)
     reproduce.reproduce(settings())
     assert len(done) == 7 and len(counted) == 24
@@ -183,16 +180,12 @@ def test_readme_shows_what_was_measured(root):
     section = text.partition("<!-- results:begin -->\n")[2].partition("\n<!-- results:end -->")[0]
     if not (root / "results/measured.json").exists():
         pytest.skip("nothing has been measured yet")
-    entries = measure.Memory(root / "results/measured.json").complete(
-        measure.find_methods(None)[0], "published"
-    )
+    entries = measure.Memory(root / "results/measured.json").complete(measure.find_methods(None)[0], "published")
     assert entries, "measured.json is of other weights: run results/reproduce.py"
     assert section == readme.results_section(entries, "published")
     # and the committed tables are those of the same figures
     for table in tables.every(entries, "published"):
-        assert (root / f"results/tables/{table.name}.csv").read_text(encoding="utf-8") == table.csv(), (
-            table.name
-        )
+        assert (root / f"results/tables/{table.name}.csv").read_text(encoding="utf-8") == table.csv(), table.name
 
 
 def test_released_weights_give_the_paper_s_tables_4_and_5(reference):
@@ -204,9 +197,7 @@ def test_released_weights_give_the_paper_s_tables_4_and_5(reference):
             picture: {"psnr": f["psnr_y"], "ssim": f["ssim_y"], "bicubic_psnr": None, "bicubic_ssim": None}
             for picture, f in figures["images"].items()
         }
-        entries.append(
-            {"set": name.split("/")[0], "scale": int(name[-1]), "label": "LESRCNN", "pictures": pictures}
-        )
+        entries.append({"set": name.split("/")[0], "scale": int(name[-1]), "label": "LESRCNN", "pictures": pictures})
     cells = 0
     for name in ("Set5", "Set14"):
         table = tables.benchmark(name, entries, "published")

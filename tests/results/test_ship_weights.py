@@ -37,11 +37,20 @@ def finished_run(folder, spoil=0.0, steps=6):
     with torch.no_grad():
         net.irb.last.weight += spoil
     save_weights(net, folder / "lesrcnn_x2.pth")
-    (folder / "run.json").write_text(json.dumps({
-        "settings": {"ckpt_name": "lesrcnn_x2", "max_steps": 6, "scale": 2}, "steps": steps, "seconds": 5400,
-        "data": {"file": "train.h5", "sha256": "0", "bytes": 1}, "commands": ["x2/train.py --max_steps 6"],
-        "hardware": {"device": "the CPU (2 threads)", "processor": "Abacus"}, "versions": {"torch": "2"},
-        "commit": "abc"}))
+    (folder / "run.json").write_text(
+        json.dumps(
+            {
+                "settings": {"ckpt_name": "lesrcnn_x2", "max_steps": 6, "scale": 2},
+                "steps": steps,
+                "seconds": 5400,
+                "data": {"file": "train.h5", "sha256": "0", "bytes": 1},
+                "commands": ["x2/train.py --max_steps 6"],
+                "hardware": {"device": "the CPU (2 threads)", "processor": "Abacus"},
+                "versions": {"torch": "2"},
+                "commit": "abc",
+            }
+        )
+    )
     return folder
 
 
@@ -87,8 +96,16 @@ def test_card_tells_what_made_a_teacher_of_another_network(house):
     record["taken"] = {"teacher": [sha256]}
     (run / "run.json").write_text(json.dumps(record))
     told = json.loads(ship(house, run).with_suffix(".json").read_text())["training"]["teacher"]
-    assert told == {"weights": "lesrcnn_x2.pth", "sha256": sha256, "network": "edsr", "steps": 7, "hours": 1.5,
-                    "commands": ["x2/train.py --max_steps 6"], "commit": "abc", "started_from": None}
+    assert told == {
+        "weights": "lesrcnn_x2.pth",
+        "sha256": sha256,
+        "network": "edsr",
+        "steps": 7,
+        "hours": 1.5,
+        "commands": ["x2/train.py --max_steps 6"],
+        "commit": "abc",
+        "started_from": None,
+    }
     (teacher / "lesrcnn_x2.pth").write_bytes(b"another")
     with pytest.raises(InputError, match="edsr/lesrcnn_x2.pth: is not what the run took any more"):
         ship(house, run, force=True)
@@ -103,8 +120,15 @@ def test_a_start_from_weights_that_ship_is_told_by_their_card(house):
     record["settings"]["init_from"] = ["checkpoint/shipped/lesrcnn_x2.pth"]
     (run / "run.json").write_text(json.dumps(record))
     start = json.loads(ship(house, run, force=True).with_suffix(".json").read_text())["training"]["started_from"]
-    assert start == {"weights": "lesrcnn_x2.pth", "sha256": file_hash(copy / "lesrcnn_x2.pth"), "steps": 6,
-                     "hours": 1.5, "commands": ["x2/train.py --max_steps 6"], "commit": "abc", "started_from": None}
+    assert start == {
+        "weights": "lesrcnn_x2.pth",
+        "sha256": file_hash(copy / "lesrcnn_x2.pth"),
+        "steps": 6,
+        "hours": 1.5,
+        "commands": ["x2/train.py --max_steps 6"],
+        "commit": "abc",
+        "started_from": None,
+    }
     shutil.copy(run / "lesrcnn_x2.pth", copy)
     with pytest.raises(InputError, match="lesrcnn_x2.json: is the card of other weights"):
         ship(house, run, force=True)
@@ -148,8 +172,9 @@ def test_a_tie_does_not_replace(house, monkeypatch, gain, better):
     run, target = finished_run(house / "run"), house / "x2/lesrcnn_x2.pth"
     ship(house, run)
     psnr = {target: 30.0, run / "lesrcnn_x2.pth": 30.0 + gain}
-    monkeypatch.setattr(ship_weights, "validate",
-                        lambda path, sets: {"Sample": {"x2": {"psnr": psnr[path], "pictures": 5}}})
+    monkeypatch.setattr(
+        ship_weights, "validate", lambda path, sets: {"Sample": {"x2": {"psnr": psnr[path], "pictures": 5}}}
+    )
     with contextlib.nullcontext() if better else pytest.raises(InputError, match="0.02"):
         ship(house, run)
 
@@ -159,8 +184,10 @@ def test_every_validation_picture_counts_alike(house):
     validation = json.loads((house / "x2/lesrcnn_x2.json").read_text())["validation"]
     assert [validation[name]["x2"]["pictures"] for name in ("Sample", "Held")] == [1, 1]
     assert validation["Sample"]["x2"]["psnr"] != validation["Held"]["x2"]["psnr"]
-    assert ship_weights.mean({"A": {"x2": {"psnr": 30.0, "pictures": 1}},
-                              "B": {"x2": {"psnr": 36.0, "pictures": 5}}}) == 35
+    assert (
+        ship_weights.mean({"A": {"x2": {"psnr": 30.0, "pictures": 1}}, "B": {"x2": {"psnr": 36.0, "pictures": 5}}})
+        == 35
+    )
 
 
 def test_what_is_no_validation_set(house):
@@ -187,6 +214,7 @@ def test_what_cannot_be_shipped(house):
 
 def test_shipped_cards_describe_the_shipped_weights(root):
     from solver.checkpoint import file_hash
+
     for path in ship_weights.cards():
         card = json.loads(path.read_text())
         assert card["sha256"] == file_hash(path.with_name(card["weights"]))

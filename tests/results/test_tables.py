@@ -12,12 +12,7 @@ SMALL = Table(
     "4",
     "A & B",
     [Column("method", "Method"), Column("x2_psnr", "x2 PSNR", ".2f")],
-    [
-        Row(("A_1", 30.005678)),
-        Row(("B", 31.0), "ours"),
-        Row(("- difference", -0.5), "difference"),
-        Row(("C", None)),
-    ],
+    [Row(("A_1", 30.005678)), Row(("B", 31.0), "ours"), Row(("- difference", -0.5), "difference"), Row(("C", None))],
     ["100 % `code_here`"],
 )
 

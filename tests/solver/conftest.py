@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dataset import bicubic, images
-from solver import train_options
+from solver.training import command as train_options
 
 
 @pytest.fixture(scope="session")
@@ -47,8 +47,22 @@ def one_thread():
 @pytest.fixture
 def settings(training_file, tmp_path, one_thread):
     """Read a training command line of a tiny run: the flags given here come on top, and win."""
+
     def read(*flags, scale=2):
-        small = ["--train_data_path", training_file, "--ckpt_dir", tmp_path / "run", "--patch_size", 8,
-                 "--batch_size", 4, "--max_steps", 6, "--print_interval", 2]
+        small = [
+            "--train_data_path",
+            training_file,
+            "--ckpt_dir",
+            tmp_path / "run",
+            "--patch_size",
+            8,
+            "--batch_size",
+            4,
+            "--max_steps",
+            6,
+            "--print_interval",
+            2,
+        ]
         return train_options.parse(scale, [str(flag) for flag in (*small, *flags)])
+
     return read

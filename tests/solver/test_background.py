@@ -12,15 +12,17 @@ import model
 from dataset import images, test_set
 from dataset.errors import InputError
 from solver import background
-from solver.evaluate import evaluate
-from solver.sampler import Sampler
+from solver.measuring.evaluate import evaluate
+from solver.sampling.sampler import Sampler
 
 
 @pytest.fixture
 def cores(monkeypatch):
     """Choose how many cores there are, as far as the process can tell."""
+
     def choose(count: int) -> None:
         monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(count)), raising=False)
+
     return choose
 
 
@@ -71,8 +73,13 @@ def test_many_threads_change_no_figure(cores, picture, tmp_path):
     for count in (1, 16):
         cores(count)
         written = {}
-        scores = evaluate(sampler, test_set.find(tmp_path, 2), compare_bicubic=True, skip_bad=True,
-                          on_picture=lambda item, sr: written.update({item.name: sr.rgb.tobytes()}))
+        scores = evaluate(
+            sampler,
+            test_set.find(tmp_path, 2),
+            compare_bicubic=True,
+            skip_bad=True,
+            on_picture=lambda item, sr: written.update({item.name: sr.rgb.tobytes()}),
+        )
         results.append(([replace(row, seconds=0) for row in scores.rows], scores.skipped, written))
     assert results[0] == results[1] and len(results[0][0]) == 4 and len(results[0][1]) == 1
 

@@ -37,7 +37,7 @@ def test_release_names_are_the_release_s(net, tmp_path):
     if net.multi_scale:
         stages = ["up2.body.0", "up3.body.0", "up4.body.0", "up4.body.2"]
     else:
-        stages = ["up.body.0", "up.body.2"][:2 if net.scale == 4 else 1]
+        stages = ["up.body.0", "up.body.2"][: 2 if net.scale == 4 else 1]
     expected |= {f"upsample.{s}.{k}" for s in stages for k in ("weight", "bias")}
     assert state.keys() == expected
     assert state["sub_mean.shifter.bias"].tolist() == pytest.approx([-0.4488, -0.4371, -0.4040])
@@ -53,8 +53,12 @@ def test_released_weights_load_strictly_and_round_trip(reference, tmp_path):
         again = torch.load(tmp_path / "again.pth", weights_only=True)
         assert original.keys() == again.keys()
         # the constants of the released file are float32 roundings of ours
-        assert all(torch.equal(original[k], again[k]) if "shifter" not in k else
-                   torch.allclose(original[k], again[k], atol=1e-6) for k in original)
+        assert all(
+            torch.equal(original[k], again[k])
+            if "shifter" not in k
+            else torch.allclose(original[k], again[k], atol=1e-6)
+            for k in original
+        )
 
 
 def test_a_module_prefix_is_dropped(net, tmp_path):

@@ -1,0 +1,79 @@
+"""Flags that several commands share, and the types of their values.
+
+Nothing heavy is imported here, so ``--help`` answers at once.
+"""
+
+import argparse
+import math
+import re
+
+import model
+
+SHIPPED = {2: "x2/lesrcnn_x2.pth", 3: "x3/lesrcnn_x3.pth", 4: "x4/lesrcnn_x4.pth", 0: "lesrcnn_b/lesrcnn.pth"}
+SCALES = (2, 3, 4)
+
+
+def add_model(group) -> None:
+    group.add_argument("--model", choices=model.names(), default="lesrcnn", help="network, a file in model/")
+
+
+def add_group(group) -> None:
+    group.add_argument(
+        "--group",
+        type=int,
+        default=1,
+        help="accepted as published; the released LESRCNN does not use it, and neither do we",
+    )
+
+
+def add_protocol(group) -> None:
+    group.add_argument(
+        "--protocol",
+        choices=("published", "modern"),
+        default="published",
+        help="published: truncate the output, luma as uint8; modern: round, luma as float",
+    )
+
+
+def tile(text: str) -> str | int:
+    """``--tile``: ``auto``, ``none`` or a number."""
+    if text in ("auto", "none"):
+        return text
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto, none nor a number of pixels")
+    return int(text)
+
+
+def memory(text: str) -> int:
+    """``--memory``: ``2G``, ``1.5G``, ``800M`` or a number of bytes, as bytes; a G is 1024^3."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", text.strip().upper())
+    size = int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " ")) if match else 0
+    if size == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 2G or 800M")
+    return size
+
+
+def positive(text: str) -> int:
+    return _number(text, int, lambda value: value > 0, "a whole number above 0")
+
+
+def natural(text: str) -> int:
+    return _number(text, int, lambda value: value >= 0, "a whole number, 0 or more")
+
+
+def positive_number(text: str) -> float:
+    return _number(text, float, lambda value: 0 < value < math.inf, "a number above 0")
+
+
+def not_negative(text: str) -> float:
+    return _number(text, float, lambda value: 0 <= value < math.inf, "a number, 0 or more")
+
+
+def _number(text, kind, accepts, wanted):
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not accepts(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+    return value

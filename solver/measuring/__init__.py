@@ -1,0 +1,1 @@
+"""Measuring: PSNR and SSIM of what a network makes."""

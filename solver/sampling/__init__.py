@@ -1,0 +1,1 @@
+"""Sampling: a picture and a network in, the enlarged picture out."""

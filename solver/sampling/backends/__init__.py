@@ -1,0 +1,1 @@
+"""What computes a network: torch, the plain way or a faster one."""

@@ -1,0 +1,437 @@
+"""Image in, super-resolved image out: any size, exact, in as much memory as is given."""
+
+import copy
+import inspect
+import itertools
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property, lru_cache
+
+import numpy as np
+import torch
+from torch import fx, nn
+
+from dataset import bicubic, images
+from dataset.errors import InputError
+from dataset.images import Picture
+from dataset.streams import Bands
+from model.ops import Margins, trim
+
+from .. import background
+from . import tiles
+from .backends.fuse import fuse
+from .backends.rolling import can_roll, kept_bytes, roll
+from .memory import KEPT, bytes_per_pixel, free, freed, resident
+from .tiles import Grid, Span, Strips
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# Rows and columns of the result, and the output there: float32 (1, 3, h, w), about [0, 1].
+Part = tuple[slice, slice, torch.Tensor]
+
+VIEWS = [(turned, flips) for turned in (False, True) for flips in ((), (2,), (3,), (2, 3))]  # of a picture: rows
+# as columns or not, then mirrored along these axes
+
+_HOST = torch.device("cpu")
+_SHARE = 0.5  # of the free memory that is taken where none is named
+_WHOLE = 2**16  # LR pixels up to which the CPU is as fast with a picture in one piece as with strips, and
+_STRIP = 2**15  # those of a strip beyond which it gains nothing
+_SLACK = 1.3  # what libraries need beside the features, found by measuring resident size
+
+
+class Sampler:
+    """Super-resolve pictures with a network.
+
+    Args:
+        net: a network of this project, in evaluation mode. In ``fp32`` it is used as it is, and may
+            be trained further between calls; otherwise it is copied.
+        scale: 2, 3 or 4, one that the network has.
+        device: where to compute.
+        tile: how pictures are cut: ``auto``, into the tiles that are computed fastest in the memory;
+            ``none``, not at all; a number, tiles of at most so many LR pixels a side. The result is the same.
+        memory: bytes that the whole process may take, or, on a GPU, the network there; None for half of
+            what is free.
+        precision: of the convolutions, a name in :data:`PRECISIONS`. The picture itself, less and plus its
+            mean, stays in fp32.
+        compile: ``torch.compile`` the network: a minute at the start.
+        self_ensemble: take the mean over the eight flips and turns of a picture: eight times the work
+            for some 0.15 dB (Timofte et al., CVPR 2016).
+        shave: LR pixels of surroundings that a tile gets at least; exactness needs no more than the
+            network's own reach, which it gets in any case.
+
+    Raises:
+        InputError: if the device cannot compute in this precision.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        scale: int,
+        device: str | torch.device = "cpu",
+        *,
+        tile: str | int = "auto",
+        memory: int | None = None,
+        precision: str = "fp32",
+        compile: bool = False,
+        self_ensemble: bool = False,
+        shave: int = 0,
+    ) -> None:
+        self.scale = scale
+        self.device = torch.device(device)
+        self.tile = tile
+        self.memory = memory
+        self.self_ensemble = self_ensemble
+        self.halo = max(math.ceil(net.receptive_radius(scale)), shave)
+        self._compile = compile
+        self._most_pixels = math.inf  # of a window, once the device has run out of memory
+        if precision == "fp16" and self.device.type == "cpu" and not _cpu_has_fp16():
+            raise InputError("--precision fp16: this CPU does not compute in fp16; take bf16")
+        if precision != "fp32":
+            net = _with_precision(copy.deepcopy(net), PRECISIONS[precision])
+        # The order of pixels on disk; on the CPU 1.3 times as fast as the default one.
+        self.net = net.to(self.device, memory_format=torch.channels_last)
+        self._program = resident()  # without any picture
+        self._network = lru_cache(maxsize=64)(self._prepare)  # by margins
+
+    def __call__(self, rgb: np.ndarray, rounding: str = "truncate") -> np.ndarray:
+        """(H, W, 3) RGB of 8 or 16 bits -> (scale * H, scale * W, 3) of the same type.
+
+        ``rounding`` is how the output becomes integers: ``truncate``, as the published protocol
+        does, or ``round`` to the nearest.
+        """
+        height, width = rgb.shape[:2]
+        result = np.empty((self.scale * height, self.scale * width, 3), rgb.dtype)
+        for rows, parts in self._bands(rgb, result.nbytes):
+            _fill(result[rows], rows.start, parts, rounding)
+        return result
+
+    def bands(self, rgb: np.ndarray, rounding: str = "truncate") -> Iterator[np.ndarray]:
+        """The same result from top to bottom, in bands of full width, as they are made.
+
+        For results that memory cannot hold: only a band or two are in it, and the features of one tile or strip.
+        """
+
+        def make() -> Iterator[np.ndarray]:
+            for rows, parts in self._bands(rgb):
+                band = np.empty((rows.stop - rows.start, self.scale * rgb.shape[1], 3), rgb.dtype)
+                _fill(band, rows.start, parts, rounding)
+                yield band
+
+        made = make()
+        with background.executor(most=1) as worker:
+            next_ones = (worker.submit(next, made, None) for _ in itertools.count())
+            for band in background.ahead(next_ones, depth=1):
+                if band.result() is None:
+                    break
+                yield band.result()
+
+    def outputs(self, rgb: np.ndarray) -> Iterator[Part]:
+        """The network's output part by part, before it becomes integers.
+
+        Yields:
+            Rows and columns of the result, and the output there, float32 (1, 3, h, w), about [0, 1].
+        """
+        for _, parts in self._bands(rgb):
+            yield from parts
+
+    def enlarge(self, picture: Picture, rounding: str = "truncate") -> Picture:
+        """Super-resolve a picture; alpha is enlarged by bicubic interpolation beside it.
+
+        (Bicubic keeps what is opaque or transparent exactly so, which a network would not.) Of a
+        grey picture the three channels of the result are averaged.
+        """
+        rgb = self(picture.rgb, rounding)
+        alpha = None if picture.alpha is None else bicubic.enlarge(picture.alpha, self.scale)
+        return Picture(_averaged(rgb) if picture.grey else rgb, alpha, picture.grey)
+
+    def enlarge_in_bands(self, picture: Picture, rounding: str = "truncate") -> Bands:
+        """The same, made while it is written: see :mod:`dataset.streams`."""
+        height, width = picture.rgb.shape[:2]
+
+        def bands() -> Iterator[Picture]:
+            top = 0
+            for rgb in self.bands(picture.rgb, rounding):
+                bottom = top + len(rgb)
+                alpha = picture.alpha
+                if alpha is not None:
+                    alpha = _enlarged_rows(alpha, self.scale, top, bottom)
+                yield Picture(_averaged(rgb) if picture.grey else rgb, alpha, picture.grey)
+                top = bottom
+
+        return Bands(
+            self.scale * height, self.scale * width, picture.rgb.dtype, picture.grey, picture.alpha is not None, bands()
+        )
+
+    def grid(self, height: int, width: int, held: int = 0) -> Grid:
+        """How a picture of this size is cut.
+
+        Args:
+            height, width: in LR pixels.
+            held: bytes of the memory that pictures take meanwhile.
+        """
+        if self.tile == "none":
+            return tiles.by_pixels(height, width, self.halo, height * width)
+        if self.tile != "auto":
+            return tiles.by_side(height, width, self.halo, self.tile)
+        pixels = min(self._room_for_features(held) / self.bytes_per_pixel, self._most_pixels)
+        return tiles.by_pixels(height, width, self.halo, pixels)
+
+    def strips(self, height: int, width: int, held: int = 0) -> Strips | None:
+        """How a picture of this size flows through the network, or None if it is cut into tiles, maybe one.
+
+        Args:
+            height, width: in LR pixels.
+            held: bytes of the memory that pictures take meanwhile.
+        """
+        if not self._rolls:
+            return None
+        room = self._room_for_features(held)
+        if height * width <= min(room / self.bytes_per_pixel, self._most_pixels, _WHOLE):
+            return None
+        pixels = (room - self._kept_bytes * width) / self.bytes_per_pixel / KEPT
+        return tiles.strips(height, width, self.halo, min(pixels, self._most_pixels, _STRIP))
+
+    def too_large(self, rgb: np.ndarray) -> bool:
+        """Whether the result would take so much of the memory that it is better written in bands."""
+        return rgb.nbytes * self.scale**2 > self.waiting_room / 2
+
+    @property
+    def waiting_room(self) -> float:
+        """Bytes of the memory that results may take which wait to be written."""
+        return self._room(_HOST) / 4
+
+    def _room_for_features(self, held: int) -> float:
+        room = self._room(self.device)
+        return max(room - held - self.waiting_room, room / 4) if self.device == _HOST else room
+
+    def _room(self, device: torch.device) -> float:
+        """Bytes that pictures and features may take."""
+        if self.memory is None:
+            return _SHARE * free(device)
+        program = self._program if device == _HOST else 0
+        return max(self.memory - program, self.memory / 8)
+
+    @cached_property
+    def _rolls(self) -> bool:
+        """Whether pictures flow through the network in strips: on the CPU, where a piece need not be large."""
+        plain = self.tile == "auto" and self.device == _HOST and not self._compile and not self.self_ensemble
+        return plain and can_roll(self._fused)
+
+    @cached_property
+    def bytes_per_pixel(self) -> float:
+        with torch.inference_mode():
+            return _SLACK * bytes_per_pixel(self._fused, self.device)
+
+    def _prepare(self, margins: Margins) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The network as a function of (1, 3, H, W) in [0, 1] whose result lacks these margins."""
+        if not self._compile and "margins" in inspect.signature(self.net.forward).parameters:
+            return fuse(self.net, self.scale, margins=margins)
+        return lambda x: trim(self._whole(x), tuple(self.scale * m for m in margins))
+
+    @cached_property
+    def _kept_bytes(self) -> float:
+        with torch.inference_mode():
+            return kept_bytes(self._fused, self.device)
+
+    @cached_property
+    def _fused(self) -> fx.GraphModule:
+        return fuse(self.net, self.scale)
+
+    @cached_property
+    def _whole(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The network that computes margins too: one for all tiles, so it is compiled once."""
+        return torch.compile(self._fused) if self._compile else self._fused
+
+    def _bands(self, rgb: np.ndarray, held: int = 0) -> Iterator[tuple[slice, Iterable[Part]]]:
+        """Rows of the result from top to bottom, and the output for them in parts side by side.
+
+        Args:
+            held: bytes that the result takes meanwhile.
+        """
+        height, width = rgb.shape[:2]
+        strips = self.strips(height, width, rgb.nbytes + held)
+        if strips:
+            yield from self._strips(rgb, strips, held)
+            return
+        grid = self.grid(height, width, rgb.nbytes + held)
+        for row in grid.rows:
+            yield row.core(self.scale), self._row_of_tiles(rgb, row, grid.columns)
+
+    def _strips(self, rgb: np.ndarray, strips: Strips, held: int) -> Iterator[tuple[slice, list[Part]]]:
+        """The output strip by strip; where there is too little memory, thinner ones make what is still to make."""
+        height, width = rgb.shape[:2]
+        done = 0  # rows of the result
+        while done < self.scale * height:
+            first = max(0, done // self.scale - self.halo)
+            top = self.scale * first
+            flows = [self._flow(rgb, first, column.window, strips.rows) for column in strips.columns]
+            try:
+                with freed(keep=True):
+                    while done < self.scale * height:
+                        outputs = _next_of_each(flows)
+                        known = max(0, done - top)  # rows that an earlier try has made
+                        rows = slice(top + known, top + outputs[0].shape[2])
+                        top = rows.stop
+                        if rows.start < rows.stop:
+                            done = rows.stop
+                            yield (
+                                rows,
+                                [
+                                    (rows, column.core(self.scale), self._core(output, known, column))
+                                    for column, output in zip(strips.columns, outputs)
+                                ],
+                            )
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
+                self._do_with_less("strip", strips.columns[0].window_length, strips.rows)
+                thinner = self.strips(height, width, rgb.nbytes + held)
+                if thinner is None or thinner.pixels >= strips.pixels:
+                    raise InputError(f"{self.device}: too little memory for a strip of one row") from None
+                strips = thinner
+
+    def _core(self, output: torch.Tensor, above: int, column: Span) -> torch.Tensor:
+        left, right = (self.scale * margin for margin in column.margins)
+        return trim(output, (above, 0, left, right)).float()
+
+    def _flow(self, rgb: np.ndarray, first: int, columns: slice, rows: int) -> Iterator[torch.Tensor]:
+        """The output for columns of a picture from row ``first`` on, so many rows at a time."""
+        return roll(
+            self._fused,
+            (images.to_tensor(rgb[top : top + rows, columns], self.device) for top in range(first, len(rgb), rows)),
+        )
+
+    def _row_of_tiles(self, rgb: np.ndarray, row: Span, columns: list[Span]) -> Iterator[Part]:
+        for column in columns:
+            for part_row, part_column, output in self._tile(rgb, row, column):
+                yield part_row.core(self.scale), part_column.core(self.scale), output
+
+    def _tile(self, rgb: np.ndarray, row: Span, column: Span) -> Iterator[tuple[Span, Span, torch.Tensor]]:
+        """One tile, or the parts of it that the device has memory for."""
+        if row.window_length * column.window_length <= self._most_pixels:
+            output = self._try(rgb, row, column)
+            if output is not None:
+                yield row, column, output
+                return
+        height, width = rgb.shape[:2]
+        halves = tiles.halves(row, column, self.halo, height, width)
+        if not halves:
+            raise InputError(f"{self.device}: too little memory for a tile of one pixel and its surroundings")
+        for half in halves:
+            yield from self._tile(rgb, *half)
+
+    def _try(self, rgb: np.ndarray, row: Span, column: Span) -> torch.Tensor | None:
+        """The output for a tile's core, or None if there is too little memory for it."""
+        try:
+            with self._freed(row.window_length * column.window_length):
+                return self._compute(rgb[row.window, column.window], (*row.margins, *column.margins))
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+        self._do_with_less("tile", column.window_length, row.window_length)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _do_with_less(self, piece: str, width: int, height: int) -> None:
+        """From now on, have pieces at most half as large as one for which the memory was too little."""
+        if self._most_pixels == math.inf:
+            print(
+                f"{self.device}: out of memory for a {piece} of {width}x{height} LR pixels; going on with smaller ones",
+                file=sys.stderr,
+            )
+        self._most_pixels = width * height / 2
+
+    def _freed(self, pixels: int) -> AbstractContextManager:
+        """What becomes of freed memory while so many LR pixels are computed, see memory.freed."""
+        if self.device != _HOST:
+            return nullcontext()
+        return freed(keep=KEPT * pixels * self.bytes_per_pixel < self._room(_HOST))
+
+    @torch.inference_mode()
+    def _compute(self, window: np.ndarray, margins: Margins) -> torch.Tensor:
+        """(H, W, 3) pixels -> float32 (1, 3, h, w), without the margins."""
+        x = images.to_tensor(window, self.device)
+        if not self.self_ensemble:
+            return self._network(margins)(x).float()
+        return sum(self._compute_view(x, margins, *view) for view in VIEWS) / len(VIEWS)
+
+    def _compute_view(self, x: torch.Tensor, margins: Margins, turned: bool, flips: tuple[int, ...]) -> torch.Tensor:
+        """The output for a mirrored picture (``flips``: along which axes; ``turned``: rows as columns),
+        mirrored back."""
+        top, bottom, left, right = margins
+        if 2 in flips:
+            top, bottom = bottom, top
+        if 3 in flips:
+            left, right = right, left
+        margins = (left, right, top, bottom) if turned else (top, bottom, left, right)
+        x = x.flip(flips)
+        output = self._network(margins)(x.mT if turned else x).float()
+        return (output.mT if turned else output).flip(flips)
+
+
+def _with_precision(net: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Convert the convolutions, but for those that read or write a picture: its grey levels need more than
+    the 8 bits of bf16. (All of LESRCNN in bf16 loses up to 0.032 dB on Set5.)"""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d) and min(module.in_channels, module.out_channels) > 3:
+            module.to(dtype)
+    return net
+
+
+def _cpu_has_fp16() -> bool:
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_fp16_supported()
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _to_host(pixels: torch.Tensor) -> Callable[[], np.ndarray]:
+    """Start copying a tensor to the host; the function returned waits for it."""
+    if pixels.device.type != "cuda":
+        return pixels.numpy
+    host = torch.empty(pixels.shape, dtype=pixels.dtype, pin_memory=True)
+    host.copy_(pixels, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record(torch.cuda.current_stream(pixels.device))
+
+    def wait() -> np.ndarray:
+        copied.synchronize()
+        return host.numpy()
+
+    return wait
+
+
+def _fill(band: np.ndarray, top: int, parts: Iterable[Part], rounding: str) -> None:
+    """Put the output for a band, (h, W, 3) pixels from row ``top`` of the result on, into it as integers."""
+    waiting = None
+    for rows, columns, output in parts:
+        arrival = _to_host(images.quantise(output, band.dtype, rounding))
+        # A GPU is given its next tile before the last one's arrival is waited for.
+        if waiting:
+            _place(band, *waiting)
+        waiting = slice(rows.start - top, rows.stop - top), columns, arrival
+    _place(band, *waiting)
+
+
+def _place(band: np.ndarray, rows: slice, columns: slice, arrival: Callable[[], np.ndarray]) -> None:
+    band[rows, columns] = arrival()
+
+
+@torch.inference_mode()
+def _next_of_each(flows: list[Iterator[torch.Tensor]]) -> list[torch.Tensor]:
+    return [next(flow) for flow in flows]
+
+
+def _enlarged_rows(alpha: np.ndarray, scale: int, top: int, bottom: int) -> np.ndarray:
+    """Rows of the bicubic enlargement; a cubic reaches two LR rows to either side."""
+    first, last = max(0, top // scale - 3), min(len(alpha), -(-bottom // scale) + 3)
+    return bicubic.enlarge(alpha[first:last], scale)[top - scale * first : bottom - scale * first]
+
+
+def _averaged(rgb: np.ndarray) -> np.ndarray:
+    mean = rgb.mean(axis=2, dtype=np.float32)
+    return np.repeat(np.round(mean).astype(rgb.dtype)[:, :, None], 3, axis=2)

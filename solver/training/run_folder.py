@@ -1,0 +1,194 @@
+"""The files of a training run: checkpoints, weights, ``log.csv``, ``run.json``, TensorBoard.
+
+=========================  ==========================================================================
+``<name>_last.pth``        training checkpoint: all that a resumed run needs
+``<name>_previous.pth``    the one before, should the last one be damaged
+``<name>.pth``             the weights at the last validation, in the released names
+``<name>_best.pth``        the weights with the best mean PSNR on the validation sets
+``log.csv``                a row for each validation: step, seconds, lr, loss, PSNR and SSIM
+``run.json``               how this run was made: commands, settings, versions, hardware, data
+``tensorboard/``           the same figures as ``log.csv``
+=========================  ==========================================================================
+"""
+
+import csv
+import json
+import os
+import platform
+import shutil
+import sys
+import threading
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dataset.errors import InputError
+from dataset.images import written_whole
+
+from ..checkpoint import file_hash, read_state, save_weights, serialised
+from ..machine import commit, processor
+
+_PACKAGES = ("torch", "numpy", "h5py")
+
+
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        folder: where they are.
+        name: what checkpoints and weights are called.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = Path(folder)
+        self.last = self.folder / f"{name}_last.pth"
+        self.previous = self.folder / f"{name}_previous.pth"
+        self.weights = self.folder / f"{name}.pth"
+        self.best = self.folder / f"{name}_best.pth"
+        self.log = self.folder / "log.csv"
+        self.record = self.folder / "run.json"
+        self.tensorboard = self.folder / "tensorboard"
+
+    def has_checkpoint(self) -> bool:
+        """Whether a run has left a checkpoint here."""
+        return self.last.exists() or self.previous.exists()
+
+    def in_use(self) -> bool:
+        """Whether a run has left something here that another would write over."""
+        return self.has_checkpoint() or self.weights.exists() or self.best.exists()
+
+    def clear(self) -> None:
+        """Remove the files of a run, and nothing else that may be here."""
+        for file in (self.last, self.previous, self.weights, self.best, self.log, self.record):
+            file.unlink(missing_ok=True)
+        shutil.rmtree(self.tensorboard, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Remove what a killed run may have left half-written."""
+        for leftover in self.folder.glob(".*.part"):
+            leftover.unlink()
+
+    def save(self, state: dict) -> None:
+        """Write a checkpoint; the last one becomes the previous one.
+
+        Raises:
+            InputError: if it cannot be written; the last good one is still there.
+        """
+        with written_whole(self.last) as temporary:
+            temporary.write_bytes(serialised(state))
+            if self.last.exists():
+                os.replace(self.last, self.previous)
+
+    def load(self) -> tuple[dict, str]:
+        """The last good checkpoint, and a line about what was passed over (mostly empty).
+
+        Raises:
+            InputError: if there is none that can be read.
+        """
+        problems = []
+        for path in (self.last, self.previous):
+            try:
+                state = read_state(path)
+                if state.get("kind") != "training checkpoint":
+                    raise InputError(f"{path}: is no training checkpoint")
+                return state, "; ".join(problems) and f"{'; '.join(problems)}; taking {path} instead"
+            except InputError as error:
+                problems.append(str(error) if path.exists() else f"{path}: is missing")
+        raise InputError(f"{'; '.join(problems)}; start anew with --overwrite")
+
+    def save_weights(self, net: nn.Module, best: bool) -> None:
+        """Write the weights (in the released names, if the network has such), and again if the best."""
+        names = "release" if hasattr(net, "released_names") else "own"
+        for path in (self.weights, self.best) if best else (self.weights,):
+            save_weights(net, path, names)
+
+    def cut_log(self, step: int) -> None:
+        """Drop the rows of ``log.csv`` after ``step``, which a resumed run will write again."""
+        if self.log.exists():
+            columns, rows = self._read_log()
+            self._write_log(columns, [row for row in rows if int(row["step"]) <= step])
+
+    def add_row(self, row: dict) -> None:
+        """Append a row to ``log.csv``; columns it has not had before are added to all rows."""
+        columns, rows = list(row), []
+        if self.log.exists():
+            with open(self.log, newline="", encoding="utf-8") as file:
+                columns = next(csv.reader(file), columns)
+            if not set(row) <= set(columns):
+                columns, rows = self._read_log()
+                columns += [name for name in row if name not in columns]
+                self._write_log(columns, rows)
+        else:
+            self._write_log(columns, [])
+        with open(self.log, "a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, columns).writerow(row)
+
+    def _read_log(self) -> tuple[list[str], list[dict]]:
+        with open(self.log, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = [row for row in reader if (row["step"] or "").isdigit() and None not in row.values()]
+            return list(reader.fieldnames or []), rows
+
+    def _write_log(self, columns: list[str], rows: list[dict]) -> None:
+        with written_whole(self.log) as temporary:
+            with open(temporary, "w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, columns)
+                writer.writeheader()
+                writer.writerows(rows)
+
+
+class Record:
+    """``run.json``: how a run was made, kept up to date while it runs.
+
+    The training file's hash takes a while for a large one, so it is computed beside the training
+    and is null until it is there.
+
+    Args:
+        path: the file.
+        settings: every setting of the command line.
+        taken: the weights files that it has taken, ``{"start": [(path, SHA-256), ...], "rest": (path, SHA-256),
+            "teacher": [SHA-256, ...]}``.
+        device: where the run computes, as a person would name it.
+        processes: how many processes it has.
+    """
+
+    def __init__(self, path: Path, settings: dict, taken: dict, device: str, processes: int) -> None:
+        self.path = path
+        data = Path(settings["train_data_path"])
+        self.content = {
+            "commands": [*self._commands(), " ".join(sys.argv)],
+            "settings": settings,
+            "taken": taken,
+            "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
+            "commit": commit(),
+            "hardware": {
+                "device": device,
+                "processor": processor(),
+                "threads": torch.get_num_threads(),
+                "processes": processes,
+            },
+            "data": {"file": data.name, "bytes": data.stat().st_size, "sha256": None},
+        }
+        self._hashing = threading.Thread(target=self._hash, args=(data,), daemon=True)
+        self._hashing.start()
+
+    def write(self, **figures) -> None:
+        """Write the file with the figures reached so far."""
+        with written_whole(self.path) as temporary:
+            temporary.write_text(json.dumps(self.content | figures, indent=1) + "\n", encoding="utf-8")
+
+    def finish(self) -> None:
+        """Wait for the hash."""
+        self._hashing.join()
+
+    def _commands(self) -> list[str]:
+        """The commands of the run that is resumed."""
+        try:
+            return json.loads(self.path.read_text(encoding="utf-8"))["commands"]
+        except (OSError, ValueError, KeyError):
+            return []
+
+    def _hash(self, path: Path) -> None:
+        self.content["data"]["sha256"] = file_hash(path)

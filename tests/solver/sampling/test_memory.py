@@ -1,0 +1,185 @@
+"""Memory: what a network needs of it, and that a process keeps to what it was given."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import model
+from dataset import images
+from dataset.errors import InputError
+from solver.sampling import memory
+from solver.sampling.backends.fuse import fuse
+from solver.sampling.sampler import Sampler
+
+GLIBC = memory._GLIBC and os.path.exists("/proc/self/statm")
+
+
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+]
+machine = {"error": None, "limit": 0, "sizes": []}
+
+
+@torch.fx.wrap
+def repeated(x, scale):
+    """Enlarge by repeating pixels, if the machine has memory for so many."""
+    machine["sizes"].append(x.shape[2] * x.shape[3])
+    if machine["sizes"][-1] > machine["limit"]:
+        raise machine["error"]
+    return x.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+
+
+class Limited(nn.Module):
+    def forward(self, x, scale=None):
+        return repeated(x, scale)
+
+    @staticmethod
+    def receptive_radius(scale):
+        return 1
+
+
+@pytest.fixture
+def limited(monkeypatch):
+    """Make a sampler whose machine fails with an error for more than so many pixels."""
+
+    def make(error, limit, **settings) -> Sampler:
+        sampler = Sampler(Limited(), 2, **settings)
+        machine.update(error=None, limit=10**9)
+        assert sampler.bytes_per_pixel > 0
+        machine.update(error=error, limit=limit, sizes=[])
+        return sampler
+
+    return make
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["gpu", "cpu"])
+def test_out_of_memory_halves_the_tiles_and_says_so_once(error, limited, picture, capsys):
+    rgb = picture(50, 70)
+    sampler = limited(error, 400, tile="none")
+    expected = rgb.repeat(2, axis=0).repeat(2, axis=1)
+    assert np.array_equal(sampler(rgb), expected)
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "out of memory for a tile of 70x50" in told
+    machine["sizes"].clear()
+    assert np.array_equal(sampler(rgb), expected)  # it has learnt: nothing too large is tried again
+    assert max(machine["sizes"]) <= 400 and capsys.readouterr().err == ""
+
+
+def test_too_little_memory_for_a_pixel_is_one_line_and_other_errors_stay(limited):
+    rgb = np.zeros((9, 9, 3), np.uint8)
+    with pytest.raises(InputError, match="too little memory for a tile of one pixel"):
+        limited(OUT_OF_MEMORY[0], 0)(rgb)
+    with pytest.raises(RuntimeError, match="another"):
+        limited(RuntimeError("another"), 0)(rgb)
+
+
+def test_bytes_per_pixel_counts_what_is_alive_together():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 3, 3, padding=1)
+
+        def forward(self, x, scale=None):
+            return self.last(self.first(x) + 1)
+
+    net = Two().eval().to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        counted = memory.bytes_per_pixel(fuse(net, 2), torch.device("cpu"))
+    assert counted == 4 * (8 + 8)  # a map of 8 channels, and the same plus 1
+
+
+def test_tiles_fit_their_memory():
+    sampler = Sampler(model.build("lesrcnn", 2).eval(), 2)
+    sizes = []
+    for room in (8 * 10**8, 4 * 10**8, 2 * 10**8):
+        sampler.memory = sampler._program + room
+        sizes.append(sampler.grid(1000, 1500).window_pixels)
+        assert room / 5 < sizes[-1] * sampler.bytes_per_pixel <= room
+    assert sizes[0] > max(sizes[1:])
+
+
+@pytest.mark.skipif(not GLIBC, reason="the C library is not glibc")
+def test_freed_memory_is_kept_only_meanwhile(root):
+    script = """if True:
+        import torch
+        from solver.sampling import memory
+        size = 2 ** 28
+        before = memory.resident()
+        with memory.freed(keep=True):
+            torch.ones(size, dtype=torch.uint8)
+            assert memory.resident() > before + 0.9 * size
+        assert memory.resident() < before + 0.2 * size
+        torch.ones(size, dtype=torch.uint8)
+        assert memory.resident() < before + 0.2 * size
+    """
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not GLIBC, reason="resident size cannot be measured")
+def test_a_process_keeps_to_its_memory(root):
+    """In one piece the features would take some 160 MB; the whole process may grow by 80."""
+    script = r"""if True:
+        import re
+        from pathlib import Path
+        import numpy as np
+        import model
+        from solver.sampling.memory import resident
+        from solver.sampling.sampler import Sampler
+        for scale, side, precision in (2, 280, "fp32"), (4, 140, "fp32"), (4, 200, "bf16"):
+            net = model.build("lesrcnn", scale).eval()
+            # What is loaded by a first call.
+            Sampler(net, scale, precision=precision)(np.zeros((8, 8, 3), np.uint8))
+            Path("/proc/self/clear_refs").write_text("5")  # forget the most so far
+            memory = resident() + 80 * 10 ** 6
+            Sampler(net, scale, memory=memory, precision=precision)(np.zeros((side, side, 3), np.uint8))
+            print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024 / memory)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=root,
+        text=True,
+        capture_output=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(0.9 < float(line) < 1.05 for line in done.stdout.splitlines()), done.stdout
+
+
+def test_nothing_heavy_is_imported_to_load_and_run_a_network(root):
+    """torch's compiler would take 160 MB and seconds at every start."""
+    script = """if True:
+        import sys
+        import numpy as np
+        from solver.checkpoint import load_network
+        from solver.sampling.sampler import Sampler
+        net, _ = load_network("x2/lesrcnn_x2.pth")
+        Sampler(net, 2)(np.zeros((4, 4, 3), np.uint8))
+        print([m for m in ("torch._dynamo", "sympy", "matplotlib", "skimage", "scipy") if m in sys.modules])
+    """
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, text=True, capture_output=True)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
+def test_results_too_large_for_memory_come_in_bands(picture, tmp_path):
+    rgb = picture(40, 50)
+    net = model.build("lesrcnn", 2).eval()
+    assert Sampler(net, 2, memory=10**5).too_large(rgb) and not Sampler(net, 2).too_large(rgb)
+    sampler = Sampler(net, 2, tile=16)
+    deep = images.Picture(rgb.astype(np.uint16) * 257, rgb[:, :, 0].astype(np.uint16) * 257)
+    for whole in (
+        images.Picture(rgb),
+        images.Picture(rgb, rgb[:, :, 1].copy()),
+        images.Picture(np.repeat(rgb[:, :, :1], 3, axis=2), None, True),
+        deep,
+    ):
+        bands, plain = sampler.enlarge_in_bands(whole).joined(), sampler.enlarge(whole)
+        assert np.array_equal(bands.rgb, plain.rgb) and bands.grey == plain.grey
+        assert (bands.alpha is None) == (plain.alpha is None)
+        assert plain.alpha is None or np.array_equal(bands.alpha, plain.alpha)

@@ -1,0 +1,489 @@
+"""The training loop, in this process."""
+
+import csv
+import errno
+import json
+import math
+import os
+import signal
+
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio
+
+import model
+from dataset.errors import InputError
+from solver import checkpoint, processes
+from solver.processes import Group
+from solver.training import run_folder, trainer
+from solver.training.trainer import Average, Trainer, learning_rate
+
+ALONE = Group(0, 1, torch.device("cpu"))
+
+
+def train(args):
+    result = Trainer(args, ALONE)
+    return result, result.run()
+
+
+def log_of(args):
+    with open(args.ckpt_dir / "log.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def same(a, b):
+    """Whether two states, nested as they may be, are equal to the last bit."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def test_the_published_defaults(settings):
+    args = settings()
+    assert (args.lr, args.clip, args.loss_fn, args.decay) == (1e-4, 10, "MSE", 400_000)
+    assert (args.schedule, args.warmup, args.ema, args.precision) == ("step", 0, 0, "fp32")
+    assert (args.weighting, args.init, args.optimizer) == ("uniform", "default", "Adam")
+
+
+def test_a_recipe_sets_defaults_and_flags_win(settings):
+    args = settings("--recipe", "modern", "--lr", "3e-4", "--ema", "0")
+    assert (args.loss_fn, args.optimizer, args.schedule, args.init) == ("L1", "WhitenedMuon", "cosine", "identity")
+    assert (args.lr, args.ema) == (3e-4, 0)
+
+
+def test_the_published_schedule_halves_every_decay_steps(settings):
+    args = settings("--decay", 10, "--max_steps", 30, "--lr", 1)
+    assert [learning_rate(step, args) for step in (0, 9, 10, 19, 20)] == [1, 1, 0.5, 0.5, 0.25]
+
+
+def test_the_cosine_schedule_rises_then_falls_to_zero(settings):
+    args = settings("--schedule", "cosine", "--warmup", 100, "--max_steps", 1000, "--lr", 1)
+    rates = [learning_rate(step, args) for step in range(1000)]
+    assert 0 < rates[0] < 0.011
+    assert rates[500] == pytest.approx(0.5)
+    assert 0 < rates[-1] < 1e-5
+    assert max(rates) == pytest.approx(rates[100], rel=0.01)
+
+
+def test_the_trapezoid_schedule_rises_stays_and_falls_to_zero(settings):
+    args = settings("--schedule", "trapezoid", "--cooldown", 0.2, "--warmup", 100, "--max_steps", 1000, "--lr", 1)
+    rates = [learning_rate(step, args) for step in range(1000)]
+    assert 0 < rates[0] < 0.011
+    assert rates[100] == pytest.approx(1, rel=0.01) and rates[101] == rates[799] == 1
+    assert rates[900] == pytest.approx(0.5)
+    assert 0 < rates[-1] < 0.006
+    with pytest.raises(InputError, match="--cooldown 1.5: must be at most 1"):
+        settings("--cooldown", 1.5)
+
+
+def test_charbonnier_is_l1_far_from_zero_and_has_a_gradient_at_zero():
+    zero = torch.zeros(3, requires_grad=True)
+    assert trainer.charbonnier(torch.tensor([1.0, -2.0]), torch.zeros(2)).item() == pytest.approx(1.5, abs=1e-5)
+    trainer.charbonnier(zero, torch.zeros(3)).backward()
+    assert torch.equal(zero.grad, torch.zeros(3))
+
+
+def test_the_psnr_loss_is_the_mean_of_the_patches_psnr_and_bounded():
+    hr = torch.rand(3, 3, 8, 8) * 0.5
+    sr = hr + torch.tensor([0.5, 0.2, 0.1])[:, None, None, None]
+    expected = [peak_signal_noise_ratio(a.numpy(), b.numpy(), data_range=1) for a, b in zip(hr, sr)]
+    assert trainer.negative_psnr(sr, hr).item() == pytest.approx(-sum(expected) / 3, abs=0.01)
+    assert trainer.negative_psnr(hr, hr).item() == pytest.approx(-50)
+
+
+def test_the_average_follows_its_definition():
+    net = torch.nn.Linear(2, 2)
+    average = Average(net, decay=0.5)
+    expected = net.weight.detach().clone()
+    for step in range(8):
+        torch.nn.init.normal_(net.weight)
+        average.update(step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * net.weight.detach()
+    assert torch.allclose(average.net.weight, expected, atol=1e-6)
+
+
+def test_a_step_is_adam_on_the_clipped_gradient(settings):
+    """One step against torch's plain Adam on the same patches, in the default memory format."""
+    args = settings("--clip", 0.001, "--loss_fn", "L1")
+    torch.manual_seed(args.seed)
+    net = model.build("lesrcnn", 2)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-4, foreach=False)
+    ours = Trainer(args, ALONE)
+    for step in range(2):
+        batch = ours.data.batch(step)
+        ours.train_step(batch)
+        lr, hr = batch.lr.contiguous() / 255, batch.hr.contiguous() / 255
+        optimizer.zero_grad()
+        (net(lr) - hr).abs().mean().backward()
+        assert torch.nn.utils.clip_grad_norm_(net.parameters(), 0.001) > 0.001
+        clipped = torch.nn.utils.get_total_norm([p.grad for p in ours.net.parameters()])
+        assert clipped.item() == pytest.approx(0.001, rel=1e-2)
+        optimizer.step()
+    for name, value in net.state_dict().items():
+        # Adam's first steps are of size lr whatever the gradient's size: compare to a fraction of it.
+        assert torch.allclose(ours.net.state_dict()[name], value, atol=2e-5), name
+
+
+def test_200_steps_lower_the_loss_on_fixed_patches(settings):
+    run = Trainer(settings("--lr", 1e-3, "--patch_size", 6), ALONE)
+    fixed = run.data.batch(0)
+    losses = []
+    for _ in range(200):
+        before = run.loss_sum
+        run.train_step(fixed)
+        losses.append(run.loss_sum - before)
+    assert sum(losses[-10:]) / 10 < losses[0] / 40
+
+
+def test_a_blind_run_trains_all_three_upsamplers(settings):
+    run = Trainer(settings("--scale", 0, "--max_steps", 12), ALONE)
+    start = {k: v.clone() for k, v in run.net.state_dict().items()}
+    scales = set()
+    for step in range(12):
+        batch = run.data.batch(step)
+        scales.add(batch.scale)
+        run.train_step(batch)
+    assert scales == {2, 3, 4}
+    assert not any(torch.equal(v, start[k]) for k, v in run.net.state_dict().items())
+
+
+def test_a_run_stops_at_max_steps_and_leaves_its_files(settings, tmp_path, validation_folder):
+    args = settings("--max_steps", 5, "--val_data_dir", validation_folder, "--sample_dir", tmp_path / "sr")
+    run, status = train(args)
+    assert status == 0 and run.step == 5
+    rows, name = log_of(args), validation_folder.name
+    assert [row["step"] for row in rows] == ["2", "4", "5"]
+    assert all(float(row[f"{name}_x2_psnr"]) > 5 and -1 < float(row[f"{name}_x2_ssim"]) < 1 for row in rows)
+    names = sorted(f.name for f in args.ckpt_dir.iterdir())
+    assert names == [
+        "lesrcnn_x2.pth",
+        "lesrcnn_x2_best.pth",
+        "lesrcnn_x2_last.pth",
+        "log.csv",
+        "run.json",
+        "tensorboard",
+    ]
+    net, info = checkpoint.load_network(args.ckpt_dir / "lesrcnn_x2.pth")
+    assert all(torch.equal(v, run.net.state_dict()[k]) for k, v in net.state_dict().items())
+    assert "conv1.0.weight" in torch.load(info.path, weights_only=True)
+    assert list((tmp_path / "sr" / name / "x2").glob("*.png"))
+    record = json.loads((args.ckpt_dir / "run.json").read_text())
+    assert record["steps"] == 5 and record["settings"]["batch_size"] == 4
+
+
+def test_the_averaged_weights_are_what_is_kept(settings):
+    args = settings("--ema", 0.9, "--lr", 1e-2)
+    run, _ = train(args)
+    kept = checkpoint.load_network(args.ckpt_dir / "lesrcnn_x2.pth")[0].state_dict()
+    assert all(torch.equal(v, run.average.net.state_dict()[k]) for k, v in kept.items())
+    from_checkpoint = checkpoint.load_network(args.ckpt_dir / "lesrcnn_x2_last.pth")[0].state_dict()
+    assert same(dict(kept), dict(from_checkpoint))
+    assert not torch.equal(kept["irb.last.weight"], run.net.state_dict()["irb.last.weight"])
+
+
+def test_whitened_muon_is_told_what_every_layer_is_given(settings):
+    args = settings("--recipe", "modern", "--scale", 0, "--max_steps", 1)
+    run = Trainer(args, ALONE)
+    run.train_step(run.data.batch(0))
+    optimizer = run.optimizers[0]
+    assert len(optimizer.state) == 24  # eight and eight in the IEEB, four for the up-samplers, four in the IRB
+    for weight, state in optimizer.state.items():
+        assert state["inputs"].shape == (weight[0].numel(),) * 2 and state["inputs"].trace() > 0
+
+
+def test_silent_units_are_revived_in_the_first_half_of_a_run(settings, capsys):
+    run = Trainer(settings("--revive", 2, "--max_steps", 8, "--ema", 0.9), ALONE)
+    nets, silent = (run.net, run.average.net), []
+    for step in range(8):
+        if step in (1, 5):
+            for net in nets:
+                net.irb.refine[0].weight.data[3] = -1
+        run.train_step(run.data.batch(step))
+        silent.append([bool((net.irb.refine[0].weight[3] < -0.9).all()) for net in nets])
+    assert silent[1:4] == [[True, True], [False, False], [False, False]]
+    assert silent[5:] == [[True, True]] * 3  # the second half
+    assert "step 2: " in (said := capsys.readouterr().out) and "silent units revived" in said
+
+
+def test_a_network_of_unknown_units_is_not_revived(settings, monkeypatch):
+    monkeypatch.delattr(model.network_class("lesrcnn"), "hidden")
+    with pytest.raises(InputError, match="--revive: does not know the hidden units of lesrcnn"):
+        Trainer(settings("--revive", 2), ALONE)
+
+
+def test_muon_leaves_the_up_samplers_of_other_scales_alone(settings):
+    args = settings("--recipe", "modern", "--scale", 0, "--max_steps", 2)
+    run = Trainer(args, ALONE)
+    batches = run.data.loader(0, 2, 0, 0, 1)
+    before = {name: p.clone() for name, p in run.net.named_parameters()}
+    batch = next(batches)
+    run.train_step(batch)
+    for name, parameter in run.net.named_parameters():
+        unused = name.startswith("rb.up.") and not name.startswith(f"rb.up.x{batch.scale}.")
+        assert torch.equal(parameter, before[name]) == unused, name
+
+
+@pytest.mark.parametrize(
+    "number, flags",
+    [
+        (signal.SIGTERM, ("--scale", 0, "--recipe", "modern", "--revive", 2)),
+        (signal.SIGINT, ("--precision", "bf16", "--cache", "device", "--decay", 2)),
+        (signal.SIGTERM, ("--precision", "fp16", "--patch_size", 4, "--batch_size", 1)),
+        (signal.SIGINT, ("--num_workers", 1)),
+    ],
+    ids=["blind", "bf16", "fp16", "workers"],
+)
+def test_a_stopped_and_resumed_run_is_the_run_that_never_stopped(settings, tmp_path, monkeypatch, number, flags):
+    monkeypatch.setattr(trainer, "_LOOK", 4)
+    whole, _ = train(settings("--max_steps", 9, "--ckpt_dir", tmp_path / "whole", *flags))
+    part = Trainer(settings("--max_steps", 9, *flags), ALONE)
+    step = part.train_step
+
+    def step_then_signal(batch):
+        step(batch)
+        if part.step == 5:
+            os.kill(os.getpid(), number)
+
+    part.train_step = step_then_signal
+    # The signal comes after step 5 and is seen at step 6: a multiple of print_interval, without its row.
+    assert part.run() == 128 + number
+    assert part.step == 6
+    torch.rand(7)  # a resumed run starts with other random numbers drawn
+    rest, status = train(settings("--max_steps", 9, "--resume", *flags))
+    assert status == 0
+    assert same(whole._state() | {"seconds": 0, "settings": 0}, rest._state() | {"seconds": 0, "settings": 0})
+    rows = [[{**row, "seconds": 0} for row in log_of(run.args)] for run in (whole, rest)]
+    assert rows[0] == rows[1]
+
+
+def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(settings, capsys):
+    args = settings("--save_interval", 2, "--max_steps", 5)
+    train(args)
+    last = args.ckpt_dir / "lesrcnn_x2_last.pth"
+    last.write_bytes(last.read_bytes()[:1000])
+    run = Trainer(settings("--max_steps", 5, "--resume"), ALONE)
+    assert run.step == 4
+    assert "lesrcnn_x2_last.pth" in (said := capsys.readouterr().out) and "previous" in said
+
+
+def test_with_both_checkpoints_damaged_the_error_says_so(settings):
+    args = settings("--save_interval", 2)
+    train(args)
+    for name in ("last", "previous"):
+        (args.ckpt_dir / f"lesrcnn_x2_{name}.pth").write_bytes(b"x")
+    with pytest.raises(InputError, match="last.pth.*previous.pth.*--overwrite"):
+        Trainer(settings("--resume"), ALONE)
+
+
+def test_weights_without_a_checkpoint_are_not_overwritten_either(settings, tmp_path):
+    shipped = tmp_path / "run" / "lesrcnn_x2.pth"
+    checkpoint.save_weights(model.build("lesrcnn", 2), shipped)
+    before = shipped.read_bytes()
+    with pytest.raises(InputError, match="--overwrite"):
+        Trainer(settings(), ALONE)
+    assert shipped.read_bytes() == before
+
+
+def test_an_existing_run_is_not_overwritten_unless_asked(settings):
+    args = settings()
+    train(args)
+    with pytest.raises(InputError, match="--resume.*--overwrite"):
+        Trainer(settings(), ALONE)
+    mine = args.ckpt_dir / "notes.txt"
+    mine.write_text("mine")
+    run, _ = train(settings("--overwrite", "--max_steps", 2))
+    assert run.step == 2 and mine.exists() and len(log_of(args)) == 1
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--batch_size", 2),
+        ("--patch_size", 6),
+        ("--seed", 1),
+        ("--scale", 3),
+        ("--loss_fn", "L1"),
+        ("--channel_shuffle",),
+        ("--teacher_share", 0.5),
+        ("--scale", 0, "--scale_shares", 3, 2, 1),
+    ],
+)
+def test_a_resumed_run_must_be_the_same_run(settings, flags):
+    train(settings("--ckpt_name", "a"))
+    with pytest.raises(InputError, match=flags[0]):
+        Trainer(settings("--ckpt_name", "a", "--resume", *flags), ALONE)
+
+
+def test_a_run_older_than_a_flag_is_resumed_as_what_it_was(settings):
+    last = train(settings())[0].folder.last
+    state = torch.load(last, weights_only=True)
+    del state["settings"]["channel_shuffle"], state["settings"]["optimizer"]
+    torch.save(state, last)
+    assert Trainer(settings("--resume"), ALONE).step == 6
+    with pytest.raises(InputError, match="its run has --channel_shuffle False, not True"):
+        Trainer(settings("--resume", "--channel_shuffle"), ALONE)
+
+
+def test_scale_shares_reach_the_training_of_a_blind_network_alone(settings):
+    data = Trainer(settings("--scale", 0, "--scale_shares", 1000, 1e-9, 1e-9), ALONE).data
+    assert {data.batch(step).scale for step in range(20)} == {2}
+    with pytest.raises(InputError, match="--scale_shares.*--scale 2"):
+        settings("--scale_shares", 3, 2, 1)
+
+
+def test_shuffled_channels_reach_the_training(settings):
+    plain, shuffled = (
+        next(Trainer(settings("--overwrite", *flags), ALONE).data.loader(0, 1))
+        for flags in ((), ("--channel_shuffle",))
+    )
+    assert not torch.equal(plain.hr, shuffled.hr)
+    assert torch.equal(plain.hr.sort(dim=1).values, shuffled.hr.sort(dim=1).values)
+
+
+def test_resume_may_go_on_for_longer_and_says_what_changed(settings, capsys):
+    train(settings())
+    run, _ = train(settings("--resume", "--max_steps", 8, "--lr", 5e-5))
+    assert run.step == 8
+    said = capsys.readouterr().out
+    assert "max_steps 6 -> 8" in said and "lr 0.0001 -> 5e-05" in said
+
+
+def test_resume_without_a_run_starts_one_and_says_so(settings, capsys):
+    run, status = train(settings("--resume"))
+    assert status == 0 and run.step == 6
+    assert "no run in" in capsys.readouterr().out
+
+
+def test_the_log_is_cut_back_to_the_resumed_step(settings):
+    args = settings("--print_interval", 1, "--save_interval", 4)
+    train(args)
+    (args.ckpt_dir / "lesrcnn_x2_last.pth").unlink()  # as if killed after step 6
+    with open(args.ckpt_dir / "log.csv", "a") as file:
+        file.write("7,1.0,0.0")  # and in the middle of a row
+    train(settings("--print_interval", 1, "--resume"))
+    assert [row["step"] for row in log_of(args)] == list("123456")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_before_its_step(settings, value):
+    args = settings()
+    run = Trainer(args, ALONE)
+    losses = iter([1.0, 1.0, value])
+    run.loss = lambda sr, hr: (sr - hr).square().mean() * next(losses)
+    with pytest.raises(InputError, match="step 3: the loss is (nan|inf)"):
+        run.run()
+    state = checkpoint.read_state(args.ckpt_dir / "lesrcnn_x2_last.pth")
+    assert state["step"] == 2
+    assert all(torch.isfinite(v).all() for v in state["model"].values())
+    assert Trainer(settings("--resume"), ALONE).run() == 0
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(settings, monkeypatch):
+    args = settings("--save_interval", 2)
+
+    def serialised(content):
+        if content.get("step", 0) > 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return whole(content)
+
+    whole = run_folder.serialised
+    monkeypatch.setattr(run_folder, "serialised", serialised)
+    with pytest.raises(InputError, match="no space left"):
+        Trainer(args, ALONE).run()
+    assert checkpoint.read_state(args.ckpt_dir / "lesrcnn_x2_last.pth")["step"] == 2
+
+
+def test_init_from_another_scale_copies_what_they_share(settings, tmp_path):
+    source = model.build("lesrcnn", 3)
+    checkpoint.save_weights(source, tmp_path / "x3.pth")
+    net = Trainer(settings("--init_from", tmp_path / "x3.pth"), ALONE).net
+    assert torch.equal(net.irb.last.weight, source.irb.last.weight)
+    assert torch.equal(net.ieeb.shallow.weight, source.ieeb.shallow.weight)
+
+
+def test_init_from_several_files_is_their_mean(settings, tmp_path):
+    sources = [model.build("lesrcnn", 2) for _ in range(3)]
+    files = [tmp_path / f"{i}.pth" for i in range(3)]
+    for source, file in zip(sources, files):
+        checkpoint.save_weights(source, file)
+    net = Trainer(settings("--init_from", *files), ALONE).net
+    mean = torch.stack([source.irb.last.weight for source in sources]).mean(0)
+    torch.testing.assert_close(net.irb.last.weight, mean)
+    assert not torch.equal(net.irb.last.weight, sources[0].irb.last.weight)
+    checkpoint.save_weights(model.build("lesrcnn", 4), files[2])
+    with pytest.raises(InputError, match="2.pth: shares other layers"):
+        Trainer(settings("--init_from", *files), ALONE)
+
+
+def test_init_rest_gives_the_layers_that_the_start_lacks(settings, tmp_path):
+    start, rest = model.build("lesrcnn", 2), model.build("lesrcnn", 2, multi_scale=True)
+    for source, name in ((start, "x2.pth"), (rest, "blind.pth")):
+        checkpoint.save_weights(source, tmp_path / name)
+    flags = ("--init_from", tmp_path / "x2.pth", "--init_rest", tmp_path / "blind.pth", "--max_steps", 2)
+    run = Trainer(settings("--scale", 0, *flags), ALONE)
+    own = start.state_dict()
+    for name, value in run.net.state_dict().items():
+        assert torch.equal(value, own[name] if name in own else rest.state_dict()[name])
+    assert run.rest == (str(tmp_path / "blind.pth"), checkpoint.file_hash(tmp_path / "blind.pth"))
+    with pytest.raises(InputError, match="--init_rest: goes with --init_from"):
+        settings("--init_rest", tmp_path / "blind.pth")
+    with pytest.raises(InputError, match="blind.pth: has no layer that this network still lacks"):
+        Trainer(settings(*flags), ALONE)
+
+
+def test_the_record_names_the_weights_that_a_run_took_as_they_were(settings, tmp_path):
+    start, rest, teacher = (tmp_path / f"{name}.pth" for name in ("start", "rest", "teacher"))
+    for file in (start, rest, teacher):
+        checkpoint.save_weights(model.build("lesrcnn", 2, multi_scale=file != start), file)
+    hashes = [checkpoint.file_hash(file) for file in (start, rest, teacher)]
+    taken = {"start": [[str(start), hashes[0]]], "rest": [str(rest), hashes[1]], "teacher": [hashes[2]]}
+    flags = ("--scale", 0, "--init_from", start, "--init_rest", rest, "--teacher", teacher)
+    args = settings("--max_steps", 2, *flags)
+    train(args)
+    checkpoint.save_weights(model.build("lesrcnn", 2), start)  # a resumed run does not look at it again
+    train(settings("--max_steps", 4, "--resume", *flags))
+    record = json.loads((args.ckpt_dir / "run.json").read_text())
+    assert record["taken"] == taken and record["steps"] == 4
+
+
+@pytest.mark.parametrize("scale", [2, 0])
+def test_init_identity_is_an_enlarger_before_the_first_step(settings, scale):
+    run = Trainer(settings("--init", "identity", "--scale", scale), ALONE)
+    grey = torch.full((1, 3, 12, 12), 0.6)
+    for s in run.net.scales:
+        middle = run.net(grey, s)[:, :, 4 * s : -4 * s, 4 * s : -4 * s]
+        assert torch.allclose(middle, torch.full_like(middle, 0.6), atol=0.05)
+
+
+def test_a_missing_validation_set_is_said_at_the_start(settings, tmp_path):
+    with pytest.raises(InputError, match="Set99"):
+        Trainer(settings("--val_data_dir", tmp_path / "Set99"), ALONE)
+
+
+def test_pictures_smaller_than_a_patch_are_named(settings, capsys):
+    Trainer(settings(), ALONE)
+    assert "smaller than a patch: 1 of the" in capsys.readouterr().out
+
+
+def test_bad_files_and_flags_are_one_error(settings, tmp_path):
+    (tmp_path / "foreign.h5").write_bytes(b"no HDF5")
+    for flags, text in [
+        (("--train_data_path", tmp_path / "none.h5"), "none.h5"),
+        (("--train_data_path", tmp_path / "foreign.h5"), "foreign.h5"),
+        (("--patch_size", 100), "larger"),
+        (("--init_from", tmp_path / "none.pth"), "none.pth"),
+    ]:
+        with pytest.raises(InputError, match=text):
+            Trainer(settings(*flags), ALONE)
+        assert not (tmp_path / "run").exists()
+
+
+def test_more_gpus_than_there_are_is_an_error():
+    with pytest.raises(InputError, match="--num_gpu 99: this machine has"):
+        processes.check_gpus(99)
+    processes.check_gpus(1)  # without a GPU, one falls back to the CPU
