@@ -1,11 +1,13 @@
 """Read, write and list images. Every bad file becomes one clear :class:`InputError`."""
 
+import hashlib
 import io
 import os
+import platform
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +23,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 2**29
 
 Image.MAX_IMAGE_PIXELS = None  # ours is the limit: Pillow's own would only warn
+
+_LONG_NAME = 60  # bytes; a longer name of a file is not part of its temporary one, which may have 255
 
 # What each EXIF orientation asks for, as (quarter turns anticlockwise, then flip left-right).
 _ORIENTATIONS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
@@ -70,8 +74,8 @@ def read(path: Path) -> Picture:
     honoured.
 
     Raises:
-        InputError: if the file is missing, empty, truncated, larger than ``MAX_PIXELS``, or no
-            picture.
+        InputError: if the file is missing, empty, truncated, larger than ``MAX_PIXELS``, no picture, or of a
+            kind whose pixels would come out wrong: signed, floating point, of 12, 32 or 64 bits.
     """
     path = Path(path)
     try:
@@ -98,14 +102,13 @@ def _decode(file: BinaryIO, path: Path) -> Picture:
                     )
                 image.load()  # also finds a truncated file, which OpenCV would pass over
                 orientation = image.getexif().get(0x0112, 1)
-                deep = _bits_per_channel(image, file) == 16
-                picture = _from_opencv(file) if deep else _from_pillow(image)
+                picture = _from_opencv(image, file) if _is_deep(image, file) else _from_pillow(image)
     except InputError:
         raise
     except Exception as error:  # decoders raise anything on a damaged file
         reason = describe(error)
         if "cannot identify image file" in reason:
-            reason = f"it is none of {', '.join(s[1:] for s in SUFFIXES)}"
+            reason = f"it is none of {', '.join(s[1:] for s in SUFFIXES)} of 8 or 16 bits unsigned"
         raise InputError(f"{path}: not a readable picture: {reason}") from None
     return _upright(picture, orientation)
 
@@ -246,7 +249,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         InputError: if anything cannot be written there.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -258,21 +261,61 @@ def written_whole(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of :func:`written_whole` whose process was killed."""
-    for part in Path(folder).glob(".*.part"):
-        process = part.name.split(".")[-2]
-        if process.isdigit() and Path("/proc/self").exists() and not Path("/proc", process).exists():
-            part.unlink(missing_ok=True)
+def temporary_path(path: Path, process: int | None = None) -> Path:
+    """The name under which a process of this machine, by default this one, makes ``path``, in the same folder.
+
+    It tells the machine and the process, and is short enough however long the file's own name is.
+    """
+    name = os.fsencode(path.name)
+    start = path.name if len(name) <= _LONG_NAME else hashlib.sha256(name).hexdigest()[:32]
+    return path.with_name(f".{start}.{platform.node()}.{process or os.getpid()}.part")
 
 
-def _bits_per_channel(image: Image.Image, file: BinaryIO) -> int:
+def remove_leftovers(folder: Path, recursive: bool = False) -> None:
+    """Remove the temporary files in a folder, and those below it, whose process was killed.
+
+    Those of a process that is running stay, and those of other machines: of them nobody here can tell.
+    """
+    ours = re.compile(rf"\..*\.{re.escape(platform.node())}\.(\d+)\.part", re.DOTALL)
+    for file in Path(folder).glob("**/.*.part" if recursive else ".*.part"):
+        name = ours.fullmatch(file.name)
+        if name and not _is_running(int(name[1])):
+            with suppress(OSError):  # another run may have removed it, and what cannot be removed does no harm
+                file.unlink()
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # sends nothing
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is another user's
+        pass
+    return True
+
+
+def _is_deep(image: Image.Image, file: BinaryIO) -> bool:
+    """Whether a file has 16 bits per channel, not 8 or fewer.
+
+    Raises:
+        ValueError: if it is of a kind that decoders read without an error, but not as it is meant.
+    """
     if image.format == "PNG":
         file.seek(24)  # IHDR: width, height, then the bit depth
-        return file.read(1)[0]
-    if image.format == "TIFF":
-        return max(image.tag_v2.get(258, (1,)))  # BitsPerSample
-    return 8
+        return file.read(1)[0] == 16
+    if image.format != "TIFF":
+        if image.mode[0] in "IF":  # 16 or 32 bits, of which Pillow says no more
+            raise ValueError(f"16 or 32 bits in {image.format} are not supported; save it as PNG or TIFF")
+        return False
+    tags = image.tag_v2
+    bits, kind = max(tags.get(258, (1,))), max(tags.get(339, (1,)))  # BitsPerSample, SampleFormat
+    if bits not in (1, 2, 4, 8, 16) or kind != 1:
+        numbers = {1: "unsigned", 2: "signed", 3: "floating point"}.get(kind, "other")
+        raise ValueError(f"{bits} bits {numbers} are not supported; save it with 8 or 16 bits unsigned")
+    apart = len(tags.get(258, ())) > 1 and tags.get(284) == 2  # PlanarConfiguration
+    if bits == 16 and (apart or tags.get(262) not in (0, 1, 2)):  # PhotometricInterpretation: grey or RGB
+        raise ValueError("16 bits are supported for grey and interleaved RGB alone; save it as one of these")
+    return bits == 16
 
 
 def _from_pillow(image: Image.Image) -> Picture:
@@ -295,13 +338,15 @@ def _pixels(image: Image.Image, mode: str) -> np.ndarray:
     return pixels
 
 
-def _from_opencv(file: BinaryIO) -> Picture:
+def _from_opencv(image: Image.Image, file: BinaryIO) -> Picture:
     import cv2
 
     file.seek(0)
     pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise ValueError("this kind of 16-bit file is not supported")
+    if image.format == "TIFF" and image.tag_v2[262] == 0:  # white is zero
+        pixels = 65535 - pixels
     if pixels.ndim == 2:
         return Picture(np.repeat(pixels[:, :, None], 3, axis=2), None, True)
     alpha = np.ascontiguousarray(pixels[:, :, 3]) if pixels.shape[2] == 4 else None

@@ -1,5 +1,11 @@
+import os
+import struct
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from dataset import images
@@ -124,3 +130,109 @@ def test_nothing_half_written_stays(picture, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
         images.write_rgb(tmp_path / "file" / "a.png", picture(3, 3))
+
+
+def twelve_bits(grey):
+    """A TIFF of (H, W) numbers below 4096, two of them in three bytes."""
+    height, width = grey.shape
+    bits = np.unpackbits(grey.astype(">u2").view(np.uint8).reshape(height, width, 2), axis=2)[:, :, 4:]
+    data = np.packbits(bits.reshape(height, -1), axis=1).tobytes()
+    tags = {256: width, 257: height, 258: 12, 259: 1, 262: 1, 273: 0, 277: 1, 278: height, 279: len(data)}
+    tags[273] = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
+
+
+@pytest.mark.parametrize("dtype", "int8 int16 int32 int64 uint32 uint64 float16 float32 float64".split())
+@pytest.mark.parametrize("channels", [1, 3])
+def test_numbers_that_would_come_out_wrong_are_refused(dtype, channels, tmp_path, picture):
+    grey = (picture(6, 8)[..., :channels] / 255).squeeze()
+    pixels = grey if dtype.startswith("float") else grey * np.iinfo(dtype).max
+    photometric = "rgb" if channels == 3 else "minisblack"
+    tifffile.imwrite(tmp_path / "a.tif", pixels.astype(dtype), photometric=photometric)
+    with pytest.raises(InputError, match="a.tif: not a readable picture: .*8 or 16 bits unsigned") as caught:
+        images.read(tmp_path / "a.tif")
+    assert "\n" not in str(caught.value)
+
+
+def test_twelve_bits_and_planes_and_other_formats_are_refused(tmp_path, picture):
+    rgb = picture(6, 8)
+    (tmp_path / "twelve.tif").write_bytes(twelve_bits(rgb[..., 0].astype(int) * 16))
+    planes = np.moveaxis(rgb.astype(np.uint16) * 257, 2, 0)
+    tifffile.imwrite(tmp_path / "planes.tif", planes, photometric="rgb", planarconfig="separate")
+    Image.fromarray(planes[0]).save(tmp_path / "deep.png", format="PPM")
+    Image.fromarray(rgb[..., 0] / np.float32(255)).save(tmp_path / "float.png", format="PPM")
+    Image.fromarray(planes[0]).save(tmp_path / "jp2.png", format="JPEG2000")
+    for name in ("twelve.tif", "planes.tif", "deep.png", "float.png", "jp2.png"):
+        with pytest.raises(InputError, match=f"{name}: not a readable picture: .*(save it)"):
+            images.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiffs_whose_white_is_zero_are_no_negatives(dtype, tmp_path, picture):
+    grey = picture(6, 8)[..., 0].astype(dtype) * (257 if dtype == np.uint16 else 1)
+    peak = np.iinfo(dtype).max
+    tifffile.imwrite(tmp_path / "a.tif", peak - grey, photometric="miniswhite")
+    again = images.read(tmp_path / "a.tif")
+    assert again.grey and np.array_equal(again.rgb[..., 2], grey)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_few_bits_of_grey_and_palettes(bits, tmp_path):
+    levels = np.arange(2**bits, dtype=np.uint8)[None].repeat(3, axis=0)
+    palette = Image.fromarray(levels, "P")
+    palette.putpalette(sum([[7 * level, 255 - level, level] for level in range(2**bits)], []))
+    palette.save(tmp_path / "palette.png", bits=bits)
+    assert images.read(tmp_path / "palette.png").rgb[1].tolist() == [[7 * n, 255 - n, n] for n in range(2**bits)]
+    height, width = levels.shape
+    packed = np.packbits(np.unpackbits(levels[..., None], axis=2)[:, :, 8 - bits :].reshape(height, -1), axis=1)
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 122, 277: 1, 278: height, 279: packed.size}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    (tmp_path / "grey.tif").write_bytes(b"II*\0" + struct.pack("<IH", 8, 9) + entries + bytes(4) + packed.tobytes())
+    again = images.read(tmp_path / "grey.tif")
+    assert again.grey and again.rgb[0, :, 0].tolist() == [round(255 * n / (2**bits - 1)) for n in range(2**bits)]
+
+
+@pytest.fixture
+def killed():
+    """The number of a process that is gone."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_leftovers_are_removed_when_their_process_is_gone(tmp_path, killed, monkeypatch):
+    (tmp_path / "below").mkdir()
+    gone = [images.temporary_path(tmp_path / name, killed) for name in ("a.png", "x" * 251 + ".png", "below/b.png")]
+    live = [images.temporary_path(tmp_path / name, os.getppid()) for name in ("a.png", "below/b.png")]
+    monkeypatch.setattr("platform.node", lambda: "another.machine")
+    live += [images.temporary_path(tmp_path / "a.png", killed), tmp_path / ".mine.part", tmp_path / "a.zip.part"]
+    monkeypatch.undo()
+    for file in gone + live:
+        file.touch()
+    images.remove_leftovers(tmp_path)
+    assert [file.exists() for file in gone] == [False, False, True]
+    images.remove_leftovers(tmp_path, recursive=True)
+    assert not any(file.exists() for file in gone) and all(file.exists() for file in live)
+    images.remove_leftovers(tmp_path / "nowhere")
+
+
+def test_another_command_may_write_into_the_same_folder(tmp_path, picture):
+    with images.written_whole(tmp_path / "a.png") as temporary:
+        temporary.write_bytes(b"half")
+        other = f"from dataset import images; images.remove_leftovers({str(tmp_path)!r})"
+        subprocess.run([sys.executable, "-c", other], check=True, cwd=os.path.dirname(os.path.dirname(images.__file__)))
+    assert (tmp_path / "a.png").read_bytes() == b"half"
+
+
+@pytest.mark.parametrize("stem", ["a" * 251, "絵" * 83, "b" * 244])
+def test_names_as_long_as_the_file_system_takes(tmp_path, picture, stem):
+    for end in ("1", "2"):  # two files at once whose long names begin alike
+        (tmp_path / f"{stem[:-1]}{end}.png").touch()
+    with (
+        images.written_whole(tmp_path / f"{stem[:-1]}1.png") as one,
+        images.written_whole(tmp_path / f"{stem[:-1]}2.png") as two,
+    ):
+        one.write_bytes(b"one")
+        two.write_bytes(b"two")
+    assert [file.read_bytes() for file in sorted(tmp_path.iterdir())] == [b"one", b"two"]
