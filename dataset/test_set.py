@@ -42,7 +42,7 @@ class TestSet:
 def find(path: Path | str, scale: int) -> TestSet:
     """Find the pictures of a data set. The layout is recognised:
 
-    - benchmark: ``Set5/x2/img_001_SRF_2_{HR,LR}.png`` (``Set5`` or ``Set5/x2`` is given);
+    - benchmark: ``Set5/x2/img_001_SRF_2_{HR,LR}.png`` (``Set5`` or ``Set5/x2`` is given), with one pair at least;
     - DIV2K: ``DIV2K_valid_HR/0801.png`` with ``DIV2K_valid_LR_bicubic/X2/0801x2.png``
       (``DIV2K_valid``, ``DIV2K_valid_HR`` or the folder around both is given);
     - a folder of LR pictures of any names, or one picture: there is no HR.
@@ -71,27 +71,24 @@ def find(path: Path | str, scale: int) -> TestSet:
 
 
 def _folder(name: str, folder: Path, scale: int) -> TestSet:
-    """Pairs by the HR and LR in their names if the folder has both, else LR pictures alone."""
+    """Pairs by the HR and LR in their names; if the folder has no such pair, LR pictures of any names."""
     files = images.list_images(folder)
     if not files:
         raise InputError(f"{folder}: no pictures in it ({', '.join(s[1:] for s in images.SUFFIXES)})")
-    tagged = {tag: {_TAG.sub("*", f.stem): f for f in files if tag in _TAG.findall(f.stem)} for tag in ("HR", "LR")}
-    if not tagged["HR"]:
-        return TestSet(name, scale, _named([(f, None) for f in files]))
-    pairs, problems = [], []
+    found = {"HR": {}, "LR": {}}  # the name without the tag -> the file
+    problems = []
     for file in files:
-        key = _TAG.sub("*", file.stem)
-        if file in tagged["LR"].values():
-            hr = tagged["HR"].get(key)
-            if hr is None:
-                problems.append(f"{file}: LR without its HR beside it")
-            else:
-                pairs.append((file, hr))
-        elif file in tagged["HR"].values():
-            if key not in tagged["LR"]:
-                problems.append(f"{file}: HR without its LR beside it")
-        else:
+        tags, key = _TAG.findall(file.stem), _TAG.sub("*", file.stem)
+        if not tags:
             problems.append(f"{file}: neither HR nor LR in its name, among pictures that have it")
+        elif (first := found[tags[-1]].setdefault(key, file)) != file:
+            problems.append(f"{file}: has the name of {first.name} but for the suffix")
+    pairs = [(lr, found["HR"][key]) for key, lr in found["LR"].items() if key in found["HR"]]
+    if not pairs:
+        return TestSet(name, scale, _named([(file, None) for file in files]))
+    for kind, other in (("HR", "LR"), ("LR", "HR")):
+        alone = [file for key, file in found[kind].items() if key not in found[other]]
+        problems += [f"{file}: {kind} without its {other} beside it" for file in alone]
     return TestSet(name, scale, _named(pairs), problems)
 
 
@@ -127,12 +124,15 @@ def _div2k(prefix: Path, scale: int) -> TestSet:
 
 
 def _named(pairs: list[tuple[Path, Path | None]]) -> list[Item]:
-    """Name each result after its picture, with SR for HR or LR; the same stem twice keeps both."""
-    stems = Counter(lr.stem for lr, _ in pairs)
+    """Name each result after its picture, with SR for HR or LR; where that is no name of its own, after the file."""
+    names = [_TAG.sub("SR", (hr or lr).stem) for lr, hr in pairs]
+    counts = Counter(names)
     items = []
-    for lr, hr in pairs:
-        stem = (hr or lr).stem
-        if stems[lr.stem] > 1:
-            stem = f"{stem}_{lr.suffix[1:]}"
-        items.append(Item(_TAG.sub("SR", stem), lr, hr))
+    for name, (lr, hr) in zip(names, pairs):
+        if counts[name] > 1:
+            name = f"{(hr or lr).stem}_{lr.suffix[1:]}"
+            while name in counts:
+                name += "_"
+            counts[name] = 1
+        items.append(Item(name, lr, hr))
     return items

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from dataset import test_set
@@ -32,7 +34,59 @@ def test_unpaired_pictures_are_problems(tmp_path):
     make(tmp_path / "S/x2", "a_HR.png", "a_LR.png", "b_HR.png", "c_LR.png", "other.png")
     found = test_set.find(tmp_path / "S", 2)
     assert summary(found) == [("a_SR", "a_LR.png", "a_HR.png")]
-    assert [p.split(": ")[1][:14] for p in found.problems] == ["HR without its", "LR without its", "neither HR nor"]
+    assert [p.split(": ")[1][:14] for p in found.problems] == ["neither HR nor", "HR without its", "LR without its"]
+
+
+def test_a_benchmark_folder_has_a_pair_at_least(tmp_path):
+    """HR in the names of some photographs makes the folder no benchmark."""
+    make(tmp_path, "IMG_1.jpg", "IMG_2_HR.jpg", "HR.png", "other_LR.png")
+    found = test_set.find(tmp_path, 2)
+    assert not found.problems and len(found.items) == 4
+    assert summary(found)[1:3] == [("IMG_1", "IMG_1.jpg", None), ("IMG_2_SR", "IMG_2_HR.jpg", None)]
+    make(tmp_path, "other_HR.png")
+    found = test_set.find(tmp_path, 2)
+    assert summary(found) == [("other_SR", "other_LR.png", "other_HR.png")] and len(found.problems) == 3
+
+
+def test_the_last_tag_tells(tmp_path):
+    make(tmp_path, *(f"HR-camera_{i}_{kind}.png" for i in (1, 2) for kind in ("HR", "LR")))
+    assert [item.name for item in test_set.find(tmp_path, 2).items] == ["SR-camera_1_SR", "SR-camera_2_SR"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("door_LR.png", "door_SR.png"),
+        ("a.png", "a.jpg", "a_png.png"),
+        ("a.png", "a.jpg", "a_png.png", "a_png.jpg"),
+        ("x.png", "x.jpg", "x_HR.png"),
+    ],
+)
+def test_every_result_has_a_name_of_its_own(names, tmp_path):
+    make(tmp_path, *names)
+    found = test_set.find(tmp_path, 2)
+    assert len({item.name for item in found.items}) == len(found.items) > 0
+
+
+def test_one_pair_of_a_name(tmp_path):
+    make(tmp_path, "x_HR.png", "x_LR.png", "x_HR.jpg")
+    found = test_set.find(tmp_path, 2)
+    assert summary(found) == [("x_SR", "x_LR.png", "x_HR.jpg")]
+    assert [problem.split(": ")[1] for problem in found.problems] == ["has the name of x_HR.jpg but for the suffix"]
+
+
+def test_thousands_of_pairs_are_found_at_once(tmp_path):
+    make(tmp_path / "x2", *(f"{i}_{kind}.png" for i in range(2000) for kind in ("HR", "LR")))
+    start = time.perf_counter()
+    assert len(test_set.find(tmp_path, 2).items) == 2000
+    assert time.perf_counter() - start < 4
+
+
+def test_scale_8(tmp_path):
+    make(tmp_path / "Set5/x8", "img_001_SRF_8_HR.png", "img_001_SRF_8_LR.png")
+    make(tmp_path, "DIV2K_valid_HR/0801.png", "DIV2K_valid_LR_bicubic/X8/0801x8.png")
+    assert [item.name for item in test_set.find(tmp_path / "Set5", 8).items] == ["img_001_SRF_8_SR"]
+    assert summary(test_set.find(tmp_path, 8)) == [("0801", "0801x8.png", "0801.png")]
 
 
 def test_low_resolution_pictures_alone(tmp_path):
