@@ -11,6 +11,7 @@ every time, and gives a file its name before it is whole.
 """
 
 import argparse
+import contextlib
 import hashlib
 import http.client
 import shutil
@@ -19,6 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -34,6 +36,7 @@ SELFEXSR = "https://raw.githubusercontent.com/jbhuang0604/SelfExSR/HEAD/data"
 LESRCNN = "https://raw.githubusercontent.com/hellloxiaotian/LESRCNN/HEAD"
 
 TRIES, PAUSE, TIMEOUT = 4, 1.0, 30.0  # per file; seconds before the second try, then doubled; seconds
+LONGEST_PAUSE = 120.0  # seconds, if a server asks for one
 CONNECTIONS = 8
 
 
@@ -203,17 +206,17 @@ def fetch(url: str, path: Path, digest: tuple[str, str] | None = None, progress:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for attempt in range(TRIES):
-            if attempt:
-                time.sleep(PAUSE * 2 ** (attempt - 1))
             try:
                 _receive(url, part, progress)
                 break
             except (TimeoutError, ConnectionError, http.client.HTTPException, urllib.error.URLError) as error:
-                if isinstance(error, urllib.error.HTTPError) and error.code < 500:
+                if isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code not in (408, 429):
                     raise InputError(
                         f"{url}: {error.code} {error.reason}; if it has moved, get it by hand and save it as {path}"
                     ) from None
                 reason = describe(getattr(error, "reason", error))
+                if attempt + 1 < TRIES:
+                    time.sleep(max(PAUSE * 2**attempt, min(_pause_asked_for(error), LONGEST_PAUSE)))
         else:
             raise InputError(f"{url}: cannot be fetched: {reason}; run again to go on") from None
         if digest:
@@ -268,6 +271,16 @@ def _receive(url: str, part: Path, progress: bool) -> None:
                 there += len(block)
     if total is not None and there < total:
         raise ConnectionError(f"cut off after {there:,} of {total:,} bytes")
+
+
+def _pause_asked_for(error: Exception) -> float:
+    """The seconds that a busy server's Retry-After asks for (RFC 9110, 10.2.3: a number or a date), or 0."""
+    asked = getattr(error, "headers", {}).get("Retry-After", "")
+    if asked.isdecimal():
+        return float(asked)
+    with contextlib.suppress(ValueError):
+        return parsedate_to_datetime(asked).timestamp() - time.time()
+    return 0.0
 
 
 def _fetch_pair(published_name: str, out: Path, mirror: str | None, pair: tuple[int, int]) -> None:

@@ -5,8 +5,10 @@ import hashlib
 import io
 import shutil
 import threading
+import time
 import zipfile
 from collections import Counter
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -20,11 +22,12 @@ SELFEXSR = "/jbhuang0604/SelfExSR/HEAD/data"
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``files``. ``cuts[path]`` answers end in the middle, ``errors[path]`` answers are a 503."""
+    """Serves ``files``. ``cuts[path]`` answers end in the middle, ``errors[path]`` answers are a 503, or
+    what ``busy[path]`` has: a status and its Retry-After."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.cuts, self.errors = {}, Counter(), Counter()
+        self.files, self.cuts, self.errors, self.busy = {}, Counter(), Counter(), {}
         self.sent, self.asked = Counter(), Counter()  # bytes of, and requests for each path
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -41,7 +44,11 @@ class Handler(BaseHTTPRequestHandler):
             return
         if server.errors[path] > 0:
             server.errors[path] -= 1
-            self.send_error(503)
+            status, retry_after = server.busy.get(path, (503, None))
+            self.send_response(status)
+            if retry_after:
+                self.send_header("Retry-After", retry_after)
+            self.end_headers()
             return
         data = server.files[path]
         start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
@@ -139,6 +146,28 @@ def test_a_busy_server_is_asked_again(server, tmp_path):
     server.errors["/b"], server.files["/b"] = 10**9, b""
     with pytest.raises(InputError, match="Service Unavailable; run again"):
         download.fetch(f"{server.url}/b", tmp_path / "b")
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    "retry_after, pause",
+    [("7", 7), ("3600", download.LONGEST_PAUSE), ("soon", 0.01), ("0", 0.01), ("-5", 0.01), (None, 0.01), ("date", 30)],
+)
+def test_a_busy_server_says_when_to_ask_again(server, tmp_path, monkeypatch, status, retry_after, pause):
+    pauses = []
+    monkeypatch.setattr(download.time, "sleep", pauses.append)
+    if retry_after == "date":
+        retry_after = formatdate(time.time() + 30, usegmt=True)
+    server.files["/a"], server.errors["/a"], server.busy["/a"] = b"content", 1, (status, retry_after)
+    assert download.fetch(f"{server.url}/a", tmp_path / "a")
+    assert pauses == [pytest.approx(pause, abs=2 if pause == 30 else 0)]
+
+
+def test_a_server_that_stays_busy_is_one_line(server, tmp_path):
+    server.files["/a"], server.errors["/a"], server.busy["/a"] = b"content", 10**9, (429, None)
+    with pytest.raises(InputError, match="/a: cannot be fetched: Too Many Requests; run again to go on"):
+        download.fetch(f"{server.url}/a", tmp_path / "a")
+    assert server.asked["/a"] == download.TRIES
 
 
 def test_a_wrong_file_is_refused(server, tmp_path):
