@@ -8,10 +8,7 @@ from torch import nn
 import model
 from model.ops import SubPixelUpsampler
 
-# The paper's names -> network and options.
-NETWORKS = {"LESRCNN": ("lesrcnn", {})} | {
-    name: ("ablation", {"variant": name}) for name in ("SN", "HN", "IEEB", "IEEB+RB")
-}
+from .measure import NETWORKS
 
 _PAPER_UP = 64 * 64 * 3 * 3  # the up-sampler as the paper counts it: one layer of the others' size
 
@@ -34,7 +31,7 @@ class Count:
 
 
 def of(name: str) -> Count:
-    """The count of one of :data:`NETWORKS`, x2, for a 64x64 LR patch, as in the paper."""
+    """The count of one of :data:`results.measure.NETWORKS`, x2, for a 64x64 LR patch, as in the paper."""
     network, options = NETWORKS[name]
     return count(network, 2, 64, **options)
 

@@ -16,7 +16,9 @@ from dataset import images, test_set
 from dataset.errors import InputError
 from dataset.test_set import Item, TestSet
 
-SCALES = (2, 3, 4)
+SCALES = (2, 3, 4)  # of the paper's tables
+NETWORKS = {name: ("ablation", {"variant": name}) for name in ("SN", "HN", "IEEB", "IEEB+RB")}  # Table 1's
+NETWORKS |= {"LESRCNN": ("lesrcnn", {})}
 BENCHMARKS = ("Set5", "Set14", "B100", "Urban100")  # Tables 4 to 7
 SAMPLE = "Sample"
 FIGURES = ("psnr", "ssim", "bicubic_psnr", "bicubic_ssim")

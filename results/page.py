@@ -19,7 +19,8 @@ from dataset.test_set import Item
 
 from . import crops
 from .measure import SCALES, Method
-from .tables import PROTOCOLS, Table
+from .table import Table
+from .tables import PROTOCOLS
 
 TEMPLATE = Path(__file__).with_name("page.html")
 MOST_PICTURES = 12  # about 0.3 MB each

@@ -31,11 +31,12 @@ def results_section(entries: list[dict], protocol: str) -> str:
     )
 
 
-def weights_section(cards: list[Path]) -> str:
+def weights_section(cards: list[Path], root: Path) -> str:
     """How the weights that ship were trained and what they reach, as a Markdown table.
 
     Args:
         cards: the JSON files beside the weights, see ``results/ship_weights.py``.
+        root: of the project, where the README is.
     """
     lines = [
         "| weights | scale | Set5 PSNR / SSIM | Set14 PSNR / SSIM | the paper's | trained |",
@@ -43,23 +44,16 @@ def weights_section(cards: list[Path]) -> str:
     ]
     for path in cards:
         card = json.loads(path.read_text(encoding="utf-8"))
-        training = card["training"]
-        start = training["started_from"]
-        before = f" after {total(start, 'steps'):,} in earlier runs" if start else ""
-        how = f"{training['steps']:,} steps{before}, {total(training, 'hours'):.1f} h, {_device(training['hardware'])}"
+        training, name = card["training"], path.with_name(card["weights"]).relative_to(root)
+        device, processor = (training["hardware"][key] for key in ("device", "processor"))
+        how = f"{training['steps_in_all']:,} steps in all, {training['hours_in_all']:.1f} h"
+        where = device if processor in device else f"{processor} {device}"
         for scale in card["scales"]:
-            set5, set14 = (card["test"][name][f"x{scale}"] for name in ("Set5", "Set14"))
-            paper = "LESRCNN-S" if card["blind"] else "LESRCNN"
-            lines.append(
-                f"| [`{path.parent.name}/{card['weights']}`]({path.parent.name}/{path.name}) | x{scale} "
-                f"| {_pair(set5)} | {_pair(set14)} | {set5[paper][0]:.2f}, {set14[paper][0]:.2f} | {how} |"
-            )
+            found = [card["test"][test_set][f"x{scale}"] for test_set in ("Set5", "Set14")]
+            ours = " | ".join(f"{figures['psnr']:.2f} / {figures['ssim']:.4f}" for figures in found)
+            paper = ", ".join(f"{figures['paper'][0]:.2f}" for figures in found if figures["paper"]) or "-"
+            lines.append(f"| [`{name}`]({name.with_suffix('.json')}) | x{scale} | {ours} | {paper} | {how}, {where} |")
     return "\n".join(lines)
-
-
-def total(run: dict, what: str) -> float:
-    """``steps`` or ``hours`` of a run in a card and of those before it."""
-    return run[what] + (total(run["started_from"], what) if run["started_from"] else 0)
 
 
 def replace(path: Path, name: str, section: str) -> None:
@@ -83,12 +77,3 @@ def replace(path: Path, name: str, section: str) -> None:
     if new != text:
         with written_whole(path) as temporary:
             temporary.write_text(new, encoding="utf-8")
-
-
-def _device(hardware: dict) -> str:
-    name = hardware["device"].removeprefix("the ")
-    return name if hardware["processor"] in name else f"{hardware['processor']} {name}"
-
-
-def _pair(figures: dict) -> str:
-    return f"{figures['psnr']:.2f} / {figures['ssim']:.4f}"

@@ -142,7 +142,7 @@ def list_products(
         InputError: if the pictures to show are not there.
     """
     from dataset import test_set
-    from results import architecture, crops, page, readme, tables
+    from results import architecture, crops, page, readme, table, tables
 
     def entries() -> list[dict]:
         return memory.complete(methods, args.protocol)
@@ -161,7 +161,7 @@ def list_products(
         page.write(args.out / "report/index.html", shown, methods, args.pictures, args.protocol, figures, logs)
 
     def write_tables() -> None:
-        tables.write(tables.every(entries(), args.protocol, args.tables), args.out / "tables")
+        table.write(tables.every(entries(), args.protocol, args.tables), args.out / "tables")
 
     def update_readme() -> None:
         readme.replace(ROOT / "README.md", "results", readme.results_section(entries(), args.protocol))

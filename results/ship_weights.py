@@ -1,14 +1,13 @@
 """Ship the weights of a training run: ``python results/ship_weights.py --run checkpoint/lesrcnn_x2 --data dataset``.
 
-Copies the run's final weights to where the paper's commands look for them (``x2/lesrcnn_x2.pth``, ...) and writes
-their card beside them, a JSON file: what they were trained on and how, and what they reach on Set5 and Set14.
+Copies the run's final weights to where the commands look for them (``x2/lesrcnn_x2.pth``, ...) and writes their card
+beside them, a JSON file: what they were trained on and how, and what they reach on Set5 and Set14.
 
-Weights that are there already are replaced only by better ones. Which are better is read off validation sets,
-``dataset/Sample`` unless ``--validation`` names others, never off a test set: those are measured once, for the card.
-Less than 0.02 dB is a tie: by as much does the mean of Sample's five pictures vary by chance.
+Weights of this network that are there already are replaced only by better ones. Which are better is read off
+validation sets, ``dataset/Sample`` unless ``--validation`` names others, never off a test set: those are measured once,
+for the card. Less than 0.02 dB is a tie: by as much does the mean of Sample's five pictures vary by chance.
 """
 
-import csv
 import json
 import shutil
 import sys
@@ -18,18 +17,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from dataset.errors import (  # noqa: E402
-    InputError,
-    Parser,  # noqa: E402
-    describe,
-    run,
-)
-from results import readme  # noqa: E402
-from results.measure import DIGITS  # noqa: E402
-from solver.arguments import SHIPPED  # noqa: E402
-from solver.training.command import listed  # noqa: E402
+import model
+from dataset.errors import InputError, Parser, run
+from results import readme
+from results.measure import DIGITS, SCALES
+from solver.arguments import shipped
 
-TEST_SETS = {"Set5": "table4_set5.csv", "Set14": "table5_set14.csv"}
+TEST_SETS = {"Set5": "table4_set5", "Set14": "table5_set14"}
 SAMPLE = ROOT / "dataset/Sample"
 LEAST = 0.02  # dB on the validation sets by which new weights must be better
 
@@ -44,8 +38,7 @@ def main() -> None:
         type=Path,
         nargs="+",
         default=[SAMPLE],
-        help="benchmark folders to decide by, of pictures that the run was not trained on (default: "
-        "dataset/Sample); each picture counts alike",
+        help="benchmark folders to decide by, of pictures that the run was not trained on; each picture counts alike",
     )
     parser.add_argument("--force", action="store_true", help="replace better weights too")
     args = parser.parse_args()
@@ -66,7 +59,7 @@ def ship(run_folder: Path, data: Path, pictures: str, validation_sets: Sequence[
         raise InputError(
             f"{run_folder}: has done {record['steps']} of {settings['max_steps']} steps; finish it with --resume"
         )
-    target = ROOT / SHIPPED[settings["scale"]]
+    target = ROOT / shipped(settings["model"], settings["scale"])
     validation = validate(weights, validation_sets)
     if target.exists() and not force:
         present = validate(target, validation_sets)
@@ -82,18 +75,22 @@ def ship(run_folder: Path, data: Path, pictures: str, validation_sets: Sequence[
     with written_whole(target) as temporary:
         shutil.copyfile(weights, temporary)
     with written_whole(target.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(compact(card) + "\n", encoding="utf-8")
     if (run_folder / "log.csv").exists():  # the report page draws it
         with written_whole(ROOT / "results/curves" / f"{target.stem}.csv") as temporary:
             shutil.copyfile(run_folder / "log.csv", temporary)
-    readme.replace(ROOT / "README.md", "weights", readme.weights_section(cards()))
+    readme.replace(ROOT / "README.md", "weights", readme.weights_section(cards(), ROOT))
     return target
 
 
 def cards() -> list[Path]:
-    """The cards of the weights that ship, in the order x2, x3, x4, blind."""
-    paths = [(ROOT / weights).with_suffix(".json") for weights in SHIPPED.values()]
-    return [path for path in paths if path.exists()]
+    """The cards of the weights that ship: LESRCNN's in the order x2, x3, x4, blind, then the other networks'."""
+    networks = sorted(model.names(), key=lambda name: name != "lesrcnn")
+    paths = [ROOT / shipped(network, scale) for network in networks for scale in (*SCALES, 0)]
+    return [path.with_suffix(".json") for path in paths if path.with_suffix(".json").exists()]
+
+
+# -- the card --------------------------------------------------------------------------------------
 
 
 def make_card(weights: Path, name: str, record: dict, pictures: str, validation: dict, data: Path) -> dict:
@@ -101,6 +98,7 @@ def make_card(weights: Path, name: str, record: dict, pictures: str, validation:
     from solver.checkpoint import load_network
 
     net, info = load_network(weights)
+    steps, hours = effort(weights.parent, record)
     return {
         "weights": name,
         "sha256": info.sha256,
@@ -111,132 +109,98 @@ def make_card(weights: Path, name: str, record: dict, pictures: str, validation:
         "training": {
             "pictures": pictures,
             "data": {key: record["data"][key] for key in ("sha256", "bytes")},
-            **stage(weights.parent, record),
-            "started_from": earlier(weights.parent, record),
+            "command": record["commands"][-1],
+            "steps_in_all": steps,
+            "hours_in_all": round(hours, 2),
+            "teachers": teachers(weights.parent, record),
+            "commit": record["commit"],
             "hardware": record["hardware"],
             "versions": record["versions"],
         },
         "protocol": "published",
         "validation": validation,
         "test": {
-            test_set: {f"x{scale}": figures(weights, data / test_set, scale, info.multi_scale) for scale in info.scales}
+            test_set: {f"x{scale}": figures(weights, data / test_set, scale, info) for scale in info.scales}
             for test_set in TEST_SETS
         },
     }
 
 
-def stage(run_folder: Path, record: dict) -> dict:
-    """What one training run did."""
-    done = {
-        "commands": record["commands"],
-        "steps": record["steps"],
-        "hours": round(record["seconds"] / 3600, 2),
-        "commit": record["commit"],
-    }
-    if teachers := listed(record["settings"].get("teacher")):
-        hashes = listed(record.get("taken", {}).get("teacher")) or [file_hash(beside(run_folder, t)) for t in teachers]
-        told = [teacher(beside(run_folder, t), sha256, record) for t, sha256 in zip(teachers, hashes, strict=True)]
-        done["teacher"] = told if len(told) > 1 else told[0]
-    if rest := record.get("taken", {}).get("rest"):
-        done["rest"] = {"weights": Path(rest[0]).name, "sha256": rest[1]}
-    return done
+def effort(run_folder: Path, record: dict) -> tuple[int, float]:
+    """Steps and hours of a run and of all runs before it.
 
-
-def teacher(weights: Path, sha256: str, record: dict) -> dict:
-    """A teacher of a run, and, if it is another network than the student, what made it: no other card tells that."""
-    run = weights.parent / "run.json"
-    settings = read_json(run)["settings"] if run.exists() else record["settings"]
-    network, student = (taken.get("model", "lesrcnn") for taken in (settings, record["settings"]))
-    if network == student:
-        return {"weights": weights.name, "sha256": sha256}
-    return {"network": network} | origin(weights, sha256)
-
-
-def beside(run_folder: Path, path: str) -> Path:
-    """Where a weights file of another run is, if runs are beside each other, as ``checkpoint/NAME`` puts them."""
-    return run_folder.parent / Path(path).parent.name / Path(path).name
-
-
-def earlier(run_folder: Path, record: dict) -> dict | None:
-    """The run that this one took its start from (``--init_from``), None if it started anew.
-
-    Of several, whose mean it started from, the one with the most steps up to it, and the others as ``averaged_with``.
+    Of several weights, whose mean it started from, those with the most steps count.
 
     Raises:
         InputError: if what made the start is not known, or is no longer what the run took.
     """
-    starts = record.get("taken", {}).get("start")
-    if not starts:  # older runs did not note the hash, and before took one file only
-        starts = [(path, None) for path in listed(record["settings"].get("init_from"))]
-    if not starts:
-        return None
-    origins = [origin(beside(run_folder, path), sha256) for path, sha256 in starts]
-    last, *others = sorted(origins, key=lambda run: readme.total(run, "steps"), reverse=True)
-    for other in others:
-        del other["started_from"]
-    return last | ({"averaged_with": others} if others else {})
+    before = [made(find(run_folder, path, sha256), sha256) for path, sha256 in record["taken"].get("start") or []]
+    steps, hours = max(before, default=(0, 0.0))
+    return record["steps"] + steps, record["seconds"] / 3600 + hours
 
 
-def origin(weights: Path, sha256: str | None) -> dict:
-    """Weights that a run took its start from, or a teacher, and what made them: a run, or what their card tells.
-
-    Weights that ship, or a copy of them, have their card beside them instead of a run.
-
-    Args:
-        weights: the file.
-        sha256: its hash when the run took it, if it is known.
-
-    Raises:
-        InputError: if there is neither, the card is of other weights, or the file has changed.
-    """
-    named = {"weights": weights.name, "sha256": file_hash(weights)}
-    if sha256 not in (None, named["sha256"]):
-        raise InputError(f"{weights}: is not what the run took any more; put back what it was")
-    card = weights.with_suffix(".json")
-    if not (weights.parent / "run.json").exists() and card.exists():
-        told = read_json(card)
-        if told["sha256"] != named["sha256"]:
-            raise InputError(f"{card}: is the card of other weights than {weights.name} beside it")
-        kept = ("commands", "steps", "hours", "commit", "teacher", "rest", "started_from")
-        return named | {key: told["training"][key] for key in kept if key in told["training"]}
-    before = read_json(weights.parent / "run.json")
-    return named | stage(weights.parent, before) | {"started_from": earlier(weights.parent, before)}
+def made(weights: Path, sha256: str) -> tuple[int, float]:
+    """Steps and hours behind weights that a run started from: of their run, or what the card beside them tells."""
+    folder, card = weights.parent, weights.with_suffix(".json")
+    if (folder / "run.json").exists() or not card.exists():
+        return effort(folder, read_json(folder / "run.json"))
+    told = read_json(card)
+    if told["sha256"] != sha256:
+        raise InputError(f"{card}: is the card of other weights than {weights.name} beside it")
+    return told["training"]["steps_in_all"], told["training"]["hours_in_all"]
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a weights file.
+def teachers(run_folder: Path, record: dict) -> list[dict]:
+    """Network and SHA-256 of each of a run's teachers."""
+    from solver.checkpoint import load_network
+
+    paths, hashes = record["settings"].get("teacher") or [], record["taken"].get("teacher") or []
+    found = [find(run_folder, path, sha256) for path, sha256 in zip(paths, hashes, strict=True)]
+    return [
+        {"network": load_network(path)[1].network, "sha256": sha256} for path, sha256 in zip(found, hashes, strict=True)
+    ]
+
+
+def find(run_folder: Path, path: str, sha256: str) -> Path:
+    """The weights file that a run took: where it was, or beside the run, as ``checkpoint/NAME`` puts other runs.
 
     Raises:
-        InputError: if it cannot be read.
+        InputError: if it has gone or has changed.
     """
-    from solver import checkpoint
+    from solver.checkpoint import file_hash
 
-    try:
-        return checkpoint.file_hash(path)
-    except OSError as error:
-        raise InputError(f"{path}: {describe(error)}; the card names it by its hash") from None
+    places = [ROOT / path, run_folder.parent / Path(path).parent.name / Path(path).name]
+    for place in places:
+        if place.is_file() and file_hash(place) == sha256:
+            return place
+    raise InputError(f"{path}: is not what the run in {run_folder} took any more; put back the file {sha256[:12]}...")
 
 
-def figures(weights: Path, folder: Path, scale: int, blind: bool) -> dict:
-    """PSNR and SSIM on a test set, beside bicubic's (measured) and the paper's rows of it."""
+def figures(weights: Path, folder: Path, scale: int, info) -> dict:
+    """PSNR and SSIM on a test set, beside bicubic's (measured) and the paper's (None if it has no such network)."""
+    from results.tables import paper_rows
+
     scores = measure(weights, folder, scale)
-    paper = paper_rows(folder.name, scale)
+    names = {"lesrcnn-s" if info.network == "lesrcnn" and info.multi_scale else info.network}
+    paper = [row for row in paper_rows(TEST_SETS[folder.name]) if row["method"].lower() in names]
     return {
         "psnr": round(scores.psnr, DIGITS),
         "ssim": round(scores.ssim, DIGITS),
         "bicubic": [round(scores.mean(f"bicubic_{figure}"), DIGITS) for figure in ("psnr", "ssim")],
-        **{method: paper[method] for method in ("SRCNN", "FSRCNN", "VDSR", "LESRCNN-S" if blind else "LESRCNN")},
+        "paper": [paper[0][f"x{scale}_{figure}"] for figure in ("psnr", "ssim")] if paper else None,
     }
 
 
-def paper_rows(test_set: str, scale: int) -> dict[str, list[float]]:
-    """The paper's table of a set: method -> [PSNR, SSIM] at a scale."""
-    with open(ROOT / "results/paper" / TEST_SETS[test_set], newline="", encoding="utf-8") as file:
-        return {
-            row["method"]: [float(row[f"x{scale}_psnr"]), float(row[f"x{scale}_ssim"])]
-            for row in csv.DictReader(file)
-            if row[f"x{scale}_psnr"]
-        }
+def compact(value, indent: int = 0, width: int = 150) -> str:
+    """JSON with whatever fits into a line on one line."""
+    line = json.dumps(value)
+    if not isinstance(value, dict) or len(line) + indent <= width and indent:
+        return line
+    rows = [f"{' ' * (indent + 1)}{json.dumps(key)}: {compact(part, indent + 1)}" for key, part in value.items()]
+    return "{\n" + ",\n".join(rows) + "\n" + " " * indent + "}"
+
+
+# -- measuring -------------------------------------------------------------------------------------
 
 
 def validate(weights: Path, sets: Sequence[Path]) -> dict[str, dict]:

@@ -1,24 +1,18 @@
-"""The paper's Tables 1 to 9, with the paper's own figures beside what was measured here.
-
-A table is data first (:class:`Table`) and is then written as Markdown, CSV and LaTeX.
-"""
+"""The paper's Tables 1 to 9, with the paper's own figures beside what was measured here."""
 
 import csv
-import io
 import json
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 from dataset.errors import InputError
-from dataset.images import written_whole
 
-from .measure import BENCHMARKS, SAMPLE, SCALES, mean
+from .measure import BENCHMARKS, NETWORKS, SAMPLE, SCALES, mean
+from .table import Column, Row, Table
 
 RESULTS = Path(__file__).parent
 PAPER = RESULTS / "paper"
-ABLATION = RESULTS / "ablation/ablation.json"  # made by results/ablation.py
+ABLATION = RESULTS / "ablation/ablation.json"  # made by results/experiments.py ablation
 PAPER_SETS = {
     "Set5": ("4", "table4_set5"),
     "Set14": ("5", "table5_set14"),
@@ -31,91 +25,6 @@ PROTOCOLS = {
     "modern": "the modern protocol: output rounded to 8 bits, luma kept as floating point, as many pixels as "
     "the scale cut off every side",
 }
-
-
-@dataclass(frozen=True)
-class Column:
-    """``key`` names it in the CSV file, ``title`` for people; ``form`` formats its numbers (``.2f``);
-    ``ours`` says that it holds what was measured here (set in bold)."""
-
-    key: str
-    title: str
-    form: str = ""
-    ours: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """``kind`` is ``paper``, ``ours`` (measured here, set in bold) or ``difference`` (of ours and the
-    paper's, with a sign); None is an empty cell."""
-
-    cells: tuple
-    kind: str = "paper"
-
-
-@dataclass(frozen=True)
-class Table:
-    """``number`` is the paper's, or a name of our own for what is not in the paper."""
-
-    number: str
-    title: str
-    columns: Sequence[Column]
-    rows: Sequence[Row]
-    notes: Sequence[str] = field(default_factory=tuple)
-
-    @property
-    def name(self) -> str:
-        """What its files are called."""
-        return f"table{self.number}" if self.number.isdigit() else self.number
-
-    @property
-    def heading(self) -> str:
-        return f"Table {self.number}: {self.title}" if self.number.isdigit() else self.title
-
-    def texts(self, row: Row) -> list[str]:
-        """A row's cells as people read them; an empty cell is a dash."""
-        return [_text(cell, column.form, row.kind) for cell, column in zip(row.cells, self.columns, strict=True)]
-
-    def marked(self, row: Row, mark: Callable[[str], str]) -> list[str]:
-        """:meth:`texts`, with a mark on what was measured here: rows or, in some tables, columns."""
-        return [
-            mark(text) if text != "-" and (column.ours or row.kind == "ours") else text
-            for text, column in zip(self.texts(row), self.columns)
-        ]
-
-    def markdown(self) -> str:
-        """As Markdown: heading, table, notes."""
-        head = [
-            f"**{self.heading}**",
-            "",
-            _line(column.title for column in self.columns),
-            _line("--:" if column.form else "---" for column in self.columns),
-        ]
-        rows = [_line(self.marked(row, lambda text: f"**{text}**")) for row in self.rows]
-        return "\n".join([*head, *rows, "", *_paragraphs(self.notes)])
-
-    def csv(self) -> str:
-        """As CSV, every digit that is known; ``kind`` tells the paper's figures from ours."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow([*(column.key for column in self.columns), "kind"])
-        writer.writerows([*map(_exact, row.cells), row.kind] for row in self.rows)
-        return buffer.getvalue()
-
-    def latex(self) -> str:
-        """As a LaTeX ``table`` (packages: booktabs)."""
-        head = [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{_escape(self.title)}. {_escape(' '.join(self.notes))}}}",
-            rf"\begin{{tabular}}{{{''.join('r' if c.form else 'l' for c in self.columns)}}}",
-            r"\toprule",
-            " & ".join(_escape(column.title) for column in self.columns) + r" \\",
-            r"\midrule",
-        ]
-        rows = [" & ".join(self.marked(_escaped(row), r"\textbf{{{}}}".format)) + r" \\" for row in self.rows]
-        text = "\n".join([*head, *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
-        return re.sub(r"`([^`]*)`", r"\\texttt{\1}", text)
 
 
 def every(entries: list[dict], protocol: str, numbers: Sequence[int] = range(1, 10)) -> list[Table]:
@@ -141,23 +50,6 @@ def every(entries: list[dict], protocol: str, numbers: Sequence[int] = range(1, 
     if set(numbers) & {3, 9}:
         tables.append(complexity_by_scale())
     return tables
-
-
-def write(tables: Sequence[Table], folder: Path) -> None:
-    """Write each table as ``<name>.md``, ``.csv`` and ``.tex``, and all together as ``README.md``."""
-    files = {}
-    for table in tables:
-        files |= {
-            f"{table.name}.md": table.markdown(),
-            f"{table.name}.csv": table.csv(),
-            f"{table.name}.tex": table.latex(),
-        }
-    files["README.md"] = "\n".join(
-        ["# Tables", "", "Made by `python results/reproduce.py`.", "", *(table.markdown() for table in tables)]
-    )
-    for name, text in files.items():
-        with written_whole(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
 
 
 def paper_rows(name: str) -> list[dict]:
@@ -274,7 +166,7 @@ def ablation(path: Path = ABLATION) -> Table:
     """Table 1: the paper's networks, each lacking one idea more, beside the ones trained here alike.
 
     Args:
-        path: what ``results/ablation.py`` wrote; if it is not there, only the paper's figures are shown.
+        path: what ``results/experiments.py ablation`` wrote; if it is not there, only the paper's figures are shown.
 
     Raises:
         InputError: if it is damaged.
@@ -285,9 +177,9 @@ def ablation(path: Path = ABLATION) -> Table:
         ours = {row["network"]: row for row in trained["networks"]}
         notes = _ablation_notes(trained)
     except FileNotFoundError:
-        trained, ours, notes = None, {}, ["Not trained here yet: `python results/ablation.py` does it."]
+        trained, ours, notes = None, {}, ["Not trained here yet: `python results/experiments.py ablation` does it."]
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: is damaged; make it again with results/ablation.py") from None
+        raise InputError(f"{path}: is damaged; make it again with results/experiments.py ablation") from None
     columns = [
         Column("network", "Network"),
         Column("paper_psnr", "PSNR (paper)", ".2f"),
@@ -335,27 +227,28 @@ def runtime(number: str, folder: Path = RESULTS) -> Table:
     """Table 2 (SN and HN, x4) or Table 8 (LESRCNN among others, x2), in seconds for a picture.
 
     Args:
-        folder: where ``results/runtime.py`` (Table 2) and ``results/benchmark.py`` (Table 8) wrote their CSV
-            files, one for each machine: ``runtime*.csv`` and ``benchmark*.csv``.
+        folder: where ``results/benchmark.py sampling`` wrote its CSV files, one for each machine: ``runtime*.csv``
+            (Table 2) and ``benchmark*.csv`` (Table 8).
 
     Raises:
         InputError: if one is damaged.
     """
-    file, scale, command = {
-        "2": ("table2_runtime_x4_seconds", 4, "runtime"),
-        "8": ("table8_runtime_x2_seconds", 2, "benchmark"),
+    file, scale, measured, flags = {
+        "2": ("table2_runtime_x4_seconds", 4, "runtime", " --networks SN HN --scale 4 --output results/runtime"),
+        "8": ("table8_runtime_x2_seconds", 2, "benchmark", ""),
     }[number]
+    command = f"results/benchmark.py sampling{flags}"
     paper = paper_rows(file)
     sizes = [row["sr_size"] for row in paper]
     rows = [Row((name, "the paper's machine", *(row[name] for row in paper))) for name in paper[0] if name != "sr_size"]
-    for path in sorted(folder.glob(f"{command}*.csv")):
+    for path in sorted(folder.glob(f"{measured}*.csv")):
         try:
             rows += _timed(path, scale, sizes)
         except (ValueError, KeyError, TypeError):
-            raise InputError(f"{path}: is damaged; make it again with results/{command}.py") from None
+            raise InputError(f"{path}: is damaged; make it again with {command}") from None
     notes = ["Seconds of different machines cannot be compared; what can is one row with another of its machine."]
     if not any(row.kind == "ours" for row in rows):
-        notes.append(f"Not measured here yet: `python results/{command}.py` does it.")
+        notes.append(f"Not measured here yet: `python {command}` does it.")
     columns = [Column("network", "Network"), Column("machine", "On"), *(Column(size, size, "g") for size in sizes)]
     return Table(number, f"Running time in seconds for a result of each size, x{scale}", columns, rows, notes)
 
@@ -368,7 +261,9 @@ def _timed(path: Path, scale: int, sizes: list[str]) -> list[Row]:
             if "width" not in line:
                 return []  # another benchmark's
             machine = f"{line['device']}, torch {line['torch']}"
-            label = line.get("network") or f"LESRCNN, {line['form']}, {line['precision']}"
+            form = line.get("form")
+            form = form if form in NETWORKS else f"LESRCNN, {form}"
+            label = line.get("network") or f"{form}, {line['precision']}"
             if int(line["scale"]) == scale and line["seconds"] and "pieces" not in label:
                 times = seconds.setdefault(label, {})
                 times[f"{line['width']}x{line['height']}"] = float(f"{float(line['seconds']):.3g}")
@@ -397,7 +292,7 @@ def complexity(number: str) -> Table:
     ]
     rows = []
     for row in paper_rows(file):
-        count = counts.of(row["method"]) if row["method"] in counts.NETWORKS else None
+        count = counts.of(row["method"]) if row["method"] in NETWORKS else None
         ours = (
             (None,) * 4
             if count is None
@@ -450,41 +345,8 @@ def _giga(count: float) -> str:
     return f"{count / 1e9:.2f}G"
 
 
-# -- writing ---------------------------------------------------------------------------------------
-
-
 def _number(text: str):
     try:
         return float(text) if text else None
     except ValueError:
         return text
-
-
-def _text(cell, form: str, kind: str) -> str:
-    if cell is None:
-        return "-"
-    if isinstance(cell, str):
-        return cell
-    return f"{cell:{'+' if kind == 'difference' else ''}{form}}"
-
-
-def _exact(cell):
-    return "" if cell is None else round(cell, 6) if isinstance(cell, float) else cell
-
-
-def _line(cells) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _paragraphs(notes: Sequence[str]) -> list[str]:
-    return [line for note in notes for line in (note, "")]
-
-
-def _escaped(row: Row) -> Row:
-    return Row(tuple(_escape(cell) if isinstance(cell, str) else cell for cell in row.cells), row.kind)
-
-
-def _escape(text: str) -> str:
-    for character in "\\&%$#_{}":
-        text = text.replace(character, {"\\": r"\textbackslash "}.get(character, "\\" + character))
-    return text

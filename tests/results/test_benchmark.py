@@ -1,34 +1,56 @@
-"""The benchmark of sampling, at a size that only shows that it works."""
+"""The benchmarks, at sizes that only show that they work."""
 
 import csv
-import sys
+import json
+import shlex
 
 import pytest
+import torch
 
 from dataset.errors import InputError
-from results import benchmark
+from results import benchmark, sampling_speed, turns
 from results.tables import runtime
 
 
-def test_every_contender_is_measured_beside_the_published_form(root, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(benchmark, "matrix_product", small_product)
-    flags = ["--scale", "2", "--sizes", "32x24", "256x4", "--rounds", "2", "--cpu"]
-    monkeypatch.setattr(sys, "argv", ["benchmark.py", *flags, "--output", str(tmp_path / "benchmark")])
-    assert benchmark.main() == 0
+@pytest.fixture
+def measure(monkeypatch):
+    """Run ``benchmark.py`` with these flags on the CPU."""
+
+    def run(line):
+        monkeypatch.setattr("sys.argv", ["benchmark.py", *shlex.split(line), "--device", "cpu"])
+        return benchmark.main()
+
+    monkeypatch.setattr(sampling_speed, "matrix_product", small_product)
+    return run
+
+
+def small_product(precision, device):
+    a = torch.zeros(64, 64)
+    return lambda: torch.mm(a, a), 2.0 * 64**3
+
+
+def test_contenders_take_turns_and_the_first_turn_does_not_count():
+    order, values = [], iter(range(100))
+
+    def contender(name):
+        return lambda: order.append(name) or next(values)
+
+    measured = turns.take_turns({name: contender(name) for name in "ab"}, rounds=2)
+    assert order == list("ababab") and measured == {"a": [2, 4], "b": [3, 5]}
+    assert turns.ratio([2, 4, 8], [1, 4, 2]) == 2  # of the turns' ratios 2, 1, 4
+
+
+def test_every_form_is_measured_beside_the_published_one(measure, tmp_path, capsys):
+    measure(f"sampling --scale 2 --sizes 32x24 256x4 --rounds 2 --output {tmp_path}/benchmark")
     rows = list(csv.DictReader((tmp_path / "benchmark.csv").open()))
-    forms = [
-        ("published", "fp32"),
-        ("ours", "fp32"),
-        ("ours, in pieces", "fp32"),
-        ("ours", "bf16"),
-        ("ours, in pieces", "bf16"),
-    ]
-    assert [(row["form"], row["precision"]) for row in rows] == 2 * forms
+    ours = [(f"ours{pieces}", precision) for precision in ("fp32", "bf16") for pieces in ("", ", in pieces")]
+    assert [(row["form"], row["precision"]) for row in rows] == 2 * [("published", "fp32"), *ours]
     for row in rows:
         assert min(float(row[figure]) for figure in ("seconds", "times_published", "share_of_mm")) > 0
         assert int(row["width"]) * int(row["height"]) / 1e6 / float(row["seconds"]) == pytest.approx(
             float(row["megapixels_per_second"]), rel=1e-3
         )
+        assert row["device"] == turns.machine(torch.device("cpu"))
     assert float(rows[0]["times_published"]) == 1
     # Two up-sampler passes are counted for the published form, one for ours: 12 % of all multiply-adds.
     flops = [float(row["gflops"]) * float(row["seconds"]) for row in rows[:2]]
@@ -37,15 +59,55 @@ def test_every_contender_is_measured_beside_the_published_form(root, monkeypatch
     assert any("LESRCNN, ours, fp32" in row.cells for row in runtime("8", tmp_path).rows)
 
 
-def small_product(precision, device):
-    import torch
+def test_networks_of_table_2(measure, tmp_path):
+    measure(
+        f"sampling --networks SN HN --scale 4 --sizes 32x32 256 --precision fp32 --rounds 1 --output {tmp_path}/runtime"
+    )
+    rows = runtime("2", tmp_path).rows
+    assert [row.cells[0] for row in rows] == ["SN", "HN", "SN, fp32", "HN, fp32"] and rows[3].kind == "ours"
+    assert rows[2].cells[2] > 0 and rows[2].cells[3] is None and "threads" in rows[2].cells[1]
 
-    a = torch.zeros(64, 64)
-    return lambda: torch.mm(a, a), 2.0 * 64**3
 
-
-def test_sizes():
-    assert benchmark.parse_size("1080p") == (1920, 1080) and benchmark.parse_size("640x360") == (640, 360)
+def test_sizes(measure, tmp_path):
+    assert sampling_speed.parse_size("1080p") == (1920, 1080) and sampling_speed.parse_size("640x360") == (640, 360)
     for wrong in ("640", "0x5", "axb"):
         with pytest.raises(InputError, match="--sizes"):
-            benchmark.parse_size(wrong)
+            measure(f"sampling --sizes {wrong} --output {tmp_path}/benchmark")
+
+
+def test_training_is_measured_beside_the_published_loop(measure, tmp_path, capsys):
+    measure(f"training --patch_size 4 --batch_size 2 --rounds 2 --steps 1 --output {tmp_path}/report.json")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert list(report["contenders"]) == ["published", "ours, fp32", "ours, bf16"]
+    assert report["contenders"]["published"]["times_published"] == 1
+    assert all(row["steps_per_second"] > 0 for row in report["contenders"].values())
+    assert report["device"] == turns.machine(torch.device("cpu")) and report["device"] in capsys.readouterr().out
+
+
+QUICK = "--rounds 1 --seconds 0.02 --patch_size 24 --batch_size 4 --threads 1"
+
+
+def test_ways_of_reading_are_measured_beside_the_plain_one(command, tmp_path):
+    line = f"loader --gigabytes 0.02 --folder {tmp_path} --workers 1 --ways none device --device cpu {QUICK}"
+    done = command("results/benchmark.py", *shlex.split(line))
+    assert done.returncode == 0, done.stderr
+    table = [line.split() for line in done.stdout.splitlines() if line.startswith(("plain", "none", "device"))]
+    assert [row[:2] for row in table] == [["plain", "0"], ["none", "0"], ["none", "1"], ["device", "0"]]
+    assert all(float(rate) > 0 for _, _, rate, *_ in table) and float(table[0][3]) == 1
+    assert table[2][4].endswith(",") and all(int(row[-1]) > 50 for row in (*table[:2], table[3]))  # MB
+    assert list(tmp_path.iterdir()) == []  # the random pictures have been removed
+
+
+@pytest.mark.parametrize("content, message", [(None, "no such file"), (b"no HDF5", "not a readable HDF5")])
+def test_a_file_that_cannot_be_read(measure, tmp_path, content, message):
+    if content:
+        (tmp_path / "x.h5").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        measure(f"loader --train_data_path {tmp_path}/x.h5 --ways none {QUICK}")
+
+
+def test_a_gpu_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert turns.chosen_device(None) == torch.device("cpu")
+    with pytest.raises(InputError, match="--device cuda"):
+        turns.chosen_device("cuda")

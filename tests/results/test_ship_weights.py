@@ -9,6 +9,7 @@ import model
 from dataset import bicubic, images
 from dataset.errors import InputError
 from results import readme, ship_weights
+from solver.arguments import shipped
 from solver.checkpoint import file_hash, save_weights
 
 
@@ -30,22 +31,33 @@ def ship(house, run, data="dataset", validation=("Sample",), force=False):
     return ship_weights.ship(run, house / data, "a picture", [house / "dataset" / name for name in validation], force)
 
 
-def finished_run(folder, spoil=0.0, steps=6):
+def finished_run(folder, spoil=0.0, steps=6, network="lesrcnn", starts=(), teachers=()):
+    """A run that took its starts and teachers from the folders of other runs."""
     torch.manual_seed(0)
-    net = model.build("lesrcnn", 2)
-    net.init_identity()
+    net = model.build(network, 2)
     with torch.no_grad():
-        net.irb.last.weight += spoil
-    save_weights(net, folder / "lesrcnn_x2.pth")
+        if network == "lesrcnn":
+            net.init_identity()
+            net.irb.last.weight += spoil
+    weights = folder / f"{network}_x2.pth"
+    save_weights(net, weights, "release" if network == "lesrcnn" else "own")
+    start = [(str(path), file_hash(path)) for path in starts]
     (folder / "run.json").write_text(
         json.dumps(
             {
-                "settings": {"ckpt_name": "lesrcnn_x2", "max_steps": 6, "scale": 2},
+                "settings": {
+                    "ckpt_name": weights.stem,
+                    "max_steps": 6,
+                    "scale": 2,
+                    "model": network,
+                    "teacher": [str(path) for path in teachers],
+                },
+                "taken": {"start": start, "teacher": [file_hash(path) for path in teachers]},
                 "steps": steps,
                 "seconds": 5400,
                 "data": {"file": "train.h5", "sha256": "0", "bytes": 1},
                 "commands": ["x2/train.py --max_steps 6"],
-                "hardware": {"device": "the CPU (2 threads)", "processor": "Abacus"},
+                "hardware": {"device": "CPU (2 threads)", "processor": "Abacus"},
                 "versions": {"torch": "2"},
                 "commit": "abc",
             }
@@ -59,100 +71,75 @@ def test_weights_card_and_readme(house):
     target = ship(house, run)
     assert target == house / "x2/lesrcnn_x2.pth" and target.read_bytes() == (run / "lesrcnn_x2.pth").read_bytes()
     card = json.loads((house / "x2/lesrcnn_x2.json").read_text())
-    assert card["trainable_parameters"] == 626_304 and card["training"]["hours"] == 1.5
+    assert card["trainable_parameters"] == 626_304 and card["training"]["hours_in_all"] == 1.5
     set5 = card["test"]["Set5"]["x2"]
-    assert set5["LESRCNN"] == [37.65, 0.9586] and set5["SRCNN"] == [36.66, 0.9542] and 15 < set5["psnr"] < 60
+    assert set5["paper"] == [37.65, 0.9586] and 15 < set5["psnr"] < 60
+    assert len((house / "x2/lesrcnn_x2.json").read_text().splitlines()) < 45
     text = (house / "README.md").read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
-    assert f"{set5['psnr']:.2f} / {set5['ssim']:.4f}" in text
+    assert (
+        f"{set5['psnr']:.2f} / {set5['ssim']:.4f}" in text and "6 steps in all, 1.5 h, Abacus CPU (2 threads)" in text
+    )
 
 
-def test_card_names_the_runs_before(house):
-    runs = [finished_run(house / name) for name in ("first", "second", "third", "last")]
-    for run, start in zip(runs[1:], [runs[0], runs[1], [runs[1], runs[2]]]):
-        record = json.loads((run / "run.json").read_text())
-        start = [f"{r}/lesrcnn_x2.pth" for r in start] if isinstance(start, list) else f"{start}/lesrcnn_x2.pth"
-        record["settings"]["init_from"] = start
-        record["settings"]["teacher"] = f"{runs[0]}/lesrcnn_x2.pth" if run == runs[-1] else None
-        (run / "run.json").write_text(json.dumps(record))
-    ship(house, runs[-1])
-    training = json.loads((house / "x2/lesrcnn_x2.json").read_text())["training"]
-    start = training["started_from"]
-    assert training["teacher"] == {"weights": "lesrcnn_x2.pth", "sha256": file_hash(runs[0] / "lesrcnn_x2.pth")}
-    assert "teacher" not in start
-    assert [run["weights"] for run in start["averaged_with"]] == ["lesrcnn_x2.pth"]
-    assert "averaged_with" not in start["started_from"]
-    assert start["started_from"]["started_from"]["started_from"] is None
-    assert "6 steps after 18 in earlier runs" in (house / "README.md").read_text()
+def test_another_network_s_weights_have_a_place_of_their_own(house):
+    ship(house, finished_run(house / "first"))
+    before = (house / "x2/lesrcnn_x2.pth").read_bytes(), (house / "x2/lesrcnn_x2.json").read_bytes()
+    target = ship(house, finished_run(house / "edsr", network="edsr"))
+    assert target == house / shipped("edsr", 2) != house / "x2/lesrcnn_x2.pth"
+    assert before == ((house / "x2/lesrcnn_x2.pth").read_bytes(), (house / "x2/lesrcnn_x2.json").read_bytes())
+    card = json.loads(target.with_suffix(".json").read_text())
+    assert card["network"] == "edsr" and card["test"]["Set5"]["x2"]["paper"] is None
+    rows = [line for line in (house / "README.md").read_text().splitlines() if ".pth" in line]
+    assert "x2/lesrcnn_x2.json" in rows[0] and shipped("edsr", 2) in rows[1] and "| - |" in rows[1]
 
 
-def test_card_tells_what_made_a_teacher_of_another_network(house):
-    run, teacher = finished_run(house / "checkpoint/first"), house / "checkpoint/edsr"
-    shutil.copytree(run, teacher)
-    record = json.loads((run / "run.json").read_text())
-    (teacher / "run.json").write_text(json.dumps(record | {"settings": {"model": "edsr"}, "steps": 7}))
-    sha256 = file_hash(teacher / "lesrcnn_x2.pth")
-    record["settings"]["teacher"] = ["checkpoint/edsr/lesrcnn_x2.pth"]
-    record["taken"] = {"teacher": [sha256]}
-    (run / "run.json").write_text(json.dumps(record))
-    told = json.loads(ship(house, run).with_suffix(".json").read_text())["training"]["teacher"]
-    assert told == {
-        "weights": "lesrcnn_x2.pth",
-        "sha256": sha256,
-        "network": "edsr",
-        "steps": 7,
-        "hours": 1.5,
-        "commands": ["x2/train.py --max_steps 6"],
-        "commit": "abc",
-        "started_from": None,
-    }
-    (teacher / "lesrcnn_x2.pth").write_bytes(b"another")
-    with pytest.raises(InputError, match="edsr/lesrcnn_x2.pth: is not what the run took any more"):
-        ship(house, run, force=True)
+def test_card_sums_the_runs_before(house):
+    first = finished_run(house / "checkpoint/first")
+    second = finished_run(house / "checkpoint/second", starts=[first / "lesrcnn_x2.pth"])
+    third = finished_run(house / "checkpoint/third", starts=[second / "lesrcnn_x2.pth"])
+    both = [run / "lesrcnn_x2.pth" for run in (second, third)]
+    last = finished_run(house / "checkpoint/last", starts=both)  # of a mean, the longer of both histories counts
+    training = json.loads(ship(house, last).with_suffix(".json").read_text())["training"]
+    assert (training["steps_in_all"], training["hours_in_all"]) == (24, 6.0) and training["teachers"] == []
+    assert training["command"] == "x2/train.py --max_steps 6" and "24 steps in all, 6.0 h" in (
+        house / "README.md"
+    ).read_text(encoding="utf-8")
+
+
+def test_card_names_the_teachers(house):
+    teachers = [finished_run(house / name, network=name) / f"{name}_x2.pth" for name in ("edsr", "lesrcnn")]
+    target = ship(house, finished_run(house / "run", teachers=teachers))
+    told = json.loads(target.with_suffix(".json").read_text())["training"]["teachers"]
+    assert told == [{"network": path.stem[:-3], "sha256": file_hash(path)} for path in teachers]
 
 
 def test_a_start_from_weights_that_ship_is_told_by_their_card(house):
     target = ship(house, finished_run(house / "first", spoil=0.02))
-    copy = house / "checkpoint/shipped"
-    shutil.copytree(target.parent, copy)
-    run = finished_run(house / "checkpoint/second")
+    run = finished_run(house / "checkpoint/second", starts=[target])
     record = json.loads((run / "run.json").read_text())
-    record["settings"]["init_from"] = ["checkpoint/shipped/lesrcnn_x2.pth"]
+    record["taken"]["start"][0][0] = "x2/lesrcnn_x2.pth"  # as it is given on the command line, from the root
     (run / "run.json").write_text(json.dumps(record))
-    start = json.loads(ship(house, run, force=True).with_suffix(".json").read_text())["training"]["started_from"]
-    assert start == {
-        "weights": "lesrcnn_x2.pth",
-        "sha256": file_hash(copy / "lesrcnn_x2.pth"),
-        "steps": 6,
-        "hours": 1.5,
-        "commands": ["x2/train.py --max_steps 6"],
-        "commit": "abc",
-        "started_from": None,
-    }
-    shutil.copy(run / "lesrcnn_x2.pth", copy)
+    copy = shutil.copytree(target.parent, house / "copies/x2")
+    training = json.loads(ship(house, run, force=True).with_suffix(".json").read_text())["training"]
+    assert (training["steps_in_all"], training["hours_in_all"]) == (12, 3.0)
+    other = finished_run(house / "copies/third", starts=[copy / "lesrcnn_x2.pth"])
+    shutil.copy(target.with_suffix(".json"), copy)  # of the weights that have just been shipped
     with pytest.raises(InputError, match="lesrcnn_x2.json: is the card of other weights"):
-        ship(house, run, force=True)
+        ship(house, other, force=True)
 
 
 def test_the_card_tells_what_the_run_took_not_what_is_there_now(house):
-    start, run = finished_run(house / "checkpoint/first"), finished_run(house / "checkpoint/second")
-    record = json.loads((run / "run.json").read_text())
-    sha256 = file_hash(start / "lesrcnn_x2.pth")
-    start_path = "checkpoint/first/lesrcnn_x2.pth"
-    record["taken"] = {"start": [[start_path, sha256]], "teacher": "1234", "rest": ["checkpoint/gone/b.pth", "56"]}
-    record["settings"] |= {"init_from": [start_path], "teacher": "checkpoint/gone/old.pth"}
-    (run / "run.json").write_text(json.dumps(record))
-    training = json.loads(ship(house, run).with_suffix(".json").read_text())["training"]
-    assert training["teacher"] == {"weights": "old.pth", "sha256": "1234"}
-    assert training["rest"] == {"weights": "b.pth", "sha256": "56"}
-    assert training["started_from"]["sha256"] == sha256
-    finished_run(start, spoil=0.02)
-    with pytest.raises(InputError, match="first/lesrcnn_x2.pth: is not what the run took any more"):
-        ship(house, run, force=True)
-    del record["taken"]  # a run from before this was noted
-    (run / "run.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match="gone/old.pth: no such file"):
-        ship(house, run, force=True)
+    start = finished_run(house / "checkpoint/first")
+    run = finished_run(house / "checkpoint/second", starts=[start / "lesrcnn_x2.pth"])
+    moved = shutil.move(
+        house / "checkpoint", house / "elsewhere"
+    )  # all runs together: they are beside each other still
+    ship(house, moved / "second")
+    finished_run(moved / "first", spoil=0.02)
+    with pytest.raises(InputError, match="first/lesrcnn_x2.pth: is not what the run .* took any more"):
+        ship(house, moved / "second", force=True)
+    assert not run.exists()
 
 
 def test_only_better_weights_replace(house):
@@ -213,14 +200,14 @@ def test_what_cannot_be_shipped(house):
 
 
 def test_shipped_cards_describe_the_shipped_weights(root):
-    from solver.checkpoint import file_hash
-
+    assert len(ship_weights.cards()) >= 4
     for path in ship_weights.cards():
         card = json.loads(path.read_text())
         assert card["sha256"] == file_hash(path.with_name(card["weights"]))
+        assert path.read_text(encoding="utf-8") == ship_weights.compact(card) + "\n"
 
 
 def test_readme_shows_the_cards(root):
     text = (root / "README.md").read_text(encoding="utf-8")
     section = text.partition("<!-- weights:begin -->\n")[2].partition("\n<!-- weights:end -->")[0]
-    assert section == readme.weights_section(ship_weights.cards())
+    assert section == readme.weights_section(ship_weights.cards(), root)

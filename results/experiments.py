@@ -1,0 +1,295 @@
+"""Trainings that differ in one thing alone, one after the other; interrupted, the same command goes on where it was.
+
+``python results/experiments.py ablation --train_data_path dataset/DIV2K_train.h5 --max_steps 5000 --batch_size 16``
+trains the five networks of the paper's Table 1 alike and measures them, for ``results/ablation``.
+
+``python results/experiments.py settings --train_data_path dataset/DIV2K_train.h5`` trains x2 from scratch for a few
+hundred steps with each of several settings, the rest as ``--recipe modern`` has it, validated on ``dataset/Sample``,
+for ``results/comparisons.json`` and its table in ``results/training.md``.
+"""
+
+import argparse
+import csv
+import functools
+import json
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from dataset.errors import InputError, Parser, describe, run
+from results.measure import DIGITS, NETWORKS, SCALES
+from solver.arguments import add_protocol
+from solver.training.command import parse as parse_training
+
+SHORT = shlex.split(  # what the compared settings have in common
+    "--recipe modern --batch_size 16 --patch_size 24 --precision bf16 --max_steps 500 --print_interval 250 "
+    "--cache device --num_gpu 0"
+)
+SETTINGS = {
+    "modern": "",
+    "half the learning rate": "--lr 5e-4",
+    "twice the learning rate": "--lr 2e-3",
+    "Muon, 3e-3": "--optimizer Muon --lr 3e-3",
+    "Adam, 8e-4": "--optimizer Adam --lr 8e-4",
+    "silent units left silent": "--revive 0",
+    "default start": "--init default",
+    "Charbonnier": "--loss_fn Charbonnier",
+    "MSE": "--loss_fn MSE",
+    "PSNR": "--loss_fn PSNR",
+    "no average of the weights": "--ema 0",
+    "learning rate kept": "--schedule step",
+    "pictures drawn alike": "--weighting uniform",
+    "pictures drawn by their area": "--weighting area",
+    "4 patches of 48x48": "--patch_size 48 --batch_size 4",
+    "36 patches of 16x16": "--patch_size 16 --batch_size 36",
+}
+_OURS = ("--model", "--variant", "--scale", "--ckpt_dir", "--ckpt_name", "--resume", "--overwrite")
+# What a reader of Table 1 needs to know of the training, of train.py's settings.
+_BUDGET = "max_steps batch_size patch_size recipe loss_fn lr optimizer schedule decay warmup ema weighting init".split()
+_BUDGET += ["precision", "seed"]
+
+
+def parser() -> Parser:
+    parser = Parser(
+        "Train alike but for one thing, and compare: the five networks of the paper's ablation (Table 1), or settings "
+        "of x2's training. All other flags are those of train.py, for all runs alike: --train_data_path, --max_steps, "
+        "--batch_size, --patch_size, --recipe, --precision and so on."
+    )
+    add = parser.add_argument
+    add("what", choices=("ablation", "settings"), help="what is compared")
+    add("--ckpt_dir", type=Path, help="the runs go into folders here (by default checkpoint/WHAT)")
+    add("--out", type=Path, help="where the figures go (by default results/ablation, and for settings results)")
+    ablation = parser.add_argument_group("ablation")
+    ablation.add_argument("--scale", type=int, choices=SCALES, default=4, help="enlargement factor; the paper's is 4")
+    ablation.add_argument("--test_data_dir", type=Path, default="dataset/Set5", help="set to measure the weights on")
+    add_protocol(ablation)
+    parser.add_argument_group("settings").add_argument(
+        "--only", nargs="+", choices=SETTINGS, metavar="NAME", default=list(SETTINGS), help="; ".join(SETTINGS)
+    )
+    return parser
+
+
+def main() -> int:
+    args, flags = parser().parse_known_args()
+    taken = [flag for flag in _OURS if any(given.split("=")[0] == flag for given in flags)]
+    if taken:
+        raise InputError(f"{taken[0]}: is set by this command itself, for each run its own")
+    args.ckpt_dir = args.ckpt_dir or Path("checkpoint") / args.what
+    args.out = args.out or ROOT / {"ablation": "results/ablation", "settings": "results"}[args.what]
+    return {"ablation": compare_networks, "settings": compare_settings}[args.what](args, flags)
+
+
+# -- a run -----------------------------------------------------------------------------------------
+
+
+def settings_of(folder: Path, name: str, scale: int, flags: list[str]) -> argparse.Namespace:
+    """The training settings of one run.
+
+    Raises:
+        InputError: for flags that do not fit.
+    """
+    ours = ["--scale", str(scale), "--ckpt_dir", str(folder), "--ckpt_name", name, "--resume"]
+    args = parse_training(scale, [*flags, *ours])
+    if args.num_gpu > 1:
+        raise InputError(f"--num_gpu {args.num_gpu}: each run trains on one GPU, or with 0 on the CPU")
+    args.val_data_dir = args.val_data_dir or [ROOT / "dataset/Sample"]
+    return args
+
+
+def trained(args: argparse.Namespace) -> int:
+    """Train to the end, unless that has been done; returns the exit status.
+
+    Raises:
+        InputError: if the folder holds a run with other settings or of another file.
+    """
+    path = args.ckpt_dir / "run.json"
+    if path.exists():
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            others = differences(record, args)
+        except (OSError, ValueError, KeyError):
+            raise InputError(f"{path}: is damaged; delete the folder to train anew") from None
+        if others:
+            raise InputError(
+                f"{args.ckpt_dir}: holds another run: {'; '.join(others)}; delete it, or give another --ckpt_dir"
+            )
+        if record.get("steps") == args.max_steps and (args.ckpt_dir / f"{args.ckpt_name}.pth").exists():
+            return 0
+    from solver.training.trainer import launch
+
+    return launch(args)
+
+
+def differences(record: dict, args: argparse.Namespace) -> list[str]:
+    """What of a run's record (``run.json``) is not as ``args`` ask for, and changes the weights."""
+    from solver.training.settings import differing
+
+    data, path = record["data"], args.train_data_path
+    found = differing(record["settings"], args)
+    if path.exists() and (path.stat().st_size != data["bytes"] or data["sha256"] not in (None, hash_of(path))):
+        found.append(f"its training file was another {data['file']}")
+    return found
+
+
+@functools.cache
+def hash_of(path: Path) -> str:
+    """SHA-256 of a training file, found once."""
+    from solver.checkpoint import file_hash
+
+    return file_hash(path)
+
+
+def record_of(args: argparse.Namespace) -> dict:
+    return json.loads((args.ckpt_dir / "run.json").read_text(encoding="utf-8"))
+
+
+# -- Table 1 ---------------------------------------------------------------------------------------
+
+
+def compare_networks(args: argparse.Namespace, flags: list[str]) -> int:
+    from dataset import test_set
+
+    pictures = test_set.find(args.test_data_dir, args.scale)
+    if pictures.problems or any(item.hr is None for item in pictures.items):
+        raise InputError(f"{args.test_data_dir}: needs an HR for every LR to measure with")
+    runs = {}
+    for name, (network, options) in NETWORKS.items():
+        own = [f"--model={network}", *(f"--{option}={value}" for option, value in options.items())]
+        runs[name] = settings_of(args.ckpt_dir / name, name, args.scale, [*flags, *own])
+    rows = []
+    for name, settings in runs.items():
+        if status := trained(settings):
+            return status
+        rows.append({"network": name} | measure(settings, pictures, args.protocol))
+        print(
+            f"{name}: {rows[-1]['psnr']:.2f} dB / {rows[-1]['ssim']:.4f} on {pictures.name} x{args.scale}", flush=True
+        )
+    record = record_of(settings)
+    content = {
+        "set": pictures.name,
+        "scale": args.scale,
+        "protocol": args.protocol,
+        "budget": {name: record["settings"].get(name) for name in _BUDGET},
+        **{key: record[key] for key in ("hardware", "commit", "data")},
+        "networks": rows,
+    }
+    write_ablation(args.out, content, runs)
+    print(f"written to {args.out}")
+    return 0
+
+
+def measure(settings: argparse.Namespace, pictures, protocol: str) -> dict:
+    """Figures of a finished run's last weights, and what the run took."""
+    from solver.checkpoint import load_network
+    from solver.measuring.evaluate import evaluate
+    from solver.sampling.sampler import Sampler
+
+    net, info = load_network(settings.ckpt_dir / f"{settings.ckpt_name}.pth", scale=pictures.scale)
+    scores, record = evaluate(Sampler(net, pictures.scale), pictures, protocol), record_of(settings)
+    return {
+        "psnr": round(scores.psnr, DIGITS),
+        "ssim": round(scores.ssim, DIGITS),
+        "steps": record["steps"],
+        "hours": round(record["seconds"] / 3600, 2),
+        "sha256": info.sha256,
+    }
+
+
+def write_ablation(out: Path, content: dict, runs: dict[str, argparse.Namespace]) -> None:
+    """Write ``ablation.json``, ``ablation.csv`` and the runs' logs."""
+    from dataset.images import written_whole
+
+    with written_whole(out / "ablation.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    with written_whole(out / "ablation.csv") as temporary:
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, list(content["networks"][0]), lineterminator="\n")
+            table.writeheader()
+            table.writerows(content["networks"])
+    for name, settings in runs.items():
+        with written_whole(out / "curves" / f"{name}.csv") as temporary:
+            shutil.copyfile(settings.ckpt_dir / "log.csv", temporary)
+
+
+# -- settings --------------------------------------------------------------------------------------
+
+
+def compare_settings(args: argparse.Namespace, flags: list[str]) -> int:
+    rows = read(args.out / "comparisons.json")
+    if "modern" not in {*rows, *args.only}:
+        raise InputError(
+            f"{args.out / 'comparisons.json'}: has no run called modern to compare with; --only modern first"
+        )
+    for name in args.only:
+        folder = args.ckpt_dir / "".join(c if c.isalnum() else "_" for c in name)
+        run = settings_of(folder, "lesrcnn_x2", 2, [*SHORT, *flags, *shlex.split(SETTINGS[name])])
+        if status := trained(run):
+            return status
+        row = summary(name, run)
+        unlike = [other for other, kept in rows.items() if budget(kept) != budget(row)]
+        for other in unlike:
+            if other not in args.only:
+                raise InputError(f"{args.out / 'comparisons.json'}: {other} had another file or other steps; delete it")
+        rows = {other: kept for other, kept in rows.items() if other not in unlike} | {name: row}
+        write_comparisons(args.out, rows)
+    return 0
+
+
+def read(path: Path) -> dict[str, dict]:
+    """The runs in ``comparisons.json``, none if there is no such file.
+
+    Raises:
+        InputError: if it is not what this command writes.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {describe(error)}; delete it to start anew") from None
+
+
+def summary(name: str, settings: argparse.Namespace) -> dict:
+    """What is kept of a finished run."""
+    with open(settings.ckpt_dir / "log.csv", newline="", encoding="utf-8") as file:
+        psnr = {row["step"]: float(row["Sample_x2_psnr"]) for row in csv.DictReader(file)}
+    record = record_of(settings)
+    kept = {key: record[key] for key in ("seconds", "commit", "hardware", "data")}
+    return {"flags": SETTINGS[name], "psnr": psnr} | kept
+
+
+def budget(row: dict) -> tuple[str, list[str]]:
+    """What two runs must have had alike to be compared: the training file, and the steps of the log."""
+    return row["data"]["sha256"], list(row["psnr"])
+
+
+def write_comparisons(folder: Path, rows: dict[str, dict]) -> None:
+    """Write ``comparisons.json``, and the table anew."""
+    from dataset.images import written_whole
+    from results import readme
+
+    with written_whole(folder / "comparisons.json") as temporary:
+        temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    if "modern" in rows and (folder / "training.md").exists():
+        readme.replace(folder / "training.md", "comparisons", table(rows))
+
+
+def table(rows: dict[str, dict]) -> str:
+    """The runs as a Markdown table, ``modern`` among them."""
+    steps = list(rows["modern"]["psnr"])
+    base = rows["modern"]["psnr"][steps[-1]]
+    lines = [
+        f"| setting | flags | {' | '.join(f'{step} steps' for step in steps)} | difference |",
+        "| --- | --- |" + " --- |" * (len(steps) + 1),
+    ]
+    for name in filter(rows.get, SETTINGS):
+        psnr, flags = rows[name]["psnr"], rows[name]["flags"]
+        figures = " | ".join(f"{psnr[step]:.2f}" for step in steps)
+        lines.append(f"| {name} | {f'`{flags}`' if flags else ''} | {figures} | {psnr[steps[-1]] - base:+.2f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run(main)
