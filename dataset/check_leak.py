@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset import errors, images, test_set  # noqa: E402
+from dataset import arguments, errors, images, test_set  # noqa: E402
 from dataset.errors import InputError, Parser  # noqa: E402
 from dataset.parallel import in_order  # noqa: E402
 
@@ -136,7 +136,7 @@ def benchmark_sources(path: Path) -> list[Source]:
     Raises:
         InputError: if there are none.
     """
-    scale = next((scale for scale in (2, 3, 4) if (path / f"x{scale}").is_dir()), 2)
+    scale = next((scale for scale in arguments.SCALES if (path / f"x{scale}").is_dir()), 2)
     found = test_set.find(path, scale)
     return [
         (f"{found.name}/{file.name}", partial(images.read_rgb, file))
@@ -301,11 +301,8 @@ def _arguments() -> argparse.Namespace:
         metavar="DIR",
         help="benchmark folders, as dataset/Set5, or folders of pictures",
     )
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads (default: one per core)")
-    args = parser.parse_args()
-    if args.workers < 0:
-        parser.error("--workers is at least 0")
-    return args
+    arguments.add_workers(parser)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

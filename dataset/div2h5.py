@@ -4,15 +4,13 @@ As published, ``cd dataset && python div2h5.py`` reads DIV2K/DIV2K_train_HR and
 DIV2K/DIV2K_train_LR_bicubic/X2, X3, X4 and writes DIV2K_train.h5. Any other folders of pictures can be given
 too; low-resolution pictures that are not at hand are then made as DIV2K's were, by MATLAB's bicubic.
 
-The file has the groups HR, X2, X3 and X4 of uint8 (H, W, 3) RGB data sets "0", "1", …. An HR picture whose
+The file has the groups HR, X2, X3, … of uint8 (H, W, 3) RGB data sets "0", "1", …. An HR picture whose
 sides are no multiples of the scale is kept whole; its LR picture is made from it without the last rows
 and columns. Attributes say what the file was made from.
 
 ``--downscale 0.9 0.8 0.7 0.6`` adds copies shrunk by bicubic, as FSRCNN's training did (Dong et al. 2016), after
-all pictures themselves; their LR pictures are made from the copies. ``--turned 20`` adds twenty copies of each
-picture, every one turned by an angle of its own, stretched and shrunk: where pictures are few, training meets the
-same pixels less often, and learns less of them by heart. ``--as_is`` names folders of which no copies are made,
-such as one that ``dead_leaves.py`` has filled.
+all pictures themselves; their LR pictures are made from the copies. Other ways to have more pictures are in
+``more_pictures.py``.
 """
 
 import argparse
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset import errors, images  # noqa: E402
+from dataset import arguments, errors, images  # noqa: E402
 from dataset.errors import InputError, Parser  # noqa: E402
 
 VERSION = 1  # of what the attributes say
@@ -44,56 +42,29 @@ VERSION = 1  # of what the attributes say
 #   h5py's own choice: 0.6 / 1.0 (this one in elapsed time both)
 CHUNK = 128
 
-# From which a turned copy's transformation is drawn. Shrunk by 0.75 at least: what interpolation blurs is gone then.
-TURN = (-45.0, 45.0)  # degrees; training's flips and turns make all angles of these
-SHRINK = (0.3, 0.75)
-STRETCH = (0.8, 1.25)  # height over width
-
 
 @dataclass(frozen=True)
 class Source:
-    """One HR picture and its LR pictures by scale, as far as they are at hand.
-
-    With ``downscale``, below 1, the picture is shrunk by this factor first. With ``angle``, it is before that turned by
-    so many degrees, and then shrunk by the root of ``stretch`` less in height, and as much more in width.
-    """
+    """One HR picture and its LR pictures by scale, as far as they are at hand; with ``downscale``, below 1, a copy of
+    it shrunk by this factor."""
 
     hr: Path
     lr: dict[int, Path] = field(default_factory=dict)
     downscale: float = 1.0
-    angle: float | None = None
-    stretch: float = 1.0
 
 
 def main() -> None:
     args = _arguments()
     _complete(args)
     sources = find(args.hr, args.lr, args.scales)
-    pictures = [source.hr for source in sources]
-    sources += [Source(hr, downscale=factor) for factor in args.downscale for hr in pictures]
-    sources += [turned(hr, copy, index) for copy in range(args.turned) for index, hr in enumerate(pictures)]
-    sources += find(args.as_is, None, args.scales)
+    copies = [Source(source.hr, downscale=factor) for factor in args.downscale for source in sources]
+    sources += copies
     write(args.out, sources, args.scales, args.boundary, args.workers)
     made = [f"X{scale}" for scale in args.scales if any(scale not in source.lr for source in sources)]
-    copies = sum(source.downscale < 1 for source in sources)
-    kind = "turned or " * (args.turned > 0) + "down-scaled"
-    pictures = f"{len(sources)} pictures" + f" ({copies} of them {kind})" * (copies > 0)
     print(
-        f"{args.out}: {pictures} in HR and {', '.join(f'X{scale}' for scale in args.scales)}, "
-        f"{args.out.stat().st_size / 1e6:.1f} MB; made by bicubic: {', '.join(made) or 'none'}"
-    )
-
-
-def turned(hr: Path, copy: int, index: int) -> Source:
-    """A picture turned, stretched and shrunk as the numbers of the copy and of the picture tell."""
-    from numpy.random import default_rng
-
-    angle, shrink, stretch = default_rng([copy, index]).random(3).tolist()
-    return Source(
-        hr,
-        downscale=round(SHRINK[0] * (SHRINK[1] / SHRINK[0]) ** shrink, 4),
-        angle=round(TURN[0] + (TURN[1] - TURN[0]) * angle, 2),
-        stretch=round(STRETCH[0] * (STRETCH[1] / STRETCH[0]) ** stretch, 4),
+        f"{args.out}: {len(sources)} pictures{f' ({len(copies)} of them down-scaled)' * bool(copies)} in HR and "
+        f"{', '.join(f'X{scale}' for scale in args.scales)}, {args.out.stat().st_size / 1e6:.1f} MB; "
+        f"made by bicubic: {', '.join(made) or 'none'}"
     )
 
 
@@ -142,11 +113,9 @@ def write(path: Path, sources: list[Source], scales: list[int], boundary: str = 
         closing(in_order(partial(load, scales=scales, boundary=boundary), sources, workers)) as loaded,
     ):
         file.attrs.update(version=VERSION, made_by="dataset/div2h5.py of LESRCNN", scales=scales, pictures=len(sources))
-        factors = sorted({source.downscale for source in sources if source.angle is None} - {1.0}, reverse=True)
+        factors = sorted({source.downscale for source in sources} - {1.0}, reverse=True)
         if factors:
             file.attrs["downscale"] = factors
-        if turned_copies := sum(source.angle is not None for source in sources):
-            file.attrs["turned"] = turned_copies
         file.create_group("HR").attrs["folders"] = _folders((source.hr for source in sources), 1)
         for scale in scales:
             file.create_group(f"X{scale}").attrs.update(_degradation(sources, scale, boundary))
@@ -167,12 +136,7 @@ def load(source: Source, scales: list[int], boundary: str) -> dict:
     from dataset.bicubic import imresize, modcrop
 
     hr = images.read_rgb(source.hr)
-    if source.angle is not None:
-        hr = turn(hr, source.angle)
-        root = math.sqrt(source.stretch)
-        size = tuple(math.ceil(side * source.downscale * by) for side, by in zip(hr.shape, (root, 1 / root)))
-        hr = imresize(hr, size=size, boundary=boundary)
-    elif source.downscale < 1:
+    if source.downscale < 1:
         hr = imresize(hr, source.downscale, boundary=boundary)
     height, width = hr.shape[:2]
     if min(height, width) < max(scales):
@@ -190,29 +154,6 @@ def load(source: Source, scales: list[int], boundary: str) -> dict:
                 f"match the {width}x{height} of {source.hr} at scale {scale}"
             )
     return pictures
-
-
-def turn(picture: "np.ndarray", angle: float) -> "np.ndarray":
-    """Turn a picture, (H, W, 3) uint8, by -45 to 45 degrees, and cut the largest upright rectangle out of it."""
-    if angle == 0:
-        return picture
-    import cv2
-
-    height, width = picture.shape[:2]
-    sin, cos = (abs(part(math.radians(angle))) for part in (math.sin, math.cos))
-    short, long = sorted((height, width))
-    if short <= 2 * sin * cos * long:  # two of its corners touch the long sides
-        sides = short / 2 / sin, short / 2 / cos
-        new_width, new_height = sides if width >= height else sides[::-1]
-    else:  # each corner touches a side
-        square = cos * cos - sin * sin
-        new_width, new_height = (width * cos - height * sin) / square, (height * cos - width * sin) / square
-    new_width, new_height = (max(1, math.floor(side) - 2) for side in (new_width, new_height))
-    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1)
-    matrix[:, 2] += ((new_width - width) / 2, (new_height - height) / 2)
-    return cv2.warpAffine(
-        picture, matrix, (new_width, new_height), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT
-    )
 
 
 def _lr_pictures(pictures: list[Path], folder: Path, scale: int) -> dict[Path, Path]:
@@ -238,14 +179,11 @@ def _degradation(sources: list[Source], scale: int, boundary: str) -> dict[str, 
 
 
 def _describe(picture: "h5py.Dataset", source: Source) -> None:
-    """The attributes of an HR picture: its name and, of a copy, how it was turned, stretched and shrunk."""
+    """The attributes of an HR picture: its name and, of a copy, by how much it was shrunk."""
     picture.attrs["name"] = _ending(source.hr, 2)
     if source.downscale < 1:
         picture.attrs["name"] += f" x{source.downscale:g}"
         picture.attrs["downscale"] = source.downscale
-    if source.angle is not None:
-        picture.attrs["name"] += f" {source.angle:+g}°"
-        picture.attrs.update(angle=source.angle, stretch=source.stretch)
 
 
 def _folders(files: Iterable[Path], parts: int) -> list[str]:
@@ -336,19 +274,11 @@ def _arguments() -> argparse.Namespace:
         help="for each of them a folder with X2, X3, … of LR pictures, which are made where "
         "it has none (default, without --hr: DIV2K/DIV2K_train_LR_bicubic)",
     )
-    parser.add_argument(
-        "--scales", type=int, nargs="+", default=[2, 3, 4], metavar="N", help="which scales (default: 2 3 4)"
-    )
+    arguments.add_scales(parser)
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="the file to write (default: DIV2K_train.h5, beside DIV2K)"
     )
-    parser.add_argument(
-        "--boundary",
-        choices=("symmetric", "replicate"),
-        default="symmetric",
-        help="what lies outside the picture when LR is made: symmetric as MATLAB and DIV2K "
-        "(default), or replicate as the benchmark sets",
-    )
+    arguments.add_boundary(parser, "symmetric")
     parser.add_argument(
         "--downscale",
         type=float,
@@ -357,29 +287,11 @@ def _arguments() -> argparse.Namespace:
         metavar="F",
         help="add copies of all pictures, shrunk by these factors below 1 (default: none)",
     )
-    parser.add_argument(
-        "--turned",
-        type=int,
-        default=0,
-        metavar="N",
-        help="add so many copies of each picture, turned, stretched and shrunk, each in another way (default: none)",
-    )
-    parser.add_argument(
-        "--as_is",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="DIR",
-        help="further folders of HR pictures, of which no copies are added (default: none)",
-    )
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads (default: one per core)")
+    arguments.add_workers(parser)
     args = parser.parse_args()
-    if min(args.scales) < 2 or len(set(args.scales)) < len(args.scales):
-        parser.error("--scales are different whole numbers from 2")
+    args.scales = sorted(set(args.scales))
     if not all(0 < factor < 1 for factor in args.downscale) or len(set(args.downscale)) < len(args.downscale):
         parser.error("--downscale are different numbers between 0 and 1")
-    if args.workers < 0 or args.turned < 0:
-        parser.error("--workers and --turned are at least 0")
     return args
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset import errors, images  # noqa: E402
+from dataset import arguments, errors, images  # noqa: E402
 from dataset.errors import InputError, Parser, describe  # noqa: E402
 
 
@@ -70,7 +70,9 @@ def make(
     from dataset.parallel import in_order
 
     pairs = [pair for scale in scales for pair in _pairs(sources, out, scale, keep_names, downscale)]
-    _claim(out, sources, boundary, keep_names, downscale)
+    others = [folder.name for folder in out.glob("x[0-9]*") if folder.is_dir() and any(folder.iterdir())]
+    shrunk = {"downscale": downscale} if downscale < 1 else {}
+    claim(out, others, sources, boundary=boundary, keep_names=keep_names, **shrunk)
     for scale in scales:
         images.remove_leftovers(out / f"x{scale}")
     missing = [pair for pair in pairs if not (pair.hr.exists() and pair.lr.exists())]
@@ -117,16 +119,20 @@ def _pairs(sources: list[Path], out: Path, scale: int, keep_names: bool, downsca
     ]
 
 
-def _claim(out: Path, sources: list[Path], boundary: str, keep_names: bool, downscale: float) -> None:
-    """Note in ``out`` what is made there from what, or refuse if it holds something else."""
+def claim(out: Path, others: list[str], sources: list[Path], **way) -> None:
+    """Note in ``out``, as made_from.json, that a set is made there of ``sources`` in a certain ``way``.
+
+    Args:
+        out: the set's folder, which may be missing yet.
+        others: what is in it that such a set would have; without a note, somebody else has made it.
+        sources: the pictures that the set is made from.
+        way: what else it depends on, as JSON can hold it.
+
+    Raises:
+        InputError: if the folder holds something else, or a picture cannot be read or the note not written.
+    """
     note = out / "made_from.json"
-    made_from = {
-        "boundary": boundary,
-        "keep_names": keep_names,
-        "sha256": {source.name: _sha256(source) for source in sources},
-    }
-    if downscale < 1:
-        made_from["downscale"] = downscale
+    made_from = {**way, "sha256": {source.name: _sha256(source) for source in sources}}
     if note.exists():
         try:
             there = json.loads(note.read_text())
@@ -138,9 +144,10 @@ def _claim(out: Path, sources: list[Path], boundary: str, keep_names: bool, down
                 "tells which); choose another --out"
             )
         return
-    others = sorted(folder.name for folder in out.glob("x[0-9]*") if folder.is_dir() and any(folder.iterdir()))
     if others:
-        raise InputError(f"{out}: holds {', '.join(others)}, which this command has not made; choose another --out")
+        raise InputError(
+            f"{out}: holds {', '.join(sorted(others)[:3])}, which this command has not made; choose another --out"
+        )
     with images.written_whole(note) as temporary:
         temporary.write_text(json.dumps(made_from, indent=1))
 
@@ -158,19 +165,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder of the set, for example dataset/Set5"
     )
-    parser.add_argument(
-        "--scales", type=int, nargs="+", default=[2, 3, 4], metavar="N", help="which scales (default: 2 3 4)"
-    )
+    arguments.add_scales(parser)
     parser.add_argument(
         "--keep_names", action="store_true", help="baby_SRF_2_HR.png instead of img_001_SRF_2_HR.png for baby.png"
     )
-    parser.add_argument(
-        "--boundary",
-        choices=("replicate", "symmetric"),
-        default="replicate",
-        help="what lies outside the picture: replicate as in the benchmark sets (default), "
-        "or symmetric as in MATLAB and DIV2K",
-    )
+    arguments.add_boundary(parser, "replicate")
     parser.add_argument(
         "--downscale",
         type=float,
@@ -178,14 +177,11 @@ def _arguments() -> argparse.Namespace:
         metavar="F",
         help="shrink the pictures by this factor first (default: 1, not at all)",
     )
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads (default: one per core)")
+    arguments.add_workers(parser)
     args = parser.parse_args()
-    if min(args.scales) < 2 or len(set(args.scales)) < len(args.scales):
-        parser.error("--scales are different whole numbers from 2")
+    args.scales = sorted(set(args.scales))
     if not 0 < args.downscale <= 1:
         parser.error("--downscale is above 0 and at most 1")
-    if args.workers < 0:
-        parser.error("--workers is at least 0")
     return args
 
 

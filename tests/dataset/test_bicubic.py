@@ -71,7 +71,17 @@ def test_matlabs_own_numbers(reference, scale):
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize(
     "shape, scale",
-    [((1, 9), 0.5), ((7, 1), 3), ((13, 8), 0.37), ((5, 6), 1.7), ((1, 1), 4), ((3, 2), 0.1), ((9, 11), 1)],
+    [
+        ((1, 9), 0.5),
+        ((7, 1), 3),
+        ((13, 8), 0.37),
+        ((5, 6), 1.7),
+        ((1, 1), 4),
+        ((3, 2), 0.1),
+        ((9, 11), 1),
+        ((17, 24), 1 / 8),
+        ((3, 2), 8),
+    ],
 )
 def test_float_pictures_follow_the_definition(shape, scale, symmetric):
     image = np.random.default_rng(0).normal(size=shape)

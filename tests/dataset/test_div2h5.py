@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dataset import div2h5, images
+from dataset import images
 from dataset.bicubic import imresize, modcrop
 from dataset.train_set import TrainSet
 
@@ -71,6 +71,19 @@ def test_lr_that_is_not_at_hand_is_made(div2k, command, root):
             np.testing.assert_array_equal(
                 file[f"X4/{index}"], imresize(file[f"HR/{index}"][:], 1 / 4, boundary="symmetric")
             )
+
+
+def test_scale_8(div2k, command, root):
+    for name in NAMES:
+        hr = images.read_rgb(hr_file(div2k, name))
+        images.write_rgb(lr_file(div2k, name, 8), imresize(modcrop(hr, 8), 1 / 8, boundary="symmetric") // 2)
+    done = command(root / "dataset" / "div2h5.py", "--scales", 8, 2, 8, cwd=div2k)
+    assert done.returncode == 0 and "3 pictures in HR and X2, X8" in done.stdout, done.stderr
+    with h5py.File(div2k / "DIV2K_train.h5") as file:
+        assert set(file) == {"HR", "X2", "X8"}
+        np.testing.assert_array_equal(file["X8/1"], images.read_rgb(lr_file(div2k, NAMES[1], 8)))
+    batch = TrainSet(div2k / "DIV2K_train.h5", 0, 4, 3, scales=(2, 8)).batch_of(8, 0)
+    assert batch.lr.shape == (3, 3, 4, 4) and batch.hr.shape == (3, 3, 32, 32)
 
 
 def test_several_folders_of_any_pictures(tmp_path, command, picture):
@@ -165,71 +178,6 @@ def test_down_scaled_copies(tmp_path, div2k, command, root):
     TrainSet(more, 0, 6, 4).batch(0)
 
 
-@pytest.mark.parametrize("height, width", [(120, 180), (180, 120), (100, 100), (60, 400)])
-@pytest.mark.parametrize("angle", [-45, -44.9, -20, 0, 0.5, 30, 45])
-def test_turned(height, width, angle):
-    """A wave whose turned version is known: the rectangle lies within the picture, and could hardly be larger."""
-
-    def wave(y, x):
-        return 127.5 + 60 * np.sin(0.11 * x + 0.05 * y) + 60 * np.cos(0.04 * x - 0.13 * y)
-
-    def where(height_now, width_now):  # the pixels' places in the picture before
-        y, x = np.mgrid[:height_now, :width_now].astype(float)
-        y, x = y - (height_now - 1) / 2, x - (width_now - 1) / 2
-        sin, cos = np.sin(np.radians(angle)), np.cos(np.radians(angle))
-        return cos * y + sin * x + (height - 1) / 2, cos * x - sin * y + (width - 1) / 2
-
-    before = wave(*np.mgrid[:height, :width]).round().astype(np.uint8)
-    after = div2h5.turn(np.dstack([before] * 3), angle)
-    y, x = where(*after.shape[:2])
-    assert min(y.min(), x.min()) > -0.01 and y.max() < height - 0.99 and x.max() < width - 0.99
-    np.testing.assert_allclose(after[..., 1], wave(y, x), atol=2)
-    y, x = where(after.shape[0] + 4, after.shape[1] + 4)
-    assert min(y.min(), x.min()) < -0.5 or y.max() > height - 0.5 or x.max() > width - 0.5
-
-
-def test_turned_copies_and_pictures_as_they_are(tmp_path, command, picture):
-    for folder in ("few", "leaves"):
-        for index in range(2):
-            images.write_rgb(tmp_path / folder / f"{index}.png", picture(80, 120, seed=index))
-    files = [tmp_path / f"{workers}.h5" for workers in (1, 2)]
-    for workers, out in enumerate(files, start=1):
-        done = command(
-            "dataset/div2h5.py",
-            "--hr",
-            tmp_path / "few",
-            "--as_is",
-            tmp_path / "leaves",
-            "--out",
-            out,
-            "--downscale",
-            0.5,
-            "--turned",
-            3,
-            "--workers",
-            workers,
-        )
-        assert done.returncode == 0, done.stderr
-    assert digest(files[0]) == digest(files[1])
-    assert "12 pictures (8 of them turned or down-scaled)" in done.stdout
-    with h5py.File(files[0]) as file:
-        assert file.attrs["turned"] == 6 and list(file.attrs["downscale"]) == [0.5]
-        copies = [file[f"HR/{index}"] for index in range(4, 10)]
-        for index, copy in enumerate(copies):
-            assert copy.attrs["name"].startswith(f"few/{index % 2}.png x") and copy.attrs["name"].endswith("°")
-            assert -45 <= copy.attrs["angle"] <= 45 and 0.3 <= copy.attrs["downscale"] <= 0.75
-            stretched = copy.attrs["downscale"] * copy.attrs["stretch"] ** np.array([0.5, -0.5])
-            turned = div2h5.turn(picture(80, 120, seed=index % 2), copy.attrs["angle"])
-            size = tuple(int(side) for side in np.ceil(turned.shape[:2] * stretched))
-            np.testing.assert_array_equal(copy, imresize(turned, size=size, boundary="symmetric"))
-            for scale in (2, 3, 4):
-                lr = file[f"X{scale}/{index + 4}"]
-                np.testing.assert_array_equal(lr, imresize(modcrop(copy[:], scale), 1 / scale, boundary="symmetric"))
-        assert len({copy.attrs["angle"] for copy in copies}) == 6
-        assert [file[f"HR/{index}"].attrs["name"] for index in (10, 11)] == ["leaves/0.png", "leaves/1.png"]
-    TrainSet(files[0], 0, 4, 4).batch(0)
-
-
 def test_killed_and_run_again_ends_with_the_same_file(tmp_path, root, command, picture):
     for index in range(40):
         images.write_rgb(tmp_path / "hr" / f"{index}.png", picture(160, 200, seed=index))
@@ -311,14 +259,13 @@ def test_bad_input_is_one_clear_line(div2k, command, root, spoil, message):
         (["--hr", "{}/DIV2K/DIV2K_train_HR", "--lr", "{}/DIV2K"], "has no folder X2 or X3 or X4"),
         (["--hr", "{}/a", "{}/b", "--lr", "{}/c"], "--lr names 1 folders for the 2 of --hr"),
         (["--hr", "{}/nowhere"], "no such folder"),
-        (["--scales", "1"], "--scales are"),
-        (["--hr", "{}/DIV2K/DIV2K_train_HR", "--scales", "99"], "too few for scale 99"),
+        (["--scales", "1"], "--scales: invalid choice: 1"),
+        (["--scales", "10"], "--scales: invalid choice: 10"),
+        (["--workers", "two"], "--workers: is a whole number of at least 0, not 'two'"),
         (["--downscale", "0.9", "1"], "--downscale are"),
         (["--downscale", "0.5", "0.5"], "--downscale are"),
         (["--hr", "{}/DIV2K/DIV2K_train_HR", "--downscale", "0.01"], "shrunk by 0.01, has 1x1 pixels"),
         (["--workers", "-1"], "--workers"),
-        (["--turned", "-1"], "--turned"),
-        (["--hr", "{}/DIV2K/DIV2K_train_HR", "--as_is", "{}/nowhere"], "no such folder"),
     ],
 )
 def test_wrong_arguments(div2k, command, arguments, message):

@@ -41,6 +41,16 @@ def test_pairs_have_the_published_form(hr, tmp_path, command):
             np.testing.assert_array_equal(images.read_rgb(item.lr), imresize(cropped, 1 / scale))
 
 
+def test_scale_8(hr, tmp_path, command):
+    done = command("dataset/make_benchmark.py", "--hr", hr, "--out", tmp_path / "Set4", "--scales", 8)
+    assert done.returncode == 0 and "4 pairs made" in done.stdout, done.stderr
+    item = test_set.find(tmp_path / "Set4", 8).items[2]
+    assert item.hr.name == "img_003_SRF_8_HR.png"
+    cropped = images.read_rgb(hr / "baby.png")[:40, :48]
+    np.testing.assert_array_equal(images.read_rgb(item.hr), cropped)
+    np.testing.assert_array_equal(images.read_rgb(item.lr), imresize(cropped, 1 / 8))
+
+
 def test_names_and_greyness_are_kept(tmp_path, picture, command):
     images.write(tmp_path / "hr" / "bridge.png", images.Picture(picture(24, 24), grey=True))
     done = command(
@@ -83,7 +93,7 @@ def test_goes_on_where_it_was(hr, tmp_path, command):
     kept = tmp_path / "Set4" / "x2" / "img_001_SRF_2_LR.png"
     made = kept.stat().st_mtime_ns
     (tmp_path / "Set4" / "x2" / "img_002_SRF_2_LR.png").unlink()  # as if killed between HR and LR
-    (tmp_path / "Set4" / "x2" / ".img_002_SRF_2_LR.png.4194305.part").write_bytes(b"half")  # no such process
+    images.temporary_path(tmp_path / "Set4" / "x2" / "img_002_SRF_2_LR.png", 4194305).touch()  # no such process
     shutil.rmtree(tmp_path / "Set4" / "x4")
     done = command(*arguments)
     assert done.returncode == 0 and "5 pairs made, 7 were there already" in done.stdout
@@ -116,7 +126,7 @@ def test_refuses_to_mix(hr, tmp_path, picture, command):
         (lambda hr: (hr.parent / "o").write_bytes(b""), [], "cannot be written"),
         (lambda hr: None, ["--downscale", "0.05"], "shrunk by 0.05, has 3x2 pixels, too few for scale 3"),
         (lambda hr: None, ["--downscale", "2"], "--downscale is"),
-        (lambda hr: None, ["--scales", "2", "2"], "--scales are"),
+        (lambda hr: None, ["--scales", "1"], "--scales: invalid choice: 1"),
     ],
 )
 def test_bad_input_is_one_clear_line(hr, tmp_path, command, spoil, arguments, message):

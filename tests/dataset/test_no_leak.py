@@ -112,6 +112,12 @@ def test_down_scaled_copies_are_not_compared_again(tmp_path):
     assert [name for name, _ in training_sources(tmp_path / "x.h5")] == ["picture /HR/0", "picture /HR/2"]
 
 
+def test_a_set_of_scale_8_alone(tmp_path, picture):
+    for kind, side in (("HR", 64), ("LR", 8)):
+        images.write_rgb(tmp_path / "Set" / "x8" / f"img_001_SRF_8_{kind}.png", picture(side, side))
+    assert [name for name, _ in benchmark_sources(tmp_path / "Set")] == ["Set/img_001_SRF_8_HR.png"]
+
+
 # -- with the reference data: Set5, Set14 and the training pictures -----------------------------------
 
 

@@ -110,6 +110,40 @@ def test_scale_shares_say_how_often_each_scale_is_drawn(file):
     assert [drawn.count(scale) for scale in (2, 3, 4)] == pytest.approx([300, 200, 100], abs=40)
 
 
+def test_a_share_however_small_makes_no_step_wait(file):
+    train_set = TrainSet(file, 0, 3, 4, scale_shares=(1, 1, 1e-5))
+    assert {batch.scale for batch in steps(train_set, 100)} == {2, 3}
+    assert train_set.batch_of(4, 7).hr.shape == (4, 3, 12, 12)
+    TrainSet(file, 0, 3, 4, scale_shares=(0.1,) * 3).batch(0)  # whose sum is not quite 0.3
+
+
+@pytest.mark.parametrize("cache", ["none", "device"])
+def test_a_batch_of_a_scale(file, cache):
+    train_set, again = (TrainSet(file, 0, 8, 6, seed=5, cache=cache) for _ in range(2))
+    for step in range(8):
+        batches = {scale: train_set.batch_of(scale, step) for scale in (2, 3, 4)}
+        for scale, batch in batches.items():
+            assert batch.scale == scale and batch.hr.shape == (6, 3, 8 * scale, 8 * scale)
+            assert same(batch, again.batch_of(scale, step))
+            halves = [train_set.batch_of(scale, step, rank, 2) for rank in (0, 1)]
+            assert torch.equal(torch.cat([half.lr for half in halves]), batch.lr)
+        drawn = train_set.batch(step)
+        assert same(drawn, batches[drawn.scale])
+    assert not same(train_set.batch_of(2, 0), train_set.batch_of(2, 1))
+    with pytest.raises(KeyError):
+        train_set.batch_of(5, 0)
+
+
+def test_scale_8(file):
+    with h5py.File(file, "a") as h5:
+        for index, (height, width) in enumerate(SIZES):
+            h5[f"X8/{index}"] = coordinates(height // 8, width // 8, index)
+    for train_set in (TrainSet(file, 8, 4, 6), TrainSet(file, 0, 4, 6, scales=(2, 8))):
+        batch = train_set.batch_of(8, 0)
+        assert batch.scale == 8 and batch.hr.shape == (6, 3, 32, 32)
+        assert torch.equal(batch.hr[:, :2].unfold(2, 8, 8).unfold(3, 8, 8).amin((4, 5)), 8 * batch.lr[:, :2])
+
+
 def test_small_pictures_are_named_and_never_drawn(file):
     assert TrainSet(file, 0, 5, 16).skipped == ["2"]
     with h5py.File(file, "a") as h5:
@@ -119,27 +153,6 @@ def test_small_pictures_are_named_and_never_drawn(file):
     assert 2 not in {int(n) for batch in steps(train_set) for n in batch.lr[:, 2].unique()}
     assert TrainSet(file, 0, 5, 16).skipped == ["flat.png"]
     assert TrainSet(file, 2, 5, 16).skipped == []
-
-
-@pytest.mark.parametrize("cache", ["none", "ram"])
-def test_channel_shuffle_orders_each_patch_and_changes_nothing_else(file, cache):
-    """The file's red, green and blue are row, column and number: in which order they are is plain to see."""
-    plain, shuffled = (TrainSet(file, 0, 9, 6, seed=3, channel_shuffle=on, cache=cache) for on in (False, True))
-    seen = set()
-    for step in range(20):
-        before, after, again = plain.batch(step), shuffled.batch(step), shuffled.batch(step, 1, 2)
-        orders = [
-            [
-                order
-                for order in itertools.permutations(range(3))
-                if torch.equal(lr[list(order)], new_lr) and torch.equal(hr[list(order)], new_hr)
-            ]
-            for lr, hr, new_lr, new_hr in zip(before.lr, before.hr, after.lr, after.hr)
-        ]
-        assert all(len(order) == 1 for order in orders)
-        seen.update(order for (order,) in orders)
-        assert torch.equal(after.hr[3:], again.hr)  # the second of two processes has its part of it
-    assert len(seen) == 6
 
 
 @pytest.mark.parametrize(
@@ -281,9 +294,9 @@ def test_passing_batches_are_not_copied(file, monkeypatch):
         assert same(batch, train_set.batch(step))
 
 
-@pytest.mark.parametrize("scale, shuffle", [(2, False), (0, False), (0, True)])
-def test_patches_gathered_on_a_device_are_those_cut_one_by_one(file, scale, shuffle):
-    train_set = TrainSet(file, scale, 9, 6, cache="ram", seed=3, channel_shuffle=shuffle)
+@pytest.mark.parametrize("scale", [2, 0])
+def test_patches_gathered_on_a_device_are_those_cut_one_by_one(file, scale):
+    train_set = TrainSet(file, scale, 9, 6, cache="ram", seed=3)
     for step in range(20):
         batch = train_set.batch(step)
         for gathered, cut in zip(train_set._gather(train_set._draw(step, 0, 1)), (batch.lr, batch.hr)):
@@ -294,7 +307,7 @@ def test_one_gather_index_serves_all_eight_turns(file):
     """The device's index arithmetic against flips and turns written out."""
     train_set = TrainSet(file, 2, 6, 8, cache="device")
     picture, corner = np.full(8, 3), np.tile([5, 7], (8, 1))
-    made = next(train_set._gather(_Drawn(2, picture, corner, np.arange(8), np.zeros(8, int)))).numpy()
+    made = next(train_set._gather(_Drawn(2, picture, corner, np.arange(8)))).numpy()
     plain = coordinates(48, 48, 3)[5:11, 7:13]
     for turn, (transpose, left_right, up_down) in enumerate(itertools.product([0, 1], repeat=3)):
         expected = plain.swapaxes(0, 1) if transpose else plain

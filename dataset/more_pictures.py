@@ -1,19 +1,27 @@
-"""Draw pictures of shapes that hide each other: ``python dataset/dead_leaves.py --pictures DIR --out dataset/leaves``.
+"""Make more pictures to train on, where there are few.
+
+    leaves   shapes that hide each other, with colours and textures of the given pictures
+    turned   copies of the given pictures, every one turned by an angle of its own, stretched and shrunk: training
+             meets the same pixels less often, and learns less of them by heart
+
+``python dataset/more_pictures.py leaves --pictures DIR --out dataset/leaves`` fills a folder, which
+``div2h5.py --hr DIR dataset/leaves`` packs beside the given ones.
 
 The dead leaves model (Matheron 1968; Lee, Mumford, Huang, "Occlusion models for natural images", IJCV 2001) lets
 shapes of random place, size and colour fall on each other, as leaves do; training on such pictures alone restores
 real ones nearly as well as training on real ones does (Achddou, Gousseau, Ladjal, "Synthetic images as a regularity
-prior for image restoration neural networks", SSVM 2021). Here the shapes have colours, gradients and textures of real
-pictures. Such pictures have sharp edges at any angle, free of noise and of traces of compression, so most of what
-their low-resolution version has lost can be told from it, and there are as many of them as one likes.
+prior for image restoration neural networks", SSVM 2021). Such pictures have sharp edges at any angle, free of noise
+and of traces of compression, so most of what their low-resolution version has lost can be told from it.
 
-Each picture depends on its number and the given pictures alone. Those that are there already are left alone, so other
-pictures want another folder.
+Each picture depends on its number and the given pictures alone. Those that are there already are left alone; what
+they were made from is kept in made_from.json, and a folder with other pictures in it is left alone too.
 """
 
 import argparse
 import math
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +30,13 @@ if TYPE_CHECKING:
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset import errors, images  # noqa: E402
+from dataset import arguments, errors, images  # noqa: E402
 from dataset.errors import InputError, Parser  # noqa: E402
+from dataset.make_benchmark import claim  # noqa: E402
 
 SEED = 7
+
+# Of leaves.
 FINER = 4  # drawn so many times as large, then shrunk: that is what makes edges smooth
 PALETTE = 4  # real pictures that one picture takes its colours and textures from
 LEAVES = (30, 800)  # in a picture, evenly by their number's logarithm
@@ -35,44 +46,93 @@ SOFT = 0.35  # of the leaves have a blurred edge, as things out of focus have,
 BLUR = (0.5, 2.5)  # of a Gaussian of so many pixels
 CLEAR = 0.2  # of the leaves let what is below shine through
 
+# Of turned copies. Shrunk by 0.75 at least: what interpolation blurs is gone then.
+TURN = (-45.0, 45.0)  # degrees; training's flips and turns make all angles of these
+SHRINK = (0.3, 0.75)
+STRETCH = (0.8, 1.25)  # height over width
+
 
 def main() -> None:
     args = _arguments()
     pictures = sorted(picture for folder in args.pictures for picture in images.list_images(folder))
     if not pictures:
-        raise InputError(f"{' '.join(map(str, args.pictures))}: no pictures to take colours and textures from")
-    made = make(pictures, args.out, args.count, args.side, args.workers)
-    print(f"{args.out}: {made} pictures drawn, {args.count - made} were there already")
+        raise InputError(f"{' '.join(map(str, args.pictures))}: has no pictures")
+    way = {"kind": args.kind} if args.kind == "turned" else {"kind": args.kind, "side": args.side}
+    claim(args.out, [file.name for file in args.out.glob("[0-9]*.png")], pictures, **way)
+    draw = partial(turned, pictures) if args.kind == "turned" else partial(leaves, pictures, side=args.side)
+    made = make(args.out, args.count, draw, args.workers)
+    print(f"{args.out}: {made} pictures made, {args.count - made} were there already")
 
 
-def make(pictures: list[Path], out: Path, count: int, side: int, workers: int = 0) -> int:
-    """Draw those of the pictures 00000.png, 00001.png, … that are not there, with a progress bar; returns how many.
+def make(out: Path, count: int, draw: Callable[[int], "np.ndarray"], workers: int = 0) -> int:
+    """Make those of the pictures 00000.png, 00001.png, … that are not there, with a progress bar; returns how many.
+
+    Args:
+        out: their folder.
+        count: how many there are to be.
+        draw: makes a picture of its number: (H, W, 3) uint8.
+        workers: threads, 0 for one per core.
 
     Raises:
-        InputError: for a picture that cannot be read, if something cannot be written, or if ``out`` holds pictures of
-            another side.
+        InputError: for a picture that cannot be read, or if something cannot be written.
     """
     from tqdm import tqdm
 
     from dataset.parallel import in_order
 
     images.remove_leftovers(out)
-    files = [out / f"{number:05}.png" for number in range(count)]
-    there = [file for file in files if file.exists()]
-    for file in there:
-        if images.size(file) != (side, side):
-            raise InputError(f"{file}: is not of {side}x{side} pixels, so from another call; choose another --out")
-    missing = sorted(set(files).difference(there))
+    missing = [number for number in range(count) if not (out / f"{number:05}.png").exists()]
 
-    def one(file: Path) -> None:
-        images.write_rgb(file, draw(pictures, int(file.stem), side))
+    def one(number: int) -> None:
+        images.write_rgb(out / f"{number:05}.png", draw(number))
 
     for _ in tqdm(in_order(one, missing, workers), total=len(missing), unit="picture", disable=None):
         pass
     return len(missing)
 
 
-def draw(pictures: list[Path], number: int, side: int) -> "np.ndarray":
+def turned(pictures: list[Path], number: int) -> "np.ndarray":
+    """A copy of one of some pictures, which take turns: turned, stretched and shrunk; (H, W, 3) uint8.
+
+    Raises:
+        InputError: if the picture cannot be read.
+    """
+    from numpy.random import default_rng
+
+    from dataset.bicubic import imresize
+
+    angle, shrink, stretch = default_rng([SEED, number]).random(3)
+    picture = turn(images.read_rgb(pictures[number % len(pictures)]), TURN[0] + (TURN[1] - TURN[0]) * angle)
+    shrink = SHRINK[0] * (SHRINK[1] / SHRINK[0]) ** shrink
+    root = math.sqrt(STRETCH[0] * (STRETCH[1] / STRETCH[0]) ** stretch)
+    size = tuple(math.ceil(side * shrink * by) for side, by in zip(picture.shape, (root, 1 / root)))
+    return imresize(picture, size=size, boundary="symmetric")
+
+
+def turn(picture: "np.ndarray", angle: float) -> "np.ndarray":
+    """Turn a picture, (H, W, 3) uint8, by -45 to 45 degrees, and cut the largest upright rectangle out of it."""
+    if angle == 0:
+        return picture
+    import cv2
+
+    height, width = picture.shape[:2]
+    sin, cos = (abs(part(math.radians(angle))) for part in (math.sin, math.cos))
+    short, long = sorted((height, width))
+    if short <= 2 * sin * cos * long:  # two of its corners touch the long sides
+        sides = short / 2 / sin, short / 2 / cos
+        new_width, new_height = sides if width >= height else sides[::-1]
+    else:  # each corner touches a side
+        square = cos * cos - sin * sin
+        new_width, new_height = (width * cos - height * sin) / square, (height * cos - width * sin) / square
+    new_width, new_height = (max(1, math.floor(side) - 2) for side in (new_width, new_height))
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1)
+    matrix[:, 2] += ((new_width - width) / 2, (new_height - height) / 2)
+    return cv2.warpAffine(
+        picture, matrix, (new_width, new_height), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REFLECT
+    )
+
+
+def leaves(pictures: list[Path], number: int, side: int) -> "np.ndarray":
     """One picture of leaves, (side, side, 3) uint8.
 
     Args:
@@ -182,26 +242,18 @@ def _fill(palette: list, height: int, width: int, random: "np.random.Generator")
 
 def _arguments() -> argparse.Namespace:
     parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=("leaves", "turned"), help="what to make")
     parser.add_argument(
-        "--pictures",
-        type=Path,
-        nargs="+",
-        required=True,
-        metavar="DIR",
-        help="folders of real pictures, whose colours and textures the leaves have",
+        "--pictures", type=Path, nargs="+", required=True, metavar="DIR", help="folders of real pictures"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the pictures")
-    parser.add_argument("--count", type=int, default=3000, metavar="N", help="how many (default: 3000)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the new ones")
+    count, side = arguments.whole_number(1), arguments.whole_number(16)
+    parser.add_argument("--count", type=count, default=3000, metavar="N", help="how many to make (default: 3000)")
     parser.add_argument(
-        "--side", type=int, default=256, metavar="N", help="their height and width in pixels (default: 256)"
+        "--side", type=side, default=256, metavar="N", help="height and width of leaves in pixels (default: 256)"
     )
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="threads (default: one per core)")
-    args = parser.parse_args()
-    if args.count < 1 or args.side < 16:
-        parser.error("--count is at least 1 and --side at least 16")
-    if args.workers < 0:
-        parser.error("--workers is at least 0")
-    return args
+    arguments.add_workers(parser)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
