@@ -192,8 +192,8 @@ def _folders(files: Iterable[Path], parts: int) -> list[str]:
 
 
 def _ending(path: Path, parts: int) -> str:
-    """The last parts of a path: what it is called, however it was given and wherever it lies."""
-    return "/".join(Path(os.path.abspath(path)).parts[-parts:])
+    """The last parts of a path: what it is called, however it was given and wherever it lies, as HDF5 can hold it."""
+    return os.fsencode("/".join(Path(os.path.abspath(path)).parts[-parts:])).decode(errors="replace")
 
 
 def chunk(pixels: "np.ndarray") -> tuple[int, int, int]:

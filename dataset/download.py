@@ -148,15 +148,11 @@ def fetch_benchmark(name: str, out: Path, mirror: str | None = None) -> None:
     Raises:
         InputError: as :func:`fetch`, or for pictures that are not as published.
     """
-    from tqdm import tqdm
-
-    from dataset.parallel import in_order
+    from dataset.parallel import do_all
 
     published_name, count, scales = BENCHMARKS[name]
     pairs = [(scale, number) for scale in scales for number in range(1, count + 1)]
-    checked = in_order(partial(_fetch_pair, published_name, out, mirror), pairs, CONNECTIONS)
-    for _ in tqdm(checked, total=len(pairs), unit="pair", desc=name, disable=None):
-        pass
+    do_all(partial(_fetch_pair, published_name, out, mirror), pairs, CONNECTIONS, unit="pair", desc=name)
     for scale in scales:
         if (name, scale) in HR_PIXELS and _hr_pixels(out / f"x{scale}") != HR_PIXELS[name, scale]:
             raise InputError(
@@ -167,18 +163,11 @@ def fetch_benchmark(name: str, out: Path, mirror: str | None = None) -> None:
         from dataset.make_benchmark import Pair, make_pair
 
         others = [
-            Pair(
-                _picture(out, 4, number, "HR"),
-                scale,
-                _picture(out, scale, number, "HR"),
-                _picture(out, scale, number, "LR"),
-            )
+            Pair(_picture(out, 4, number, "HR"), scale, *(_picture(out, scale, number, kind) for kind in ("HR", "LR")))
             for scale in (2, 3)
             for number in range(1, count + 1)
         ]
-        made = in_order(partial(make_pair, boundary="replicate"), others)
-        for _ in tqdm(made, total=len(others), unit="pair", desc=f"{name} x2, x3 from x4's HR", disable=None):
-            pass
+        do_all(partial(make_pair, boundary="replicate"), others, unit="pair", desc=f"{name} x2, x3 from x4's HR")
     print(f"{out}: {count} pictures at x2, x3, x4, checked")
 
 

@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -65,20 +66,15 @@ def make(
         InputError: for a picture that cannot be read or is smaller than a scale, if something cannot be
             written, or if ``out`` holds a set that was not made from the same pictures in the same way.
     """
-    from tqdm import tqdm
-
-    from dataset.parallel import in_order
+    from dataset.parallel import do_all
 
     pairs = [pair for scale in scales for pair in _pairs(sources, out, scale, keep_names, downscale)]
     others = [folder.name for folder in out.glob("x[0-9]*") if folder.is_dir() and any(folder.iterdir())]
     shrunk = {"downscale": downscale} if downscale < 1 else {}
     claim(out, others, sources, boundary=boundary, keep_names=keep_names, **shrunk)
-    for scale in scales:
-        images.remove_leftovers(out / f"x{scale}")
+    images.remove_leftovers(out, recursive=True)
     missing = [pair for pair in pairs if not (pair.hr.exists() and pair.lr.exists())]
-    made = in_order(partial(make_pair, boundary=boundary), missing, workers)
-    for _ in tqdm(made, total=len(missing), unit="pair", disable=None):
-        pass
+    do_all(partial(make_pair, boundary=boundary), missing, workers, unit="pair")
     return len(missing)
 
 
@@ -107,7 +103,7 @@ def _pairs(sources: list[Path], out: Path, scale: int, keep_names: bool, downsca
         f"{source.stem if keep_names else f'img_{number:03}'}_SRF_{scale}"
         for number, source in enumerate(sources, start=1)
     ]
-    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    twice = next((stem for stem, count in Counter(stems).items() if count > 1), None)
     if twice:
         raise InputError(
             f"{sources[stems.index(twice)]}: has the name of another picture but for the suffix; leave out --keep_names"

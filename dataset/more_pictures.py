@@ -76,18 +76,12 @@ def make(out: Path, count: int, draw: Callable[[int], "np.ndarray"], workers: in
     Raises:
         InputError: for a picture that cannot be read, or if something cannot be written.
     """
-    from tqdm import tqdm
-
-    from dataset.parallel import in_order
+    from dataset.parallel import do_all
 
     images.remove_leftovers(out)
     missing = [number for number in range(count) if not (out / f"{number:05}.png").exists()]
 
-    def one(number: int) -> None:
-        images.write_rgb(out / f"{number:05}.png", draw(number))
-
-    for _ in tqdm(in_order(one, missing, workers), total=len(missing), unit="picture", disable=None):
-        pass
+    do_all(lambda number: images.write_rgb(out / f"{number:05}.png", draw(number)), missing, workers, unit="picture")
     return len(missing)
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 
@@ -25,3 +25,11 @@ def in_order(function: Callable, items: Iterable, workers: int = 0) -> Iterator:
         finally:
             for future in ahead:
                 future.cancel()
+
+
+def do_all(function: Callable, items: Sequence, workers: int = 0, **bar) -> None:
+    """Call a function for every item, as :func:`in_order` does, with a progress bar: ``bar`` is what tqdm is given."""
+    from tqdm import tqdm
+
+    for _ in tqdm(in_order(function, items, workers), total=len(items), disable=None, **bar):
+        pass

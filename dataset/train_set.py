@@ -119,9 +119,11 @@ class TrainSet:
         return self._made(self._draw(step, rank, world_size))
 
     def batch_of(self, scale: int, step: int, rank: int = 0, world_size: int = 1) -> Batch:
-        """As :meth:`batch`, but of this scale, one of ``scales``, whichever the step draws.
+        """As :meth:`batch`, but of this scale, whichever the step draws; if it draws this one, the batch is the same.
 
-        If it draws this one, the batch is the same.
+        Raises:
+            InputError: if the file can no longer be read.
+            KeyError: for a scale that is none of ``scales``.
         """
         return self._made(self._draw(step, rank, world_size, scale))
 

@@ -156,6 +156,14 @@ def test_folders_of_one_name_are_told_one_by_one(tmp_path, command, picture):
         assert list(file["HR"].attrs["folders"]) == ["HR", "HR"]
 
 
+def test_a_name_that_is_no_text(tmp_path, command, picture):
+    images.write_rgb(tmp_path / "hr" / "caf\udce9.png", picture(20, 20))  # as from an old Windows archive
+    done = command("dataset/div2h5.py", "--hr", tmp_path / "hr", "--out", tmp_path / "x.h5")
+    assert done.returncode == 0, done.stderr
+    with h5py.File(tmp_path / "x.h5") as file:
+        assert file["HR/0"].attrs["name"] == "hr/caf\ufffd.png"
+
+
 def test_down_scaled_copies(tmp_path, div2k, command, root):
     plain, more = tmp_path / "plain.h5", tmp_path / "more.h5"
     for out, flags in ((plain, ()), (more, ("--downscale", 0.9, 0.6))):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from dataset.parallel import in_order
+from dataset.parallel import do_all, in_order
 
 
 def test_results_come_in_order_whatever_takes_longest():
@@ -45,3 +45,11 @@ def test_an_error_is_raised_in_its_turn_and_ends_the_work():
         for result in in_order(work, range(1000), 2):
             seen.append(result)
     assert seen == [0, 1, 2, 3, 4] and len(begun) < 20
+
+
+def test_all_is_done_or_the_error_raised():
+    done = []
+    do_all(done.append, range(50), 3, unit="number")
+    assert sorted(done) == list(range(50))
+    with pytest.raises(ZeroDivisionError):
+        do_all(lambda number: 1 / number, [1, 0, 2], 1)

@@ -79,7 +79,7 @@ def test_thousands_of_pairs_are_found_at_once(tmp_path):
     make(tmp_path / "x2", *(f"{i}_{kind}.png" for i in range(2000) for kind in ("HR", "LR")))
     start = time.perf_counter()
     assert len(test_set.find(tmp_path, 2).items) == 2000
-    assert time.perf_counter() - start < 4
+    assert time.perf_counter() - start < 1
 
 
 def test_scale_8(tmp_path):
