@@ -71,7 +71,8 @@ def make(
     pairs = [pair for scale in scales for pair in _pairs(sources, out, scale, keep_names, downscale)]
     others = [folder.name for folder in out.glob("x[0-9]*") if folder.is_dir() and any(folder.iterdir())]
     shrunk = {"downscale": downscale} if downscale < 1 else {}
-    claim(out, others, sources, boundary=boundary, keep_names=keep_names, **shrunk)
+    hashes = {source.name: sha256(source) for source in sources}
+    claim(out, others, boundary=boundary, keep_names=keep_names, sha256=hashes, **shrunk)
     images.remove_leftovers(out, recursive=True)
     missing = [pair for pair in pairs if not (pair.hr.exists() and pair.lr.exists())]
     do_all(partial(make_pair, boundary=boundary), missing, workers, unit="pair")
@@ -115,20 +116,18 @@ def _pairs(sources: list[Path], out: Path, scale: int, keep_names: bool, downsca
     ]
 
 
-def claim(out: Path, others: list[str], sources: list[Path], **way) -> None:
-    """Note in ``out``, as made_from.json, that a set is made there of ``sources`` in a certain ``way``.
+def claim(out: Path, others: list[str], **made_from) -> None:
+    """Note in ``out``, as made_from.json, what a set is made from that is made there.
 
     Args:
         out: the set's folder, which may be missing yet.
         others: what is in it that such a set would have; without a note, somebody else has made it.
-        sources: the pictures that the set is made from.
-        way: what else it depends on, as JSON can hold it.
+        made_from: all that the set depends on, as JSON can hold it.
 
     Raises:
-        InputError: if the folder holds something else, or a picture cannot be read or the note not written.
+        InputError: if the folder holds something else, or the note cannot be written.
     """
     note = out / "made_from.json"
-    made_from = {**way, "sha256": {source.name: _sha256(source) for source in sources}}
     if note.exists():
         try:
             there = json.loads(note.read_text())
@@ -148,7 +147,12 @@ def claim(out: Path, others: list[str], sources: list[Path], **way) -> None:
         temporary.write_text(json.dumps(made_from, indent=1))
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file's content, hexadecimal.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset import arguments, errors, images  # noqa: E402
 from dataset.errors import InputError, Parser  # noqa: E402
-from dataset.make_benchmark import claim  # noqa: E402
+from dataset.make_benchmark import claim, sha256  # noqa: E402
 
 SEED = 7
 
@@ -54,12 +54,13 @@ STRETCH = (0.8, 1.25)  # height over width
 
 def main() -> None:
     args = _arguments()
-    pictures = sorted(picture for folder in args.pictures for picture in images.list_images(folder))
+    pictures = [picture for folder in args.pictures for picture in images.list_images(folder)]
     if not pictures:
         raise InputError(f"{' '.join(map(str, args.pictures))}: has no pictures")
-    way = {"kind": args.kind} if args.kind == "turned" else {"kind": args.kind, "side": args.side}
-    claim(args.out, [file.name for file in args.out.glob("[0-9]*.png")], pictures, **way)
-    draw = partial(turned, pictures) if args.kind == "turned" else partial(leaves, pictures, side=args.side)
+    side = {"side": args.side} if args.kind == "leaves" else {}
+    others = [file.name for file in args.out.glob("[0-9]*.png")]
+    claim(args.out, others, kind=args.kind, **side, sha256=[sha256(picture) for picture in pictures])
+    draw = partial({"leaves": leaves, "turned": turned}[args.kind], pictures, **side)
     made = make(args.out, args.count, draw, args.workers)
     print(f"{args.out}: {made} pictures made, {args.count - made} were there already")
 
