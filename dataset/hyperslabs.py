@@ -4,8 +4,10 @@ HDF5 takes longer to find a patch's pixels than to read them. Pictures that are 
 recoded otherwise lie in the file as they are, whole or cut into chunks: of those, HDF5 only tells where,
 once, and the rows that a patch needs come by plain reads. Beside slices of h5py data sets that are kept open,
 training gets 1.3 times as many patches so (x2, batches of 64 of 64x64, in chunks as div2h5.py writes them), and
-1.6 times as many of 24x24 (2 cores of a Xeon with AMX, family 6 model 207). The file is read and not mapped into memory: mapped
-pages would count as the process's own, and a file that is cut short under way would kill the process.
+1.6 times as many of 24x24 in batches of 16 (2 cores of a Xeon with AMX, family 6 model 207).
+
+The file is read and not mapped into memory: mapped pages would count as the process's own, and a file that is
+cut short under way would kill the process.
 """
 
 import itertools
