@@ -37,6 +37,7 @@ CAPTIONS = {
     "affine, so it runs once, on the sum of the deep and the shallow features.",
     2: "Figure 2: the up-samplers of LESRCNN-S, one for each scale. Everything else is shared by the scales.",
 }
+_HEAD = {"arrowstyle": "-|>,head_length=0.22,head_width=0.11", "shrinkA": 0, "shrinkB": 0}
 _LR, _HR = 1.0, 1.5  # half the height of an operation at LR and HR size
 _ROW = 3.5  # from one row to the next
 _INCHES = 0.38  # of one of these units
@@ -99,13 +100,8 @@ def figure2(path: Path) -> None:
     net = model.build("lesrcnn", multi_scale=True)
     with _canvas(path, _up_sampler(net, 4), count=len(net.scales)) as axes:
         for position, scale in enumerate(net.scales):
-            _draw_row(
-                axes,
-                _up_sampler(net, scale),
-                -_ROW * position,
-                f"x{scale}:  deep + shallow features\n64 x H x W",
-                f"to the IRB\n64 x {scale}H x {scale}W",
-            )
+            source, target = f"x{scale}:  deep + shallow features\n64 x H x W", f"to the IRB\n64 x {scale}H x {scale}W"
+            _draw_row(axes, _up_sampler(net, scale), -_ROW * position, source, target)
 
 
 def _up_sampler(net: nn.Module, scale: int) -> list[Operation]:
@@ -203,73 +199,40 @@ def _draw_row(axes, row: list[Operation], y: float, source: str = "LR", target: 
 
 
 def _draw_operation(axes, op: Operation, place: tuple[float, float], y: float, half: float) -> None:
-    from matplotlib.patches import Circle, FancyBboxPatch
+    from matplotlib.patches import Circle
 
     left, right = place
     middle = (left + right) / 2
     if op.kind in ("add", "mean"):
-        axes.add_patch(
-            Circle(
-                (middle, y),
-                (right - left) / 2,
-                zorder=3,
-                linewidth=0.8,
-                edgecolor=_INK,
-                facecolor=_COLOURS.get(op.kind, "white"),
-            )
-        )
+        colours = {"edgecolor": _INK, "facecolor": _COLOURS.get(op.kind, "white")}
+        axes.add_patch(Circle((middle, y), (right - left) / 2, zorder=3, linewidth=0.8, **colours))
         axes.text(middle, y, "+" if op.kind == "add" else f"{op.label}", ha="center", va="center", zorder=4, size=8)
         return
-    axes.add_patch(
-        FancyBboxPatch(
-            (left, y - half),
-            right - left,
-            2 * half,
-            zorder=3,
-            linewidth=0,
-            boxstyle="round,pad=0,rounding_size=0.06",
-            facecolor=_COLOURS[op.kind],
-        )
-    )
+    _box(axes, left, right, y - half, 2 * half, 0.06, zorder=3, facecolor=_COLOURS[op.kind])
     if op.label:
         axes.text(middle, y, op.label, rotation=90, ha="center", va="center", zorder=4, color="white", size=6)
 
 
 def _draw_blocks(axes, row: list[Operation], places: list[tuple[float, float]], y: float) -> None:
-    from matplotlib.patches import FancyBboxPatch
-
     for name, title in _BLOCKS.items():
         own = [place for op, place in zip(row, places) if op.block == name]
         if own:
             left, right = own[0][0] - 0.14, own[-1][1] + 0.14
-            axes.add_patch(
-                FancyBboxPatch(
-                    (left, y - 2.0),
-                    right - left,
-                    4.75,
-                    linewidth=0,
-                    zorder=0,
-                    boxstyle="round,pad=0,rounding_size=0.2",
-                    facecolor=_BLOCK,
-                )
-            )
+            _box(axes, left, right, y - 2.0, 4.75, 0.2, zorder=0, facecolor=_BLOCK)
             axes.text((left + right) / 2, y - 2.4, title, ha="center", va="center", weight="bold", size=8)
 
 
-def _arrow(axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    axes.annotate(
-        "",
-        end,
-        start,
-        zorder=2,
-        arrowprops={
-            "arrowstyle": "-|>,head_length=0.22,head_width=0.11",
-            "linewidth": 0.7,
-            "color": _INK,
-            "shrinkA": 0,
-            "shrinkB": 0,
-        },
-    )
+def _box(axes, left: float, right: float, bottom: float, height: float, rounding: float, **style) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    corners = f"round,pad=0,rounding_size={rounding}"
+    axes.add_patch(FancyBboxPatch((left, bottom), right - left, height, boxstyle=corners, linewidth=0, **style))
+
+
+def _arrow(
+    axes, start: tuple[float, float], end: tuple[float, float], colour: str = _INK, linewidth: float = 0.7
+) -> None:
+    axes.annotate("", end, start, zorder=2, arrowprops=_HEAD | {"linewidth": linewidth, "color": colour})
 
 
 def _skip(axes, start: float, end: float, y: float, long: bool) -> None:
@@ -277,19 +240,7 @@ def _skip(axes, start: float, end: float, y: float, long: bool) -> None:
     top = y + (2.45 if long else 1.3)
     colour = "#e4572e" if long else _FAINT
     axes.plot([start, start, end], [y, top, top], linewidth=0.9, color=colour, zorder=2, solid_joinstyle="round")
-    axes.annotate(
-        "",
-        (end, y + 0.22),
-        (end, top),
-        zorder=2,
-        arrowprops={
-            "arrowstyle": "-|>,head_length=0.22,head_width=0.11",
-            "linewidth": 0.9,
-            "color": colour,
-            "shrinkA": 0,
-            "shrinkB": 0,
-        },
-    )
+    _arrow(axes, (end, top), (end, y + 0.22), colour, 0.9)
 
 
 def _legend(axes, row: list[Operation]) -> None:
@@ -297,12 +248,5 @@ def _legend(axes, row: list[Operation]) -> None:
 
     kinds = {op.kind for op in row}
     handles = [Patch(color=_COLOURS[kind], label=text) for kind, text in _LEGEND.items() if kind in kinds]
-    axes.legend(
-        handles=handles,
-        loc="lower center",
-        bbox_to_anchor=(0.5, 0),
-        ncols=len(handles),
-        frameon=False,
-        handlelength=1,
-        handleheight=1,
-    )
+    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 0), "ncols": len(handles), "frameon": False}
+    axes.legend(handles=handles, handlelength=1, handleheight=1, **place)

@@ -9,18 +9,17 @@ for ``results/comparisons.json`` and its table in ``results/training.md``.
 """
 
 import argparse
-import csv
 import functools
-import json
 import shlex
-import shutil
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from dataset.errors import InputError, Parser, describe, run
+from dataset.errors import InputError, Parser, run
+from results import readme
+from results.files import read_csv, read_json, write_csv, write_json, write_text
 from results.measure import DIGITS, NETWORKS, SCALES
 from solver.arguments import add_protocol
 from solver.training.command import parse as parse_training
@@ -106,14 +105,9 @@ def trained(args: argparse.Namespace) -> int:
     Raises:
         InputError: if the folder holds a run with other settings or of another file.
     """
-    path = args.ckpt_dir / "run.json"
-    if path.exists():
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            others = differences(record, args)
-        except (OSError, ValueError, KeyError):
-            raise InputError(f"{path}: is damaged; delete the folder to train anew") from None
-        if others:
+    if (args.ckpt_dir / "run.json").exists():
+        record = record_of(args)
+        if others := differences(record, args):
             raise InputError(
                 f"{args.ckpt_dir}: holds another run: {'; '.join(others)}; delete it, or give another --ckpt_dir"
             )
@@ -129,8 +123,10 @@ def differences(record: dict, args: argparse.Namespace) -> list[str]:
     from solver.training.settings import differing
 
     data, path = record["data"], args.train_data_path
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; make it with dataset/div2h5.py")
     found = differing(record["settings"], args)
-    if path.exists() and (path.stat().st_size != data["bytes"] or data["sha256"] not in (None, hash_of(path))):
+    if path.stat().st_size != data["bytes"] or data["sha256"] not in (None, hash_of(path)):
         found.append(f"its training file was another {data['file']}")
     return found
 
@@ -144,7 +140,7 @@ def hash_of(path: Path) -> str:
 
 
 def record_of(args: argparse.Namespace) -> dict:
-    return json.loads((args.ckpt_dir / "run.json").read_text(encoding="utf-8"))
+    return read_json(args.ckpt_dir / "run.json", "delete the folder to train anew")
 
 
 # -- Table 1 ---------------------------------------------------------------------------------------
@@ -158,17 +154,15 @@ def compare_networks(args: argparse.Namespace, flags: list[str]) -> int:
         raise InputError(f"{args.test_data_dir}: needs an HR for every LR to measure with")
     runs = {}
     for name, (network, options) in NETWORKS.items():
-        own = [f"--model={network}", *(f"--{option}={value}" for option, value in options.items())]
-        runs[name] = settings_of(args.ckpt_dir / name, name, args.scale, [*flags, *own])
+        network_flags = [f"--model={network}", *(f"--{option}={value}" for option, value in options.items())]
+        runs[name] = settings_of(args.ckpt_dir / name, name, args.scale, [*flags, *network_flags])
     rows = []
-    for name, settings in runs.items():
-        if status := trained(settings):
+    for name, own in runs.items():
+        if status := trained(own):
             return status
-        rows.append({"network": name} | measure(settings, pictures, args.protocol))
-        print(
-            f"{name}: {rows[-1]['psnr']:.2f} dB / {rows[-1]['ssim']:.4f} on {pictures.name} x{args.scale}", flush=True
-        )
-    record = record_of(settings)
+        rows.append(row := {"network": name} | measure(own, pictures, args.protocol))
+        print(f"{name}: {row['psnr']:.2f} dB / {row['ssim']:.4f} on {pictures.name} x{args.scale}", flush=True)
+    record = record_of(own)
     content = {
         "set": pictures.name,
         "scale": args.scale,
@@ -177,7 +171,10 @@ def compare_networks(args: argparse.Namespace, flags: list[str]) -> int:
         **{key: record[key] for key in ("hardware", "commit", "data")},
         "networks": rows,
     }
-    write_ablation(args.out, content, runs)
+    write_json(args.out / "ablation.json", content)
+    write_csv(args.out / "ablation.csv", rows)
+    for name, own in runs.items():
+        write_text(args.out / "curves" / f"{name}.csv", (own.ckpt_dir / "log.csv").read_text(encoding="utf-8"))
     print(f"written to {args.out}")
     return 0
 
@@ -199,81 +196,46 @@ def measure(settings: argparse.Namespace, pictures, protocol: str) -> dict:
     }
 
 
-def write_ablation(out: Path, content: dict, runs: dict[str, argparse.Namespace]) -> None:
-    """Write ``ablation.json``, ``ablation.csv`` and the runs' logs."""
-    from dataset.images import written_whole
-
-    with written_whole(out / "ablation.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    with written_whole(out / "ablation.csv") as temporary:
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            table = csv.DictWriter(file, list(content["networks"][0]), lineterminator="\n")
-            table.writeheader()
-            table.writerows(content["networks"])
-    for name, settings in runs.items():
-        with written_whole(out / "curves" / f"{name}.csv") as temporary:
-            shutil.copyfile(settings.ckpt_dir / "log.csv", temporary)
-
-
 # -- settings --------------------------------------------------------------------------------------
 
 
 def compare_settings(args: argparse.Namespace, flags: list[str]) -> int:
-    rows = read(args.out / "comparisons.json")
+    from solver.training.settings import differing
+
+    path = args.out / "comparisons.json"
+    rows = read_json(path, "delete it to start anew") if path.exists() else {}
     if "modern" not in {*rows, *args.only}:
-        raise InputError(
-            f"{args.out / 'comparisons.json'}: has no run called modern to compare with; --only modern first"
-        )
+        raise InputError(f"{path}: has no run called modern to compare with; --only modern first")
+    usual, changed = (settings_of(args.ckpt_dir, "lesrcnn_x2", 2, own) for own in (SHORT, [*SHORT, *flags]))
+    common = differing(vars(usual), changed)
     for name in args.only:
         folder = args.ckpt_dir / "".join(c if c.isalnum() else "_" for c in name)
-        run = settings_of(folder, "lesrcnn_x2", 2, [*SHORT, *flags, *shlex.split(SETTINGS[name])])
-        if status := trained(run):
+        own = settings_of(folder, "lesrcnn_x2", 2, [*SHORT, *flags, *shlex.split(SETTINGS[name])])
+        if status := trained(own):
             return status
-        row = summary(name, run)
+        row = summary(name, own) | {"changed": common}
         unlike = [other for other, kept in rows.items() if budget(kept) != budget(row)]
         for other in unlike:
             if other not in args.only:
-                raise InputError(f"{args.out / 'comparisons.json'}: {other} had another file or other steps; delete it")
+                raise InputError(f"{path}: {other} had another file, other steps or flags; delete it to start anew")
         rows = {other: kept for other, kept in rows.items() if other not in unlike} | {name: row}
-        write_comparisons(args.out, rows)
+        write_json(path, rows)
+        if (args.out / "training.md").exists() and "modern" in rows:
+            readme.replace(args.out / "training.md", "comparisons", table(rows))
     return 0
-
-
-def read(path: Path) -> dict[str, dict]:
-    """The runs in ``comparisons.json``, none if there is no such file.
-
-    Raises:
-        InputError: if it is not what this command writes.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {describe(error)}; delete it to start anew") from None
 
 
 def summary(name: str, settings: argparse.Namespace) -> dict:
     """What is kept of a finished run."""
-    with open(settings.ckpt_dir / "log.csv", newline="", encoding="utf-8") as file:
-        psnr = {row["step"]: float(row["Sample_x2_psnr"]) for row in csv.DictReader(file)}
+    psnr = {row["step"]: float(row["Sample_x2_psnr"]) for row in read_csv(settings.ckpt_dir / "log.csv")}
     record = record_of(settings)
     kept = {key: record[key] for key in ("seconds", "commit", "hardware", "data")}
     return {"flags": SETTINGS[name], "psnr": psnr} | kept
 
 
-def budget(row: dict) -> tuple[str, list[str]]:
-    """What two runs must have had alike to be compared: the training file, and the steps of the log."""
-    return row["data"]["sha256"], list(row["psnr"])
-
-
-def write_comparisons(folder: Path, rows: dict[str, dict]) -> None:
-    """Write ``comparisons.json``, and the table anew."""
-    from dataset.images import written_whole
-    from results import readme
-
-    with written_whole(folder / "comparisons.json") as temporary:
-        temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    if "modern" in rows and (folder / "training.md").exists():
-        readme.replace(folder / "training.md", "comparisons", table(rows))
+def budget(row: dict) -> tuple[str, list[str], list[str]]:
+    """What two runs must have had alike to be compared: the training file, the log's steps, and the common flags."""
+    return row["data"]["sha256"], list(row["psnr"]), row.get("changed", [])
 
 
 def table(rows: dict[str, dict]) -> str:

@@ -9,12 +9,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset.errors import (  # noqa: E402
-    InputError,
-    Parser,  # noqa: E402
-    run,
-)
-from solver.arguments import SCALES, add_protocol  # noqa: E402
+from dataset.errors import InputError, Parser, run
+from results.measure import SCALES
+from solver.arguments import add_protocol
 
 FORMATS = (".png", ".pdf", ".svg")
 

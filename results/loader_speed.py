@@ -1,4 +1,4 @@
-"""Training patches per second of each way of reading, and its memory: ``python results/benchmark.py loader``.
+"""Training patches per second of each way of reading: ``python results/benchmark.py loader``.
 
 The plain way is the published one, see :func:`results.published_form.published_batches`. All ways end with float
 batches in [0, 1] on the device. Without a file, one of random pictures of DIV2K's size is written to a temporary folder
@@ -7,8 +7,6 @@ so in a busy loop, which takes the workers' cores.
 """
 
 import argparse
-import multiprocessing
-import resource
 import statistics
 import sys
 import tempfile
@@ -19,10 +17,10 @@ from pathlib import Path
 
 from dataset.errors import InputError
 from results.measure import SCALES
-from results.turns import chosen_device, machine, peak_resident, random_file, ratio, take_turns
+from results.turns import chosen_device, machine, random_file, ratio, take_turns
 from solver.arguments import natural, positive, positive_number
 
-WHAT = "Measure how many training patches per second each way of reading delivers beside the plain one, and its memory."
+WHAT = "Measure how many training patches per second each way of reading delivers beside the plain one."
 WAYS = ("plain", "none", "ram", "device")
 _PICTURE = 1356, 2040  # DIV2K's size
 
@@ -62,13 +60,12 @@ def main(args: argparse.Namespace) -> None:
         for way in args.ways:
             ways += [(way, 0)] if way != "plain" else []
             ways += [(way, args.workers)] if way in ("none", "ram") and args.workers else []
-        memory = {way: resident(args, *way) for way in ways}  # first, while this process is small itself
         sets = {way: opened(args, way) for way, _ in ways}
         rates = take_turns({way: partial(turn, args, sets[way[0]], way[1]) for way in ways}, args.rounds)
-    print(f"{'way':7}{'workers':>8}{'patches/s':>11}{'/ plain':>9}   resident MB (main, largest worker)")
+    print(f"{'way':7}{'workers':>8}{'patches/s':>11}{'/ plain':>9}")
     for (way, workers), rate in rates.items():
         times = ratio(rate, rates["plain", 0])
-        print(f"{way:7}{workers:8}{statistics.median(rate):11.0f}{times:9.2f}   {memory[way, workers]}")
+        print(f"{way:7}{workers:8}{statistics.median(rate):11.0f}{times:9.2f}")
 
 
 def opened(args: argparse.Namespace, way: str):
@@ -111,23 +108,3 @@ def turn(args: argparse.Namespace, source, workers: int) -> float:
             torch.cuda.synchronize()
     own.close()
     return count / spent
-
-
-def resident(args: argparse.Namespace, way: str, workers: int) -> str:
-    """Peak resident size, in a process of its own, of that and of its largest worker: "610, 480" (in MB)."""
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-
-    def run() -> None:
-        turn(args, opened(args, way), workers)
-        sender.send((peak_resident() or 0, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024))
-
-    process = context.Process(target=run)
-    process.start()
-    sender.close()
-    try:
-        sizes = receiver.recv()[: 2 if workers else 1]
-    except EOFError:
-        raise InputError(f"{way}: the process that measures its memory has failed") from None
-    process.join()
-    return ", ".join(f"{size / 2**20:.0f}" for size in sizes)

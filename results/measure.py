@@ -16,6 +16,8 @@ from dataset import images, test_set
 from dataset.errors import InputError
 from dataset.test_set import Item, TestSet
 
+from .files import write_json
+
 SCALES = (2, 3, 4)  # of the paper's tables
 NETWORKS = {name: ("ablation", {"variant": name}) for name in ("SN", "HN", "IEEB", "IEEB+RB")}  # Table 1's
 NETWORKS |= {"LESRCNN": ("lesrcnn", {})}
@@ -135,18 +137,14 @@ def _of_another_size(sets: list[TestSet]) -> list[str]:
 
     Urban100 often comes with an HR of half the size in its x2 folder.
     """
-    notes, largest = [], {}
-    for pictures in sets:
-        height = images.size(pictures.items[0].hr)[0]
-        largest[pictures.name] = max(height, largest.get(pictures.name, 0))
-    for pictures in sets:
-        height = images.size(pictures.items[0].hr)[0]
-        if height + max(SCALES) < largest[pictures.name]:  # more than cropping to a multiple explains
-            notes.append(
-                f"{pictures.name} x{pictures.scale}: its HR pictures are smaller than at another scale, so "
-                "its figures are not the paper's; remake it with dataset/make_benchmark.py"
-            )
-    return notes
+    heights = [(pictures.name, pictures.scale, images.size(pictures.items[0].hr)[0]) for pictures in sets]
+    return [
+        f"{name} x{scale}: its HR pictures are smaller than at another scale, so its figures are not the paper's; "
+        "remake it with dataset/make_benchmark.py"
+        for name, scale, height in heights
+        # by more than cropping to a multiple explains
+        if any(name == other and height + max(SCALES) < taller for other, _, taller in heights)
+    ]
 
 
 class Memory:
@@ -190,13 +188,8 @@ class Memory:
     def complete(self, methods: list[Method], protocol: str) -> list[dict]:
         """The entries of these weights whose sets have been measured whole."""
         hashes = {method.sha256 for method in methods}
-        return [
-            entry
-            for entry in self._entries.values()
-            if entry["weights"] in hashes
-            and entry["protocol"] == protocol
-            and entry["count"] == len(entry["pictures"]) > 0
-        ]
+        own = [e for e in self._entries.values() if e["weights"] in hashes and e["protocol"] == protocol]
+        return [entry for entry in own if entry["count"] == len(entry["pictures"]) > 0]
 
     def forget_others(self, methods: list[Method]) -> list[str]:
         """Drop what other weights have measured; returns the names of their files."""
@@ -209,18 +202,9 @@ class Memory:
         order = (*BENCHMARKS, SAMPLE)
         entries = sorted(
             self._entries.values(),
-            key=lambda e: (
-                order.index(e["set"]) if e["set"] in order else len(order),
-                e["set"],
-                e["scale"],
-                e["label"],
-                e["protocol"],
-                e["weights"],
-            ),
+            key=lambda e: (order.index(e["set"]), *(e[name] for name in ("scale", "label", "protocol", "weights"))),
         )
-        text = json.dumps({"measured": entries}, indent=1)
-        with images.written_whole(self.path) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        write_json(self.path, {"measured": entries})
 
 
 def plan(methods: list[Method], sets: list[TestSet]) -> list[tuple[Method, TestSet]]:

@@ -4,7 +4,6 @@
 """
 
 import base64
-import csv
 import io
 import json
 import math
@@ -14,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from dataset import test_set
-from dataset.images import written_whole
 from dataset.test_set import Item
 
 from . import crops
+from .files import read_csv, write_text
 from .measure import SCALES, Method
 from .table import Table
 from .tables import PROTOCOLS
@@ -68,8 +67,7 @@ def write(
     }
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
     page = TEMPLATE.read_text(encoding="utf-8").replace("{{data}}", text, 1)
-    with written_whole(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(path, page)
 
 
 def compared(folder: Path, methods: Sequence[Method], protocol: str) -> tuple[list[dict], int]:
@@ -114,8 +112,7 @@ def table_data(table: Table) -> dict:
 
 def curve_data(log: Path) -> dict:
     """A training run's ``log.csv`` as curves: ``{"name", "steps": [...], "psnr": {set: [...]}}``."""
-    with open(log, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_csv(log)
     columns = [name for name in rows[0] if name.endswith("_psnr")] if rows else []
     return {
         "name": log.stem,

@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 
 from dataset.errors import InputError
-from dataset.images import written_whole
 
 from . import tables
+from .files import write_text
 
 
 def results_section(entries: list[dict], protocol: str) -> str:
@@ -75,5 +75,4 @@ def replace(path: Path, name: str, section: str) -> None:
         raise InputError(f"{path}: has one of the markers {begin} and {end} without the other")
     new = f"{before}{begin}\n{section}\n{end}{after}"
     if new != text:
-        with written_whole(path) as temporary:
-            temporary.write_text(new, encoding="utf-8")
+        write_text(path, new)

@@ -9,17 +9,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import argparse  # noqa: E402
-import re  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from functools import partial  # noqa: E402
+import argparse
+import re
+from collections.abc import Callable
+from functools import partial
 
-from dataset.errors import (
-    Parser,  # noqa: E402
-    run,  # noqa: E402
-)
-from results import measure  # noqa: E402
-from solver.arguments import add_protocol  # noqa: E402
+from dataset.errors import Parser, run
+from results import measure
+from solver.arguments import add_protocol
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"

@@ -6,18 +6,18 @@ machine can do.
 """
 
 import argparse
-import csv
 import ctypes
 import re
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
 from dataset.errors import InputError
+from results.files import write_csv
 from results.measure import NETWORKS, SCALES
-from results.turns import chosen_device, machine, peak_resident, ratio, take_turns, timed
+from results.turns import chosen_device, machine, ratio, take_turns, timed
 from solver.arguments import memory
 
 WHAT = "Measure how fast pictures are super-resolved, beside the published form and a large matrix product."
@@ -36,8 +36,10 @@ _PUBLISHED_FEATURES = 4.5  # tensors of 64 channels at the result's size that th
 
 @dataclass
 class Row:
-    """One contender at one size; what could not be measured is None."""
+    """One contender at one size: ``turn`` makes one picture, of ``flops``; what could not be measured is None."""
 
+    turn: Callable[[], object] | None
+    flops: float
     scale: int
     size: str
     width: int
@@ -54,20 +56,26 @@ class Row:
     peak_memory_mb: float | None = None
     note: str = ""
 
+    def cells(self) -> dict:
+        """What the CSV file tells of it."""
+        told = {field.name: getattr(self, field.name) for field in fields(self)[2:]}
+        return {name: f"{value:.5g}" if isinstance(value, float) else value for name, value in told.items()}
+
 
 def add_flags(parser) -> None:
     add = parser.add_argument
-    add("--scale", type=int, choices=SCALES, nargs="+", default=[2, 4])
+    add("--scale", type=int, choices=SCALES, nargs="+", help="by default 2 and 4, of networks 4")
     sizes = f"of the result: {', '.join(SIZES)} or as 640x360; by default all on a GPU, up to 1080p on a CPU"
     add("--sizes", nargs="+", help=sizes)
     precisions = ("fp32", "bf16", "fp16")
     add("--precision", choices=precisions, nargs="+", help="by default fp32 and bf16, on a GPU fp16 too")
-    names = "measure these of Table 1's networks instead of LESRCNN's forms: SN HN at x4 is Table 2, in results/runtime"
+    names = "measure these of Table 1's networks instead of LESRCNN's forms; SN HN is for Table 2"
     add("--networks", nargs="+", choices=NETWORKS, default=[], help=names)
     room = "for the features of the pieces; 512M is what `--memory 1G` leaves them when sampling"
     add("--memory", type=memory, default="512M", help=room)
     add("--compile", action="store_true", help="measure the compiled network too")
-    add("--output", type=Path, default="results/benchmark", help="OUTPUT.csv and OUTPUT.png are written")
+    output = "OUTPUT.csv and OUTPUT.png are written; by default results/benchmark, of networks results/runtime"
+    add("--output", type=Path, help=output)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -78,8 +86,9 @@ def main(args: argparse.Namespace) -> None:
     sizes = {name: parse_size(name) for name in args.sizes or (SIZES if gpu else list(SIZES)[:5])}
     precisions = args.precision or ["fp32", "bf16"] + ["fp16"] * gpu
     print(f"{machine(device)}, torch {torch.__version__}, median of {args.rounds} turns")
+    output = args.output or Path("results/runtime" if args.networks else "results/benchmark")
     rows = []
-    for scale in args.scale:
+    for scale in args.scale or ([4] if args.networks else [2, 4]):
         for name, (width, height) in sizes.items():
             contest = Contest(scale, name, width, height, device)
             if args.networks:
@@ -88,8 +97,9 @@ def main(args: argparse.Namespace) -> None:
                 contest.add_forms(precisions, args.memory, args.compile)
             rows += contest.measure(precisions, args.rounds)
             print(table(contest.rows), flush=True)
-            write_csv(rows, device, args.output.with_suffix(".csv"))
-    plot(rows, device, args.output.with_suffix(".png"))
+            about = {"device": machine(device), "torch": torch.__version__}
+            write_csv(output.with_suffix(".csv"), [row.cells() | about for row in rows])
+    plot(rows, device, output.with_suffix(".png"))
 
 
 def parse_size(name: str) -> tuple[int, int]:
@@ -120,8 +130,6 @@ class Contest:
         self.scale, self.name, self.device = scale, name, device
         self.lr = np.random.default_rng(0).integers(0, 256, (height // scale, width // scale, 3), dtype=np.uint8)
         self.rows: list[Row] = []
-        self._turns: list[Callable[[], object] | None] = []
-        self._flops: list[float] = []  # of one turn
 
     def add_networks(self, networks: list[str], precisions: list[str]) -> None:
         """Networks of Table 1, each in one piece."""
@@ -148,31 +156,27 @@ class Contest:
         import torch
 
         products = {precision: matrix_product(precision, self.device) for precision in precisions}
-        for row, turn in zip(self.rows, self._turns):
-            row.peak_memory_mb = peak_memory(turn, self.device) if turn else None
-        turns = {i: turn for i, turn in enumerate(self._turns) if turn}
-        turns |= {precision: product for precision, (product, _) in products.items()}
+        measured = {i: row for i, row in enumerate(self.rows) if row.turn}
+        for row in measured.values():
+            row.peak_memory_mb = peak_memory(row.turn, self.device)
+        turns = {i: row.turn for i, row in measured.items()} | {name: turn for name, (turn, _) in products.items()}
         seconds = take_turns({name: partial(timed, turn, self.device) for name, turn in turns.items()}, rounds)
-        for i, (row, flops) in enumerate(zip(self.rows, self._flops)):
-            if i not in seconds:
-                continue
+        for i, row in measured.items():
             row.seconds = statistics.median(seconds[i])
             row.megapixels_per_second = row.width * row.height / row.seconds / 1e6
-            row.gflops = flops / row.seconds / 1e9
-            if self.rows[0].form == "published" and 0 in seconds:
+            row.gflops = row.flops / row.seconds / 1e9
+            if self.rows[0].form == "published" and 0 in measured:
                 row.times_published = ratio(seconds[0], seconds[i])
             if row.precision in products:
-                product = seconds[row.precision], products[row.precision][1]
-                row.mm_gflops = product[1] / statistics.median(product[0]) / 1e9
-                row.share_of_mm = flops / product[1] * ratio(product[0], seconds[i])
+                product, flops = seconds[row.precision], products[row.precision][1]
+                row.mm_gflops = flops / statistics.median(product) / 1e9
+                row.share_of_mm = row.flops / flops * ratio(product, seconds[i])
         torch.cuda.empty_cache()
         return self.rows
 
     def _add(self, form: str, precision: str, flops: float, turn, pieces: int = 1, note: str = "") -> None:
         height, width = (self.scale * n for n in self.lr.shape[:2])
-        self.rows.append(Row(self.scale, self.name, width, height, form, precision, pieces, note=note))
-        self._turns.append(turn)
-        self._flops.append(flops)
+        self.rows.append(Row(turn, flops, self.scale, self.name, width, height, form, precision, pieces, note=note))
 
     def _add_published(self, net) -> None:
         import copy
@@ -254,47 +258,34 @@ def peak_memory(turn: Callable[[], object], device) -> float | None:
         turn()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) / 1e6
-    if known := peak_resident() is not None:
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # forget the highest resident size so far
+    status = Path("/proc/self/status")
+    if not status.exists():
+        turn()
+        return None
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # forget the highest resident size so far
     turn()
-    return peak_resident() / 1e6 if known else None
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) * 1024 / 1e6
 
 
 def table(rows: list[Row]) -> str:
     """Rows of one size for a person."""
-    first = rows[0]
-    lines = [
-        f"x{first.scale}, {first.size} ({first.width}x{first.height})",
-        f"  {'form':16} {'precision':9} {'pieces':>6} {'seconds':>9} {'MP/s':>8} {'x published':>11} "
-        f"{'of mm rate':>10} {'peak MB':>8}",
-    ]
+    lines = [f"x{rows[0].scale}, {rows[0].size} ({rows[0].width}x{rows[0].height})"]
+    lines.append("  form             precision pieces   seconds     MP/s x published of mm rate  peak MB")
     for row in rows:
-        line = f"  {row.form:16} {row.precision:9} {row.pieces:6}"
-        if row.seconds is None:
-            lines.append(f"{line} {row.note}")
-            continue
-        times = "-" if row.times_published is None else f"{row.times_published:.2f}"
-        share = "-" if row.share_of_mm is None else f"{row.share_of_mm:.0%}"
-        peak = "-" if row.peak_memory_mb is None else f"{row.peak_memory_mb:.0f}"
-        speed = f"{row.seconds:9.4f} {row.megapixels_per_second:8.3f}"
-        lines.append(f"{line} {speed} {times:>11} {share:>10} {peak:>8}")
+        figures = [
+            "-" if value is None else form.format(value)
+            for value, form in (
+                (row.seconds, "{:.4f}"),
+                (row.megapixels_per_second, "{:.3f}"),
+                (row.times_published, "{:.2f}"),
+                (row.share_of_mm, "{:.0%}"),
+                (row.peak_memory_mb, "{:.0f}"),
+            )
+        ]
+        line = "{:>9} {:>8} {:>11} {:>10} {:>8}".format(*figures) if row.turn else row.note
+        lines.append(f"  {row.form:16} {row.precision:9} {row.pieces:6} {line}")
     return "\n".join(lines)
-
-
-def write_csv(rows: list[Row], device, path: Path) -> None:
-    import torch
-
-    from dataset.images import written_whole
-
-    about = {"device": machine(device), "torch": torch.__version__}
-    with written_whole(path) as temporary:
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [*(field.name for field in fields(Row)), *about])
-            writer.writeheader()
-            for row in rows:
-                cells = (asdict(row) | about).items()
-                writer.writerow({name: f"{v:.5g}" if isinstance(v, float) else v for name, v in cells})
 
 
 def plot(rows: list[Row], device, path: Path) -> None:

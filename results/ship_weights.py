@@ -19,7 +19,9 @@ sys.path.insert(0, str(ROOT))
 
 import model
 from dataset.errors import InputError, Parser, run
+from dataset.images import written_whole
 from results import readme
+from results.files import read_json, write_text
 from results.measure import DIGITS, SCALES
 from solver.arguments import shipped
 
@@ -52,7 +54,7 @@ def ship(run_folder: Path, data: Path, pictures: str, validation_sets: Sequence[
     Raises:
         InputError: if the run is not finished, a set is missing, or the present weights are as good.
     """
-    record = read_json(run_folder / "run.json")
+    record = read_run(run_folder)
     settings = record["settings"]
     weights = run_folder / f"{settings['ckpt_name']}.pth"
     if record["steps"] < settings["max_steps"]:
@@ -70,17 +72,25 @@ def ship(run_folder: Path, data: Path, pictures: str, validation_sets: Sequence[
                 "replaced (--force does it all the same)"
             )
     card = make_card(weights, target.name, record, pictures, validation, data)
-    from dataset.images import written_whole
-
     with written_whole(target) as temporary:
         shutil.copyfile(weights, temporary)
-    with written_whole(target.with_suffix(".json")) as temporary:
-        temporary.write_text(compact(card) + "\n", encoding="utf-8")
-    if (run_folder / "log.csv").exists():  # the report page draws it
-        with written_whole(ROOT / "results/curves" / f"{target.stem}.csv") as temporary:
-            shutil.copyfile(run_folder / "log.csv", temporary)
+    write_text(target.with_suffix(".json"), compact(card) + "\n")
+    if (log := run_folder / "log.csv").exists():  # the report page draws it
+        write_text(ROOT / "results/curves" / f"{target.stem}.csv", log.read_text(encoding="utf-8"))
     readme.replace(ROOT / "README.md", "weights", readme.weights_section(cards(), ROOT))
     return target
+
+
+def read_run(folder: Path) -> dict:
+    """What a training run tells of itself.
+
+    Raises:
+        InputError: if it does not, or not what weights it took, as older ones.
+    """
+    record = read_json(folder / "run.json", "is this the folder of a training run?")
+    if "taken" not in record:
+        raise InputError(f"{folder}: is a run of an older version, which did not note what weights it took")
+    return record
 
 
 def cards() -> list[Path]:
@@ -143,8 +153,8 @@ def made(weights: Path, sha256: str) -> tuple[int, float]:
     """Steps and hours behind weights that a run started from: of their run, or what the card beside them tells."""
     folder, card = weights.parent, weights.with_suffix(".json")
     if (folder / "run.json").exists() or not card.exists():
-        return effort(folder, read_json(folder / "run.json"))
-    told = read_json(card)
+        return effort(folder, read_run(folder))
+    told = read_json(card, "it tells what made the weights beside it")
     if told["sha256"] != sha256:
         raise InputError(f"{card}: is the card of other weights than {weights.name} beside it")
     return told["training"]["steps_in_all"], told["training"]["hours_in_all"]
@@ -154,11 +164,9 @@ def teachers(run_folder: Path, record: dict) -> list[dict]:
     """Network and SHA-256 of each of a run's teachers."""
     from solver.checkpoint import load_network
 
-    paths, hashes = record["settings"].get("teacher") or [], record["taken"].get("teacher") or []
-    found = [find(run_folder, path, sha256) for path, sha256 in zip(paths, hashes, strict=True)]
-    return [
-        {"network": load_network(path)[1].network, "sha256": sha256} for path, sha256 in zip(found, hashes, strict=True)
-    ]
+    taken = zip(record["settings"].get("teacher") or [], record["taken"].get("teacher") or [], strict=True)
+    infos = [load_network(find(run_folder, path, sha256))[1] for path, sha256 in taken]
+    return [{"network": info.network, "sha256": info.sha256} for info in infos]
 
 
 def find(run_folder: Path, path: str, sha256: str) -> Path:
@@ -181,13 +189,14 @@ def figures(weights: Path, folder: Path, scale: int, info) -> dict:
     from results.tables import paper_rows
 
     scores = measure(weights, folder, scale)
-    names = {"lesrcnn-s" if info.network == "lesrcnn" and info.multi_scale else info.network}
-    paper = [row for row in paper_rows(TEST_SETS[folder.name]) if row["method"].lower() in names]
+    name = "lesrcnn-s" if info.network == "lesrcnn" and info.multi_scale else info.network
+    rows = [row for row in paper_rows(TEST_SETS[folder.name]) if row["method"].lower() == name]
+    paper = [row[f"x{scale}_{figure}"] for row in rows for figure in ("psnr", "ssim")]
     return {
         "psnr": round(scores.psnr, DIGITS),
         "ssim": round(scores.ssim, DIGITS),
         "bicubic": [round(scores.mean(f"bicubic_{figure}"), DIGITS) for figure in ("psnr", "ssim")],
-        "paper": [paper[0][f"x{scale}_{figure}"] for figure in ("psnr", "ssim")] if paper else None,
+        "paper": paper if paper and None not in paper else None,
     }
 
 
@@ -245,20 +254,6 @@ def mean(validation: dict[str, dict]) -> float:
     """Mean PSNR over all pictures and scales."""
     entries = [entry for scales in validation.values() for entry in scales.values()]
     return sum(entry["psnr"] * entry["pictures"] for entry in entries) / sum(entry["pictures"] for entry in entries)
-
-
-def read_json(path: Path) -> dict:
-    """A JSON file.
-
-    Raises:
-        InputError: if it is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; is this the folder of a training run?") from None
-    except ValueError:
-        raise InputError(f"{path}: is damaged") from None
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dataset.images import written_whole
+from .files import write_text
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,7 @@ def write(tables: Sequence[Table], folder: Path) -> None:
         ["# Tables", "", "Made by `python results/reproduce.py`.", "", *(table.markdown() for table in tables)]
     )
     for name, text in files.items():
-        with written_whole(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(folder / name, text)
 
 
 def _text(cell, form: str, kind: str) -> str:

@@ -1,12 +1,12 @@
 """The paper's Tables 1 to 9, with the paper's own figures beside what was measured here."""
 
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from dataset.errors import InputError
 
+from .files import read_csv
 from .measure import BENCHMARKS, NETWORKS, SAMPLE, SCALES, mean
 from .table import Column, Row, Table
 
@@ -54,8 +54,7 @@ def every(entries: list[dict], protocol: str, numbers: Sequence[int] = range(1, 
 
 def paper_rows(name: str) -> list[dict]:
     """A CSV file of the paper's figures; numbers become floats, empty cells None."""
-    with open(PAPER / f"{name}.csv", newline="", encoding="utf-8") as file:
-        return [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    return [{key: _number(value) for key, value in row.items()} for row in read_csv(PAPER / f"{name}.csv")]
 
 
 # -- Tables 4 to 7 ---------------------------------------------------------------------------------
@@ -234,7 +233,7 @@ def runtime(number: str, folder: Path = RESULTS) -> Table:
         InputError: if one is damaged.
     """
     file, scale, measured, flags = {
-        "2": ("table2_runtime_x4_seconds", 4, "runtime", " --networks SN HN --scale 4 --output results/runtime"),
+        "2": ("table2_runtime_x4_seconds", 4, "runtime", " --networks SN HN"),
         "8": ("table8_runtime_x2_seconds", 2, "benchmark", ""),
     }[number]
     command = f"results/benchmark.py sampling{flags}"
@@ -256,17 +255,16 @@ def runtime(number: str, folder: Path = RESULTS) -> Table:
 def _timed(path: Path, scale: int, sizes: list[str]) -> list[Row]:
     """The rows of one machine: each network, or form and precision of LESRCNN, whole pictures at a time."""
     seconds, machine = {}, ""
-    with open(path, newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            if "width" not in line:
-                return []  # another benchmark's
-            machine = f"{line['device']}, torch {line['torch']}"
-            form = line.get("form")
-            form = form if form in NETWORKS else f"LESRCNN, {form}"
-            label = line.get("network") or f"{form}, {line['precision']}"
-            if int(line["scale"]) == scale and line["seconds"] and "pieces" not in label:
-                times = seconds.setdefault(label, {})
-                times[f"{line['width']}x{line['height']}"] = float(f"{float(line['seconds']):.3g}")
+    for line in read_csv(path):
+        if "width" not in line:
+            return []  # another benchmark's
+        machine = f"{line['device']}, torch {line['torch']}"
+        form = line.get("form")
+        form = form if form in NETWORKS else f"LESRCNN, {form}"
+        label = line.get("network") or f"{form}, {line['precision']}"
+        if int(line["scale"]) == scale and line["seconds"] and "pieces" not in label:
+            times = seconds.setdefault(label, {})
+            times[f"{line['width']}x{line['height']}"] = float(f"{float(line['seconds']):.3g}")
     return [Row((label, machine, *(times.get(size) for size in sizes)), "ours") for label, times in seconds.items()]
 
 

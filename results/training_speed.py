@@ -7,7 +7,6 @@ one by one in the main process, the default Adam.
 import argparse
 import contextlib
 import io
-import json
 import shlex
 import statistics
 import sys
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from results.files import write_json
 from results.measure import SCALES
 from results.turns import chosen_device, machine, random_file, ratio, take_turns, timed
 from solver.arguments import positive
@@ -36,8 +36,6 @@ def add_flags(parser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     import torch
-
-    from dataset.images import written_whole
 
     device = chosen_device(args.device)
     gpu = device.type == "cuda"
@@ -65,8 +63,7 @@ def main(args: argparse.Namespace) -> None:
     about = {"scale": args.scale, "patch_size": args.patch_size, "batch_size": args.batch_size}
     about |= {"device": machine(device), "torch": torch.__version__}
     report = about | {"turns": args.rounds, "steps_per_turn": args.steps, "contenders": rows}
-    with written_whole(args.output) as temporary:
-        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_json(args.output, report)
     print(f"x{args.scale}, batch {args.batch_size}, LR patch {args.patch_size}, {report['device']}")
     for name, row in rows.items():
         print(f"{name:24} {row['steps_per_second']:9.3f} steps/s  {row['times_published']:5.2f} x published")

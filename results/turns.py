@@ -4,8 +4,6 @@ A figure is the median of its turns, a ratio the median of the turns' ratios. Se
 compared, so every report names the machine, and a ratio is always to something that ran beside.
 """
 
-import os
-import re
 import statistics
 import time
 from collections.abc import Callable
@@ -52,7 +50,6 @@ def chosen_device(name: str | None):
     """
     import torch
 
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # a process forked after it can still use the GPU
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: no CUDA GPU is available; leave the flag out to compute on the CPU")
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -63,12 +60,6 @@ def machine(device) -> str:
     from solver.machine import device_name, processor
 
     return device_name(device) + (f" beside {processor()}" if device.type == "cuda" else "")
-
-
-def peak_resident() -> int | None:
-    """The most bytes that this process has held in memory since it began, or since it was told to forget."""
-    status = Path("/proc/self/status")
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) * 1024 if status.exists() else None
 
 
 def random_file(path: Path, height: int, width: int, count: int) -> Path:

@@ -60,9 +60,7 @@ def test_every_form_is_measured_beside_the_published_one(measure, tmp_path, caps
 
 
 def test_networks_of_table_2(measure, tmp_path):
-    measure(
-        f"sampling --networks SN HN --scale 4 --sizes 32x32 256 --precision fp32 --rounds 1 --output {tmp_path}/runtime"
-    )
+    measure(f"sampling --networks SN HN --sizes 32x32 256 --precision fp32 --rounds 1 --output {tmp_path}/runtime")
     rows = runtime("2", tmp_path).rows
     assert [row.cells[0] for row in rows] == ["SN", "HN", "SN, fp32", "HN, fp32"] and rows[3].kind == "ours"
     assert rows[2].cells[2] > 0 and rows[2].cells[3] is None and "threads" in rows[2].cells[1]
@@ -94,7 +92,6 @@ def test_ways_of_reading_are_measured_beside_the_plain_one(command, tmp_path):
     table = [line.split() for line in done.stdout.splitlines() if line.startswith(("plain", "none", "device"))]
     assert [row[:2] for row in table] == [["plain", "0"], ["none", "0"], ["none", "1"], ["device", "0"]]
     assert all(float(rate) > 0 for _, _, rate, *_ in table) and float(table[0][3]) == 1
-    assert table[2][4].endswith(",") and all(int(row[-1]) > 50 for row in (*table[:2], table[3]))  # MB
     assert list(tmp_path.iterdir()) == []  # the random pictures have been removed
 
 

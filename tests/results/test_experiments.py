@@ -80,9 +80,13 @@ def test_rows_of_another_file_are_not_compared(tmp_path, monkeypatch):
     monkeypatch.setattr(experiments, "summary", lambda name, settings: old | {"data": {"sha256": "new"}})
     args = types.SimpleNamespace(out=tmp_path, ckpt_dir=tmp_path, only=["modern"])
     with pytest.raises(InputError, match="MSE had another file"):
-        experiments.compare_settings(args, SMALL)
+        experiments.compare_settings(args, [])
+    monkeypatch.setattr(experiments, "summary", lambda name, settings: old)
+    with pytest.raises(InputError, match="MSE had .* other steps or flags"):
+        experiments.compare_settings(args, ["--clip", "1"])
+    monkeypatch.setattr(experiments, "summary", lambda name, settings: old | {"data": {"sha256": "new"}})
     args.only = ["modern", "MSE"]
-    assert experiments.compare_settings(args, SMALL) == 0
+    assert experiments.compare_settings(args, []) == 0
     rows = json.loads((tmp_path / "comparisons.json").read_text())
     assert {row["data"]["sha256"] for row in rows.values()} == {"new"} and len(rows) == 2
 
@@ -147,7 +151,7 @@ def test_settings_are_compared_and_go_on(command, training_file, data, tmp_path)
         ("ablation --test_data_dir dataset/Sample --num_gpu 2", "trains on one GPU"),
         ("settings --ckpt_name=a", "--ckpt_name: is set by this command"),
         ("settings --only MSE --out {}", "--only modern first"),
-        ("settings --only modern --out {}/damaged", "comparisons.json: cannot be read"),
+        ("settings --only modern --out {}/damaged", "comparisons.json: is damaged"),
     ],
 )
 def test_wrong_input_is_one_line(monkeypatch, root, tmp_path, line, message):

@@ -194,6 +194,12 @@ def test_what_cannot_be_shipped(house):
         ship(house, finished_run(house / "run", steps=3))
     with pytest.raises(InputError, match="folder of a training run"):
         ship(house, house)
+    old = finished_run(house / "old")
+    record = json.loads((old / "run.json").read_text())
+    del record["taken"]
+    (old / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="old: is a run of an older version"):
+        ship(house, old)
     with pytest.raises(InputError, match="no such folder"):
         ship(house, finished_run(house / "run"), data="nothing")
     assert not (house / "x2").exists()
