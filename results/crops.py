@@ -93,12 +93,8 @@ def find_box(results: Sequence[Version], side: int | None = None) -> tuple[Box, 
 def check_box(box: Box, hr: np.ndarray, where: str) -> None:
     """Raise InputError if a box does not lie inside a picture."""
     height, width = hr.shape[:2]
-    if (
-        min(box.top, box.left) < 0
-        or min(box.height, box.width) < 1
-        or box.top + box.height > height
-        or box.left + box.width > width
-    ):
+    rows, columns = box.slices
+    if not (0 <= rows.start < rows.stop <= height and 0 <= columns.start < columns.stop <= width):
         raise InputError(
             f"--box {' '.join(map(str, box))}: not inside {where}, which is {width} pixels wide and "
             f"{height} high; a box is TOP LEFT HEIGHT WIDTH"

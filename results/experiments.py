@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from dataset.errors import InputError, Parser, run
-from results import readme
+from results import measure, readme
 from results.files import read_csv, read_json, write_csv, write_json, write_text
 from results.measure import DIGITS, NETWORKS, SCALES
 from solver.arguments import add_protocol
@@ -133,7 +133,7 @@ def differences(record: dict, args: argparse.Namespace) -> list[str]:
 
 @functools.cache
 def hash_of(path: Path) -> str:
-    """SHA-256 of a training file, found once."""
+    """SHA-256 of a file, found once: training files are large."""
     from solver.checkpoint import file_hash
 
     return file_hash(path)
@@ -160,7 +160,7 @@ def compare_networks(args: argparse.Namespace, flags: list[str]) -> int:
     for name, own in runs.items():
         if status := trained(own):
             return status
-        rows.append(row := {"network": name} | measure(own, pictures, args.protocol))
+        rows.append(row := {"network": name} | figures(own, pictures, args.protocol))
         print(f"{name}: {row['psnr']:.2f} dB / {row['ssim']:.4f} on {pictures.name} x{args.scale}", flush=True)
     record = record_of(own)
     content = {
@@ -179,20 +179,16 @@ def compare_networks(args: argparse.Namespace, flags: list[str]) -> int:
     return 0
 
 
-def measure(settings: argparse.Namespace, pictures, protocol: str) -> dict:
-    """Figures of a finished run's last weights, and what the run took."""
-    from solver.checkpoint import load_network
-    from solver.measuring.evaluate import evaluate
-    from solver.sampling.sampler import Sampler
-
-    net, info = load_network(settings.ckpt_dir / f"{settings.ckpt_name}.pth", scale=pictures.scale)
-    scores, record = evaluate(Sampler(net, pictures.scale), pictures, protocol), record_of(settings)
+def figures(settings: argparse.Namespace, pictures, protocol: str) -> dict:
+    """What a finished run's last weights reach, and what the run took."""
+    weights, record = settings.ckpt_dir / f"{settings.ckpt_name}.pth", record_of(settings)
+    scores = measure.scores(weights, pictures, protocol)
     return {
         "psnr": round(scores.psnr, DIGITS),
         "ssim": round(scores.ssim, DIGITS),
         "steps": record["steps"],
         "hours": round(record["seconds"] / 3600, 2),
-        "sha256": info.sha256,
+        "sha256": hash_of(weights),
     }
 
 

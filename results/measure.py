@@ -256,6 +256,16 @@ def measure(
         on_picture()
 
 
+def scores(weights: Path, pictures: TestSet, protocol: str = "published"):
+    """:class:`solver.measuring.evaluate.Scores` of a weights file on a set, beside bicubic's; nothing is remembered."""
+    from solver.checkpoint import load_network
+    from solver.measuring.evaluate import evaluate
+    from solver.sampling.sampler import Sampler
+
+    net, _ = load_network(weights, scale=pictures.scale)
+    return evaluate(Sampler(net, pictures.scale), pictures, protocol, compare_bicubic=True)
+
+
 def fingerprint(item: Item) -> str:
     """A hash of the contents of a picture's LR and HR files.
 

@@ -18,9 +18,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import model
+from dataset import test_set
 from dataset.errors import InputError, Parser, run
 from dataset.images import written_whole
-from results import readme
+from results import measure, readme, tables
 from results.files import read_json, write_text
 from results.measure import DIGITS, SCALES
 from solver.arguments import shipped
@@ -103,14 +104,14 @@ def cards() -> list[Path]:
 # -- the card --------------------------------------------------------------------------------------
 
 
-def make_card(weights: Path, name: str, record: dict, pictures: str, validation: dict, data: Path) -> dict:
+def make_card(weights: Path, shipped_name: str, record: dict, pictures: str, validation: dict, data: Path) -> dict:
     """Everything a user of the weights wants to know, as JSON can hold it."""
     from solver.checkpoint import load_network
 
     net, info = load_network(weights)
     steps, hours = effort(weights.parent, record)
     return {
-        "weights": name,
+        "weights": shipped_name,
         "sha256": info.sha256,
         "network": info.network,
         "scales": info.scales,
@@ -130,8 +131,8 @@ def make_card(weights: Path, name: str, record: dict, pictures: str, validation:
         "protocol": "published",
         "validation": validation,
         "test": {
-            test_set: {f"x{scale}": figures(weights, data / test_set, scale, info) for scale in info.scales}
-            for test_set in TEST_SETS
+            name: {f"x{scale}": figures(weights, data / name, scale, info) for scale in info.scales}
+            for name in TEST_SETS
         },
     }
 
@@ -186,11 +187,9 @@ def find(run_folder: Path, path: str, sha256: str) -> Path:
 
 def figures(weights: Path, folder: Path, scale: int, info) -> dict:
     """PSNR and SSIM on a test set, beside bicubic's (measured) and the paper's (None if it has no such network)."""
-    from results.tables import paper_rows
-
-    scores = measure(weights, folder, scale)
+    scores = measure.scores(weights, test_set.find(folder, scale))
     name = "lesrcnn-s" if info.network == "lesrcnn" and info.multi_scale else info.network
-    rows = [row for row in paper_rows(TEST_SETS[folder.name]) if row["method"].lower() == name]
+    rows = [row for row in tables.paper_rows(TEST_SETS[folder.name]) if row["method"].lower() == name]
     paper = [row[f"x{scale}_{figure}"] for row in rows for figure in ("psnr", "ssim")]
     return {
         "psnr": round(scores.psnr, DIGITS),
@@ -228,7 +227,7 @@ def validate(weights: Path, sets: Sequence[Path]) -> dict[str, dict]:
             raise InputError(f"--validation {folder}: {folder.name} is {why}; give another one")
         result[folder.name] = {}
         for scale in scales:
-            scores = measure(weights, folder, scale)
+            scores = measure.scores(weights, test_set.find(folder, scale))
             if any(row.psnr is None for row in scores.rows):
                 raise InputError(f"--validation {folder}: its x{scale} pictures have no HR to compare with")
             result[folder.name][f"x{scale}"] = {
@@ -237,17 +236,6 @@ def validate(weights: Path, sets: Sequence[Path]) -> dict[str, dict]:
                 "pictures": len(scores.rows),
             }
     return result
-
-
-def measure(weights: Path, folder: Path, scale: int):
-    """:class:`solver.measuring.evaluate.Scores` of a weights file on a set, beside bicubic's."""
-    from dataset import test_set
-    from solver.checkpoint import load_network
-    from solver.measuring.evaluate import evaluate
-    from solver.sampling.sampler import Sampler
-
-    net, _ = load_network(weights, scale=scale)
-    return evaluate(Sampler(net, scale), test_set.find(folder, scale), compare_bicubic=True)
 
 
 def mean(validation: dict[str, dict]) -> float:
