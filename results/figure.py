@@ -23,27 +23,14 @@ def parser() -> Parser:
     )
     add = parser.add_argument
     add("--test_data_dir", type=Path, default="dataset/Sample", help="folder of HR/LR pairs: a benchmark's or DIV2K's")
-    add(
-        "--pictures",
-        nargs="+",
-        default=[],
-        help="names in it, such as img_002, a row for each; by default the three in which the methods differ most",
-    )
+    pictures = "names in it, such as img_002, a row for each; by default the three in which the methods differ most"
+    add("--pictures", nargs="+", default=[], help=pictures)
     add("--scale", type=int, choices=SCALES, default=4, help="enlargement factor")
-    add(
-        "--weights",
-        type=Path,
-        nargs="+",
-        help="weights to compare, of this scale or blind (by default the ones that ship)",
-    )
+    weights = "weights to compare, of this scale or blind (by default the ones that ship)"
+    add("--weights", type=Path, nargs="+", help=weights)
     add("--labels", nargs="+", help="what to call them (by default their files' names)")
-    add(
-        "--box",
-        type=int,
-        nargs=4,
-        metavar=("TOP", "LEFT", "HEIGHT", "WIDTH"),
-        help="in HR pixels (by default where the methods differ most)",
-    )
+    sides = ("TOP", "LEFT", "HEIGHT", "WIDTH")
+    add("--box", type=int, nargs=4, metavar=sides, help="in HR pixels (by default where the methods differ most)")
     add("--out", type=Path, default="samples/figure.png", help="a .png, .pdf or .svg file")
     add_protocol(parser)
     return parser

@@ -28,44 +28,22 @@ def parser() -> Parser:
         "was, and measures nothing twice."
     )
     add = parser.add_argument
-    add(
-        "--weights",
-        type=Path,
-        help="folder of weights by their published names: lesrcnn_x2.pth, lesrcnn_x3.pth, lesrcnn_x4.pth, and "
-        "lesrcnn.pth for the blind network (by default the ones that ship)",
-    )
-    add(
-        "--data",
-        type=Path,
-        nargs="+",
-        default=["dataset"],
-        help="folders with Set5, Set14, B100 and Urban100 in them, as Set5/x2/img_001_SRF_2_HR.png; what is not "
-        "there is said and left out",
-    )
-    add(
-        "--tables", type=numbers(9), nargs="?", const="1-9", default="1-9", help="which, as 4-7 or 1,4,5; none for none"
-    )
-    add(
-        "--figures",
-        type=numbers(5),
-        nargs="?",
-        const="1-5",
-        default="1-5",
-        help="which; 1 and 2 are the architecture, 3 to 5 compare pictures at x2, x3 and x4",
-    )
+    weights = "folder of lesrcnn_x2.pth, lesrcnn_x3.pth, lesrcnn_x4.pth and, blind, lesrcnn.pth (by default what ships)"
+    add("--weights", type=Path, help=weights)
+    data = "folders with Set5, Set14, B100 and Urban100 in them, as Set5/x2/img_001_SRF_2_HR.png; others are left out"
+    add("--data", type=Path, nargs="+", default=["dataset"], help=data)
+    which = {"nargs": "?", "const": "1-9", "default": "1-9"}
+    add("--tables", type=numbers(9), help="which, as 4-7 or 1,4,5; none for none", **which)
+    figures = "which; 1 and 2 are the architecture, 3 to 5 compare pictures at x2, x3 and x4"
+    add("--figures", type=numbers(5), help=figures, **which | {"const": "1-5", "default": "1-5"})
     add("--page", action=argparse.BooleanOptionalAction, default=True, help="make the report page")
-    add(
-        "--pictures",
-        type=Path,
-        default="dataset/Sample",
-        help="data set whose pictures Figures 3 to 5 and the page show",
+    shown = "data set whose pictures Figures 3 to 5 and the page show"
+    add("--pictures", type=Path, default="dataset/Sample", help=shown)
+    out = (
+        "where to write; by default results/ for the weights that ship and the published protocol, and "
+        "samples/results-WEIGHTS-PROTOCOL for others, so that the committed results stay"
     )
-    add(
-        "--out",
-        type=Path,
-        help="where to write; by default results/ for the weights that ship and the published protocol, and "
-        "samples/results-WEIGHTS-PROTOCOL for others, so that the committed results stay",
-    )
+    add("--out", type=Path, help=out)
     add_protocol(parser)
     return parser
 
