@@ -1,22 +1,23 @@
-"""The networks. Each is one file here with a class ``Net``; its file's name is its name."""
+"""The networks. Each is one file here with a class ``Net``; its file's name is its name.
+
+What a network has to say of itself is in :class:`model.ops.Network`.
+"""
 
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a network's file imports torch when it is built, so that --help need not
-    from torch import nn
-
-_NOT_NETWORKS = {"__init__", "ops"}
+    from .ops import Network
 
 
 def names() -> list[str]:
     """Names of all networks in this folder, sorted: what ``--model`` and :func:`build` take."""
     files = Path(__file__).parent.glob("*.py")
-    return sorted(f.stem for f in files if f.stem not in _NOT_NETWORKS)
+    return sorted(f.stem for f in files if "\nclass Net(" in f.read_text(encoding="utf-8"))
 
 
-def network_class(name: str) -> "type[nn.Module]":
+def network_class(name: str) -> "type[Network]":
     """The class ``Net`` of ``model/<name>.py``.
 
     Raises:
@@ -27,16 +28,16 @@ def network_class(name: str) -> "type[nn.Module]":
     return import_module(f"{__name__}.{name}").Net
 
 
-def build(name: str, scale: int = 2, multi_scale: bool = False, **options) -> "nn.Module":
+def build(name: str, scale: int = 2, multi_scale: bool = False, **options) -> "Network":
     """Make a network with fresh random weights, on the CPU, in training mode.
 
     Args:
         name: the network's file name without ``.py``, for example ``"lesrcnn"``.
-        scale: enlargement factor, 2, 3 or 4.
-        multi_scale: blind: one network for all scales, ``scale`` then only its default.
+        scale: enlargement factor, one of the network's ``scales``.
+        multi_scale: blind: one network for all its scales, ``scale`` then only its default.
         options: what else that network's ``Net`` takes.
 
     Raises:
-        ValueError: for an unknown network or a scale it does not have.
+        ValueError: for an unknown network, or a scale or option that it does not have.
     """
     return network_class(name)(scale=scale, multi_scale=multi_scale, **options)

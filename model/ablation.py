@@ -11,14 +11,12 @@ LESRCNN itself, with the refinement block on top, is ``model/lesrcnn.py``. All h
 its activation, the last layer and the mean shifts of LESRCNN.
 """
 
-from typing import Any, ClassVar
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .lesrcnn import CHANNELS, IEEB, PAIRS, RB, centre, conv1x1, conv3x3, init_bilinear
-from .ops import SCALES, MeanShift, ScaledNet, SubPixelUpsampler
+from .lesrcnn import CHANNELS, IEEB, PAIRS, RB, conv1x1, conv3x3
+from .ops import NONE, Margins, MeanShift, Network, SubPixelUpsampler, centre, trim
 
 VARIANTS = ("SN", "HN", "IEEB", "IEEB+RB")
 
@@ -46,7 +44,7 @@ class Stack(nn.Module):
         return deep, shallow
 
 
-class Net(ScaledNet):
+class Net(Network):
     """One network of the ablation.
 
     Input: RGB (N, 3, H, W) in [0, 1]. Output: RGB (N, 3, scale * H, scale * W), about [0, 1], not
@@ -62,17 +60,15 @@ class Net(ScaledNet):
         ValueError: for another scale or variant.
     """
 
-    configurations: ClassVar[tuple[dict[str, Any], ...]] = tuple(
-        {"scale": scale, "multi_scale": False, "variant": variant} for scale in SCALES for variant in VARIANTS
-    )
+    blind = False
+    options = tuple({"variant": variant} for variant in VARIANTS)
 
     def __init__(self, scale: int = 2, multi_scale: bool = False, variant: str = "IEEB") -> None:
-        super().__init__(scale, multi_scale=False)
-        if multi_scale:
-            raise ValueError("the ablation has no blind networks")
+        super().__init__(scale, multi_scale, variant=variant)
         if variant not in VARIANTS:
             raise ValueError(f"the ablation has no network {variant!r}; it has {', '.join(VARIANTS)}")
         self.variant = variant
+        self.picture_facing = ("features.shallow" if "IEEB" in variant else "features.layers.0"), "last"
         self.sub_mean = MeanShift(-1)
         self.features = IEEB() if "IEEB" in variant else Stack(heterogeneous=variant == "HN")
         if variant == "IEEB+RB":
@@ -82,30 +78,19 @@ class Net(ScaledNet):
         self.last = conv3x3(CHANNELS, 3)
         self.add_mean = MeanShift(+1)
 
-    def forward(self, x: torch.Tensor, scale: int | None = None) -> torch.Tensor:
-        """Super-resolve a batch.
-
-        Args:
-            x: RGB (N, 3, H, W) in [0, 1].
-            scale: the network's own scale, or None.
-
-        Raises:
-            ValueError: for another scale.
-        """
+    def forward(self, x: torch.Tensor, scale: int | None = None, margins: Margins = NONE) -> torch.Tensor:
+        """Super-resolve a batch, see :class:`model.ops.Network`."""
         scale = self.chosen(scale)
         deep, shallow = self.features(self.sub_mean(x))
         if self.variant == "IEEB+RB":
             fine = self.rb(deep, shallow, scale)
         else:
             fine = F.relu(self.up(deep))
-        return self.add_mean(self.last(fine))
+        return trim(self.add_mean(self.last(fine)), margins, scale)
 
-    @staticmethod
-    def receptive_radius(scale: int) -> float:
-        """How far away, in LR pixels, an LR pixel can be and still change an output pixel (of the SN;
-        the others see less)."""
-        up = 1.5 if scale == 4 else 1.0  # x4's second stage works on the x2 grid
-        return 1 + 2 * PAIRS + up + 1 / scale
+    def reach(self, scale: int) -> float:
+        layers = 2 * PAIRS if self.variant == "SN" else PAIRS
+        return 1 + layers + SubPixelUpsampler.reach(scale) + 1 / scale
 
     @torch.no_grad()
     def init_identity(self) -> None:
@@ -119,17 +104,13 @@ class Net(ScaledNet):
             first, *others = self.features.layers
             first.weight[:6] = centre(plus_minus)
             for conv in others:
-                size = conv.kernel_size[0]
-                conv.weight[:6] = 0
-                conv.weight[:6, :, size // 2, size // 2] = torch.eye(6, CHANNELS)
-        up, inputs = (self.rb.up[f"x{self.scale}"], 2) if self.variant == "IEEB+RB" else (self.up, 1)
-        for stage, (conv, r) in enumerate(zip(up.stages, up.factors)):
-            init_bilinear(conv, r, gain=1 / inputs if stage == 0 else 1.0, carried=6)
+                conv.weight[:6] = centre(torch.eye(6, CHANNELS), conv.kernel_size[0])
+        up, gain = (self.rb.up[f"x{self.scale}"], 0.5) if self.variant == "IEEB+RB" else (self.up, 1.0)
+        up.init_bilinear(carried=6, gain=gain)
         self.last.weight *= 0.1
         self.last.weight[:, :6] = centre(plus_minus.T)
 
     def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
-        """Layers whose rectified outputs only one other layer hears, and that layer: see :mod:`solver.training.revive`."""
         if isinstance(self.features, IEEB):
             return [*zip(self.features.conv3, self.features.conv1)]
         return [*zip(self.features.layers[1:-1], self.features.layers[2:])]

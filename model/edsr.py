@@ -8,8 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .lesrcnn import centre, init_bilinear
-from .ops import MeanShift, ScaledNet, SubPixelUpsampler
+from .ops import NONE, Margins, MeanShift, Network, SubPixelUpsampler, centre, trim
 
 CHANNELS = 64  # EDSR-baseline, Table 1
 BLOCKS = 16
@@ -31,7 +30,7 @@ class ResidualBlock(nn.Module):
         return x + self.second(F.relu(self.first(x)))
 
 
-class Net(ScaledNet):
+class Net(Network):
     """EDSR-baseline, or a blind one: the same with an up-sampler for each scale.
 
     Input: RGB (N, 3, H, W) in [0, 1]. Output: RGB (N, 3, scale * H, scale * W), about [0, 1], not clamped.
@@ -44,6 +43,8 @@ class Net(ScaledNet):
         ValueError: for another scale.
     """
 
+    picture_facing = ("head", "last")
+
     def __init__(self, scale: int = 2, multi_scale: bool = False) -> None:
         super().__init__(scale, multi_scale)
         self.sub_mean = MeanShift(-1)
@@ -54,26 +55,15 @@ class Net(ScaledNet):
         self.last = conv3x3(CHANNELS, 3)
         self.add_mean = MeanShift(+1)
 
-    def forward(self, x: torch.Tensor, scale: int | None = None) -> torch.Tensor:
-        """Super-resolve a batch.
-
-        Args:
-            x: RGB (N, 3, H, W) in [0, 1].
-            scale: of a blind network, 2, 3 or 4; of a single-scale one, its own scale or None.
-
-        Raises:
-            ValueError: if the network has no up-sampler for ``scale``.
-        """
+    def forward(self, x: torch.Tensor, scale: int | None = None, margins: Margins = NONE) -> torch.Tensor:
+        """Super-resolve a batch, see :class:`model.ops.Network`."""
         scale = self.chosen(scale)
         shallow = self.head(self.sub_mean(x))
         deep = shallow + self.tail(self.blocks(shallow))
-        return self.add_mean(self.last(self.up[f"x{scale}"](deep)))
+        return trim(self.add_mean(self.last(self.up[f"x{scale}"](deep))), margins, scale)
 
-    @staticmethod
-    def receptive_radius(scale: int) -> float:
-        """How far away, in LR pixels, an LR pixel can be and still change an output pixel."""
-        up = 1.5 if scale == 4 else 1.0  # x4's second stage works on the x2 grid
-        return 2 + 2 * BLOCKS + up + 1 / scale
+    def reach(self, scale: int) -> float:
+        return 2 + 2 * BLOCKS + SubPixelUpsampler.reach(scale) + 1 / scale
 
     @torch.no_grad()
     def init_identity(self) -> None:
@@ -86,12 +76,10 @@ class Net(ScaledNet):
         self.tail.weight *= 0.1
         self.tail.bias.zero_()
         for up in self.up.values():
-            for conv, r in zip(up.stages, up.factors):
-                init_bilinear(conv, r, gain=1.0, carried=3)
+            up.init_bilinear(carried=3)
         self.last.weight *= 0.1
         self.last.weight[:, :3] = centre(torch.eye(3))
         self.last.bias.zero_()
 
     def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
-        """Layers whose rectified outputs only one other layer hears, and that layer: see :mod:`solver.training.revive`."""
         return [(block.first, block.second) for block in self.blocks]

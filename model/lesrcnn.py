@@ -13,13 +13,12 @@ reproduce the paper's tables.
 """
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .ops import Margins, MeanShift, ScaledNet, SubPixelUpsampler, trim
+from .ops import DIV2K_MEAN, NONE, Margins, MeanShift, Network, SubPixelUpsampler, centre, trim
 
 CHANNELS = 64  # width of every layer, Section 3.2
 PAIRS = 8  # IEEB: 17 layers = one 3x3, then eight pairs of 3x3 and 1x1, Section 3.3
@@ -93,7 +92,7 @@ class IRB(nn.Module):
         return self.last(x)
 
 
-class Net(ScaledNet):
+class Net(Network):
     """LESRCNN (single scale) or LESRCNN-S (blind: ``multi_scale=True``, scale chosen per call).
 
     Input: RGB (N, 3, H, W) in [0, 1], any H and W from 1 up. Output: RGB (N, 3, scale * H,
@@ -108,6 +107,19 @@ class Net(ScaledNet):
         ValueError: for another scale.
     """
 
+    picture_facing = ("ieeb.shallow", "irb.last")
+    # Section 4.2
+    published = {
+        "patch_size": 64,
+        "batch_size": 64,
+        "max_steps": 600_000,
+        "lr": 1e-4,
+        "decay": 400_000,
+        "loss_fn": "MSE",
+        "optimizer": "Adam",
+        "clip": 10.0,
+    }
+
     def __init__(self, scale: int = 2, multi_scale: bool = False) -> None:
         super().__init__(scale, multi_scale)
         self.sub_mean = MeanShift(-1)
@@ -116,38 +128,23 @@ class Net(ScaledNet):
         self.irb = IRB()
         self.add_mean = MeanShift(+1)
 
-    def forward(self, x: torch.Tensor, scale: int | None = None, margins: Margins = (0, 0, 0, 0)) -> torch.Tensor:
-        """Super-resolve a batch.
-
-        Args:
-            x: RGB (N, 3, H, W) in [0, 1].
-            scale: of a blind network, 2, 3 or 4; of a single-scale one, its own scale or None.
-            margins: LR pixels at the top, bottom, left and right of ``x`` that are given as
-                surroundings only: the result lacks them, and much of the work on them is spared.
-
-        Raises:
-            ValueError: if the network has no up-sampler for ``scale``.
-        """
+    def forward(self, x: torch.Tensor, scale: int | None = None, margins: Margins = NONE) -> torch.Tensor:
+        """Super-resolve a batch, see :class:`model.ops.Network`; much of the work on margins is spared."""
         scale = self.chosen(scale)
         deep, shallow = self.ieeb(self.sub_mean(x))
         # What lies beyond the reach of the layers to come has done its part.
         near = tuple(min(m, math.ceil(self._reach_after_ieeb(scale))) for m in margins)
-        far = tuple(m - n for m, n in zip(margins, near))
+        far = tuple(m - n for m, n in zip(margins, near, strict=True))
         sr = self.irb(self.rb(trim(deep, far), trim(shallow, far), scale))
-        return self.add_mean(trim(sr, tuple(scale * n for n in near)))
+        return self.add_mean(trim(sr, near, scale))
 
-    @classmethod
-    def receptive_radius(cls, scale: int) -> float:
-        """How far away, in LR pixels, an LR pixel can be and still change an output pixel.
-
-        12.5 at x2, 11.67 at x3, 11.75 at x4: each 3x3 layer adds one pixel of its own grid.
-        """
-        return 1 + PAIRS + cls._reach_after_ieeb(scale)
+    def reach(self, scale: int) -> float:
+        """12.5 at x2, 11.67 at x3, 11.75 at x4: each 3x3 layer adds one pixel of its own grid."""
+        return 1 + PAIRS + self._reach_after_ieeb(scale)
 
     @staticmethod
     def _reach_after_ieeb(scale: int) -> float:
-        up = 1.5 if scale == 4 else 1.0  # x4's second stage works on the x2 grid
-        return up + (REFINEMENTS + 1) / scale
+        return SubPixelUpsampler.reach(scale) + (REFINEMENTS + 1) / scale
 
     @torch.no_grad()
     def init_identity(self) -> None:
@@ -164,24 +161,14 @@ class Net(ScaledNet):
         for conv1 in self.ieeb.conv1:
             conv1.weight *= 0.1  # the skips carry, the pairs add little
         for up in self.rb.up.values():
-            for stage, (conv, r) in enumerate(zip(up.stages, up.factors)):
-                # Deep and shallow both arrive: together they weigh 1 in the first stage.
-                init_bilinear(conv, r, gain=0.5 if stage == 0 else 1.0, carried=6)
+            up.init_bilinear(carried=6, gain=0.5)  # deep and shallow both arrive: together they weigh 1
         for conv in self.irb.refine:
             conv.weight[:6] = centre(torch.eye(6, CHANNELS))
         self.irb.last.weight *= 0.1
         self.irb.last.weight[:, :6] = centre(plus_minus.T)
 
     def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
-        """Layers whose rectified outputs only one other layer hears, and that layer: see :mod:`solver.training.revive`."""
         return [*zip(self.ieeb.conv3, self.ieeb.conv1), *zip(self.irb.refine, [*self.irb.refine[1:], self.irb.last])]
-
-    def fits(self, shapes: Mapping[str, torch.Size]) -> bool:
-        """Whether a state dict of this shape is one of this network, in this file's names or in the release's."""
-        own = {name: p.shape for name, p in self.state_dict().items()}
-        released = self.released_names()
-        weights = {name: shape for name, shape in shapes.items() if not _is_shifter(name)}
-        return weights in (own, {released[name]: shape for name, shape in own.items()})
 
     def released_names(self) -> dict[str, str]:
         """This file's parameter names -> the names in the paper's released checkpoints.
@@ -217,30 +204,5 @@ class Net(ScaledNet):
         constants = {}
         for name in ("sub_mean", "add_mean"):
             constants[f"{name}.shifter.weight"] = torch.eye(3).view(3, 3, 1, 1)
-            constants[f"{name}.shifter.bias"] = getattr(self, name).shift.flatten().cpu().clone()
+            constants[f"{name}.shifter.bias"] = getattr(self, name).sign * torch.tensor(DIV2K_MEAN)
         return constants
-
-
-def _is_shifter(name: str) -> bool:
-    return name.startswith(("sub_mean.shifter.", "add_mean.shifter."))
-
-
-def centre(matrix: torch.Tensor) -> torch.Tensor:
-    """(out, in) -> the 3x3 convolution weight (out, in, 3, 3) that applies it at the centre tap."""
-    weight = torch.zeros(*matrix.shape, 3, 3)
-    weight[:, :, 1, 1] = matrix
-    return weight
-
-
-def init_bilinear(conv: nn.Conv2d, r: int, gain: float, carried: int) -> None:
-    """Let the first ``carried`` channels of a sub-pixel stage be enlarged bilinearly by ``r``."""
-    # Sub-pixel i of r sits (i + 0.5) / r - 0.5 LR pixels from the centre of its LR pixel.
-    taps = torch.zeros(r, 3)
-    for i in range(r):
-        offset = (i + 0.5) / r - 0.5
-        taps[i] = (1 - (torch.arange(-1, 2) - offset).abs()).clamp(min=0)
-    kernels = gain * torch.einsum("iy,jx->ijyx", taps, taps).reshape(r * r, 3, 3)
-    conv.weight[: carried * r * r] = 0
-    conv.bias[: carried * r * r] = 0
-    for c in range(carried):
-        conv.weight[c * r * r : (c + 1) * r * r, c] = kernels

@@ -1,6 +1,6 @@
-"""What networks share: how they are given a scale, the mean shift and the sub-pixel up-sampler."""
+"""What networks share: the contract that each fulfils, and layers that several have."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -10,43 +10,128 @@ from torch.nn import functional as F
 # Mean of the DIV2K training pictures, RGB in [0, 1], as the released LESRCNN weights carry it.
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 
-SCALES = (2, 3, 4)
+# ITU-R BT.601 as MATLAB's rgb2ycbcr has it, for RGB and luma in [0, 1].
+LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
+BLACK = 16 / 255
 
 Margins = tuple[int, int, int, int]  # pixels at the top, bottom, left and right
+NONE: Margins = (0, 0, 0, 0)
+Criterion = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def trim(x: torch.Tensor, margins: Margins) -> torch.Tensor:
-    """(N, C, H, W) without so many pixels at its top, bottom, left and right: a view."""
+def trim(x: torch.Tensor, margins: Margins, scale: int = 1) -> torch.Tensor:
+    """(N, C, H, W) without ``scale`` times so many pixels at its top, bottom, left and right: a view."""
     if not any(margins):
         return x
-    top, bottom, left, right = margins
+    top, bottom, left, right = (scale * margin for margin in margins)
     return x[:, :, top : -bottom or None, left : -right or None]
 
 
-class ScaledNet(nn.Module):
-    """A network that enlarges by one scale, or a blind one that enlarges by all of :data:`SCALES`.
+class Network(nn.Module):
+    """What all that is outside of ``model/`` knows of a network.
+
+    RGB (N, 3, H, W) in [0, 1] goes in, RGB (N, 3, scale * H, scale * W) comes out, about [0, 1], not clamped. A
+    network is one file with a class ``Net(Network)``. It has ``forward``; everything else here can be left as it is.
+
+    Attributes:
+        scales: of the class, the scales that it can be built for; of a network, those that it enlarges by.
+        blind: whether one network can serve all of them.
+        options: what else the constructor takes, for each network of the class that has weights of another shape.
+        picture_facing: names of the layers that read or write a picture's channels. They stay in float32, because
+            grey levels need more than the 8 bits of bf16, and Muon is not for them.
+        published: the paper's training, as defaults of train.py's flags.
 
     Args:
-        scale: 2, 3 or 4; of a blind network, the scale used when a call names none.
-        multi_scale: one network for all three scales.
+        scale: one of ``scales``; of a blind network, the scale used when a call names none.
+        multi_scale: one network for all its scales.
+        options: as the class says.
 
     Raises:
-        ValueError: for another scale.
+        ValueError: for a scale or options that the class does not have.
     """
 
-    # The constructor's arguments for each network of the class that has weights of another shape.
-    configurations: ClassVar[tuple[dict[str, Any], ...]] = (
-        {"scale": 2, "multi_scale": True},
-        *({"scale": scale, "multi_scale": False} for scale in SCALES),
-    )
+    scales: tuple[int, ...] = (2, 3, 4)
+    blind: ClassVar[bool] = True
+    options: ClassVar[tuple[dict[str, Any], ...]] = ({},)
+    picture_facing: ClassVar[tuple[str, ...]] = ()
+    published: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, scale: int, multi_scale: bool) -> None:
+    def __init__(self, scale: int, multi_scale: bool = False, **options) -> None:
         super().__init__()
-        if scale not in SCALES:
-            raise ValueError(f"this network enlarges by 2, 3 or 4, not by {scale}")
+        if scale not in self.scales:
+            raise ValueError(f"this network enlarges by {_listed(self.scales)}, not by {scale}")
+        if multi_scale and not self.blind:
+            raise ValueError("there is no blind network of this kind")
         self.scale = scale
         self.multi_scale = multi_scale
-        self.scales = SCALES if multi_scale else (scale,)
+        self.scales = self.scales if multi_scale else (scale,)
+        self.configuration = {"scale": scale, "multi_scale": multi_scale, **options}
+
+    def forward(self, x: torch.Tensor, scale: int | None = None, margins: Margins = NONE) -> torch.Tensor:
+        """Super-resolve a batch.
+
+        Args:
+            x: RGB (N, 3, H, W) in [0, 1], any H and W from 1 up.
+            scale: of a blind network, one of its scales; of a single-scale one, its own or None.
+            margins: LR pixels at the top, bottom, left and right of ``x`` that are surroundings only: the result
+                lacks them.
+
+        Raises:
+            ValueError: if the network does not have this scale.
+        """
+        raise TypeError(f"{type(self).__name__} has no forward")
+
+    def reach(self, scale: int) -> float | None:
+        """How far away, in LR pixels, an LR pixel can be and still change an output pixel.
+
+        None: as far as the picture goes, or it is not known. Such a network is never given a part of a picture.
+        """
+        return None
+
+    def loss(self, criterion: Criterion, lr: torch.Tensor, hr: torch.Tensor, scale: int) -> torch.Tensor:
+        """What a training step makes smaller, a scalar.
+
+        Args:
+            criterion: two batches -> scalar, see :data:`solver.training.objective.LOSSES`.
+            lr: RGB (N, 3, h, w) in [0, 1].
+            hr: RGB (N, 3, scale * h, scale * w) in [0, 1].
+            scale: the factor between the two.
+        """
+        return criterion(self(lr, scale).float(), hr)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The parameters, in groups as an optimizer takes them.
+
+        Each has ``params``, ``rate``, which its learning rate is multiplied by, and ``picture``, whether they are of
+        the layers that face a picture.
+        """
+        facing = {p for name in self.picture_facing for p in self.get_submodule(name).parameters()}
+        split = [[p for p in self.parameters() if (p in facing) == picture] for picture in (False, True)]
+        return [
+            {"params": params, "rate": 1.0, "picture": picture}
+            for picture, params in zip((False, True), split, strict=True)
+            if params
+        ]
+
+    def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
+        """Layers whose rectified outputs only one other layer hears, and that layer: see ``--revive``."""
+        return []
+
+    def init_identity(self) -> None:
+        """Start as an enlarger, which a network without a skip from its input learns slowly otherwise.
+
+        Raises:
+            ValueError: if it has no such start.
+        """
+        raise ValueError("this network has no such start")
+
+    def released_names(self) -> dict[str, str]:
+        """This file's names of the weights -> those in the published files; empty if there are none."""
+        return {}
+
+    def released_constants(self) -> dict[str, torch.Tensor]:
+        """What the published files hold beside the weights, and must hold."""
+        return {}
 
     def chosen(self, scale: int | None) -> int:
         """The scale of a call that asks for ``scale``, or for none.
@@ -56,29 +141,36 @@ class ScaledNet(nn.Module):
         """
         scale = self.scale if scale is None else scale
         if scale not in self.scales:
-            raise ValueError(f"this network enlarges by {', '.join(map(str, self.scales))}, not by {scale}")
+            raise ValueError(f"this network enlarges by {_listed(self.scales)}, not by {scale}")
         return scale
 
-    @classmethod
-    def recognise(cls, shapes: Mapping[str, torch.Size]) -> dict[str, Any] | None:
-        """Constructor arguments of the network that a state dict of this shape belongs to.
+    def translated(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor] | None:
+        """A state dict, in this file's names or in the published ones, in this file's; None if it does not fit.
 
-        Args:
-            shapes: parameter name -> shape, in any names that the network knows.
-
-        Returns:
-            ``{"scale": ..., "multi_scale": ..., ...}`` or None if it is no network of this class.
+        Only names and shapes are looked at. The published constants may be there or not.
         """
-        for configuration in cls.configurations:
-            with torch.device("meta"):
-                net = cls(**configuration)
-            if net.fits(shapes):
-                return dict(configuration)
+        constants = self.released_constants()
+        state = {name: value for name, value in state.items() if name not in constants}
+        own = self.state_dict()
+        for table in ({name: name for name in own}, self.released_names()):
+            if set(table.values()) == state.keys():
+                found = {name: state[other] for name, other in table.items()}
+                return found if all(own[name].shape == value.shape for name, value in found.items()) else None
         return None
 
-    def fits(self, shapes: Mapping[str, torch.Size]) -> bool:
-        """Whether a state dict of this shape is one of this network."""
-        return shapes == {name: p.shape for name, p in self.state_dict().items()}
+    @classmethod
+    def configurations(cls) -> Iterator[dict[str, Any]]:
+        """The constructor's arguments for each network of the class that has weights of another shape."""
+        for options in cls.options:
+            if cls.blind:
+                yield {"scale": cls.scales[0], "multi_scale": True, **options}
+            for scale in cls.scales:
+                yield {"scale": scale, "multi_scale": False, **options}
+
+
+def _listed(scales: tuple[int, ...]) -> str:
+    *most, last = map(str, scales)
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 class MeanShift(nn.Module):
@@ -107,24 +199,20 @@ class MeanShift(nn.Module):
 class SubPixelUpsampler(nn.Module):
     """Enlarge features by ``scale``: 3x3 convolution and pixel shuffle (Shi et al., CVPR 2016).
 
-    (N, channels, H, W) -> (N, channels, scale * H, scale * W). x2 and x3 are one stage, x4 is the
-    x2 stage twice. There is no activation inside, so the whole up-sampler is an affine map.
+    (N, channels, H, W) -> (N, channels, scale * H, scale * W). 2, 3 and other primes are one stage, 4 is the x2 stage
+    twice, 8 three times. There is no activation inside, so the whole up-sampler is an affine map.
 
     Args:
-        scale: 2, 3 or 4.
+        scale: from 2 on.
         channels: feature channels, the same before and after.
-
-    Raises:
-        ValueError: for another scale.
     """
 
     def __init__(self, scale: int, channels: int = 64) -> None:
         super().__init__()
-        if scale not in SCALES:
-            raise ValueError(f"the sub-pixel up-sampler enlarges by 2, 3 or 4, not by {scale}")
-        factors = (2, 2) if scale == 4 else (scale,)
-        self.factors = factors
-        self.stages = nn.ModuleList(nn.Conv2d(channels, channels * r * r, kernel_size=3, padding=1) for r in factors)
+        self.factors = self._stages(scale)
+        self.stages = nn.ModuleList(
+            nn.Conv2d(channels, channels * r * r, kernel_size=3, padding=1) for r in self.factors
+        )
 
     def forward(self, x: torch.Tensor, inputs: int = 1) -> torch.Tensor:
         """Return ``up(x)``, or, of a sum of several inputs, the sum of their up-sampled versions.
@@ -136,7 +224,109 @@ class SubPixelUpsampler(nn.Module):
             x: (N, C, H, W), the sum of ``inputs`` feature maps.
             inputs: how many feature maps were summed.
         """
-        for conv, r in zip(self.stages, self.factors):
+        for conv, r in zip(self.stages, self.factors, strict=True):
             bias = conv.bias if inputs == 1 else inputs * conv.bias
             x = F.pixel_shuffle(F.conv2d(x, conv.weight, bias, padding=1), r)
         return x
+
+    @classmethod
+    def reach(cls, scale: int) -> float:
+        """LR pixels that an output depends on: each stage adds a pixel of its own grid."""
+        reach, grid = 0.0, 1
+        for r in cls._stages(scale):
+            reach, grid = reach + 1 / grid, grid * r
+        return reach
+
+    @torch.no_grad()
+    def init_bilinear(self, carried: int, gain: float = 1.0) -> None:
+        """Let the first ``carried`` channels be enlarged bilinearly, times ``gain``."""
+        for stage, (conv, r) in enumerate(zip(self.stages, self.factors, strict=True)):
+            # Sub-pixel i of r sits (i + 0.5) / r - 0.5 LR pixels from the centre of its LR pixel.
+            offsets = (torch.arange(r)[:, None] + 0.5) / r - 0.5
+            taps = (1 - (torch.arange(-1, 2) - offsets).abs()).clamp(min=0)
+            kernels = torch.einsum("iy,jx->ijyx", taps, taps).reshape(r * r, 3, 3)
+            conv.weight[: carried * r * r] = 0
+            conv.bias[: carried * r * r] = 0
+            for c in range(carried):
+                conv.weight[c * r * r : (c + 1) * r * r, c] = kernels * (gain if stage == 0 else 1)
+
+    @staticmethod
+    def _stages(scale: int) -> tuple[int, ...]:
+        factors = ()
+        while scale > 3 and scale % 2 == 0:
+            factors, scale = (*factors, 2), scale // 2
+        return (*factors, scale)
+
+
+class Bicubic(nn.Module):
+    """Enlarge by ``scale`` as MATLAB's ``imresize`` does (bicubic, a = -0.5, mirrored at the edge).
+
+    (N, C, H, W) -> (N, C, scale * H, scale * W), not rounded. It is a convolution with constant weights, one kernel for
+    each sub-pixel, and a pixel shuffle (Keys 1981). Its reach is 2.
+
+    Args:
+        scale: from 2 on.
+    """
+
+    reach = 2.0
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        offsets = [(i + 0.5) / scale - 0.5 for i in range(scale)]
+        taps = [[_cubic(abs(tap - offset)) for tap in range(-2, 3)] for offset in offsets]
+        kernels = [[[y * x for x in across] for y in down] for down in taps for across in taps]
+        self.register_buffer("kernels", torch.tensor(kernels)[:, None], persistent=False)  # (scale^2, 1, 5, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n, c = x.shape[:2]
+        x = _mirrored(_mirrored(x, 2, beyond=2), 3, beyond=2)
+        fine = F.conv2d(x.flatten(0, 1)[:, None], self.kernels)
+        return F.pixel_shuffle(fine, self.scale).unflatten(0, (n, c)).squeeze(2)
+
+
+def _cubic(distance: float) -> float:
+    """Keys' kernel with a = -0.5."""
+    if distance < 1:
+        return 1.5 * distance**3 - 2.5 * distance**2 + 1
+    return -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2 if distance < 2 else 0.0
+
+
+def _mirrored(x: torch.Tensor, dim: int, beyond: int) -> torch.Tensor:
+    """``x`` with so many pixels more at both ends of a dimension, mirrored; the edge's own pixel is repeated."""
+    length = x.shape[dim]
+    there = torch.arange(-beyond, length + beyond, device=x.device) % (2 * length)
+    return x.index_select(dim, torch.minimum(there, 2 * length - 1 - there))
+
+
+class OnLuma(nn.Module):
+    """Enlarge luma with ``body`` and the colours by bicubic interpolation: what the networks for luma do with RGB.
+
+    RGB (N, 3, H, W) in [0, 1] -> RGB (N, 3, scale * H, scale * W). Its luma is the body's, exactly.
+
+    Args:
+        body: luma (N, 1, H, W), 16/255 for black to 235/255 for white -> luma (N, 1, scale * H, scale * W).
+        scale: the body's.
+    """
+
+    def __init__(self, body: nn.Module, scale: int) -> None:
+        super().__init__()
+        self.body = body
+        self.bicubic = Bicubic(scale)
+        self.register_buffer("weights", torch.tensor(LUMA).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        enlarged = self.bicubic(x)
+        # One more of luma is 255/219 more of red, green and blue alike.
+        return enlarged + (self.body(self.luma(x)) - self.luma(enlarged)) / sum(LUMA)
+
+    def luma(self, rgb: torch.Tensor) -> torch.Tensor:
+        """RGB (N, 3, H, W) in [0, 1] -> luma (N, 1, H, W), 16/255 to 235/255."""
+        return (rgb * self.weights).sum(1, keepdim=True) + BLACK
+
+
+def centre(matrix: torch.Tensor, size: int = 3) -> torch.Tensor:
+    """(out, in) -> the convolution weight (out, in, size, size) that applies it at the centre tap."""
+    weight = torch.zeros(*matrix.shape, size, size)
+    weight[:, :, size // 2, size // 2] = matrix
+    return weight

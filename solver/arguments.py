@@ -9,8 +9,15 @@ import re
 
 import model
 
-SHIPPED = {2: "x2/lesrcnn_x2.pth", 3: "x3/lesrcnn_x3.pth", 4: "x4/lesrcnn_x4.pth", 0: "lesrcnn_b/lesrcnn.pth"}
-SCALES = (2, 3, 4)
+
+def shipped(network: str, scale: int) -> str:
+    """Where a network's weights are that come with this project, from its root; scale 0 is the blind ones."""
+    if network == "lesrcnn":
+        return f"x{scale}/lesrcnn_x{scale}.pth" if scale else "lesrcnn_b/lesrcnn.pth"
+    return f"checkpoint/x{scale}/{network}_x{scale}.pth" if scale else f"checkpoint/blind/{network}.pth"
+
+
+SHIPPED = {scale: shipped("lesrcnn", scale) for scale in (2, 3, 4, 0)}
 
 
 def add_model(group) -> None:

@@ -1,31 +1,38 @@
-"""Read and write weights safely, in this project's names and in the paper's.
+"""Read and write weights safely, in this project's names and in the published ones.
 
-A checkpoint from a stranger is hostile until proven otherwise: it is opened with ``weights_only``,
-so no code of it runs, and network, scale and kind are read off the names and shapes inside. Three
-kinds of file are read:
+A checkpoint from a stranger is hostile until proven otherwise: it is opened with ``weights_only``, so no code of it
+runs. Read are:
 
-- a state dict in this project's names (``ieeb.shallow.weight``, ...),
-- a state dict in the release's names (``conv1.0.weight``, ...); the translation is each network's
-  own, see ``Net.released_names``,
-- a training checkpoint of this project, of which the averaged weights (``"ema"``) are taken where
-  there are any, else the last (``"model"``).
+- a state dict in this project's names or in the published ones (see ``Network.released_names``), written by
+  ``torch.save`` or as safetensors;
+- a training checkpoint of this project, of which the averaged weights (``"ema"``) are taken where there are any, else
+  the last (``"model"``).
 
-A ``module.`` prefix, as left by ``DataParallel``, is dropped.
+What we write says what it is: the network, its scale, its options. A foreign file is recognised by its names and shapes;
+where these fit several networks, the flag that decides is named. A ``module.`` prefix, as ``DataParallel`` leaves it,
+is dropped.
 """
 
 import hashlib
 import io
+import json
 import re
 import warnings
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
 import model
 from dataset.errors import InputError, describe
 from dataset.images import written_whole
+from model.ops import Network
+
+_SAYS = "says"  # of a state dict, beside torch's version numbers: what it is
 
 
 @dataclass(frozen=True)
@@ -39,9 +46,7 @@ class WeightsInfo:
     sha256: str
 
 
-def load_network(
-    path: Path | str, network: str | None = None, scale: int | None = None
-) -> tuple[nn.Module, WeightsInfo]:
+def load_network(path: Path | str, network: str | None = None, scale: int | None = None) -> tuple[Network, WeightsInfo]:
     """Build the network that a weights file belongs to and load it strictly, on the CPU.
 
     Args:
@@ -57,9 +62,11 @@ def load_network(
         InputError: if the file is missing, damaged or unsafe, or is not what is expected.
     """
     path = Path(path)
-    state = weights_of(read_state(path), path)
-    name, configuration = recognise(state, path)
-    kind = "blind" if configuration["multi_scale"] else f"x{configuration['scale']}"
+    content, says = _opened(path)
+    state = weights_of(content, path)
+    says = says or content.get("network") if content is not state else says or _says_itself(state)
+    name, configuration = _said(says, path) or recognise(state, path, network, scale)
+    kind = _kind(configuration)
     if network is not None and name != network:
         raise InputError(f"{path}: holds weights of {name}, but --model {network} was asked for")
     if scale is not None:
@@ -69,41 +76,49 @@ def load_network(
             raise InputError(f"{path}: {kind} weights given for --scale {scale}")
     try:
         net = model.build(name, **configuration)
-        net.load_state_dict(_own_names(state, net))
-    except (ValueError, RuntimeError) as error:
+        own = net.translated(state)
+        if own is None:
+            raise ValueError("their names or shapes are not the network's")
+        _check_constants(net, state)
+        net.load_state_dict(own)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: {kind} weights of {name} do not load: {describe(error)}") from None
-    info = WeightsInfo(path, name, tuple(net.scales), configuration["multi_scale"], file_hash(path))
+    info = WeightsInfo(path, name, tuple(net.scales), net.multi_scale, file_hash(path))
     return net.eval(), info
 
 
-def save_weights(net: nn.Module, path: Path | str, names: str = "release") -> None:
+def save_weights(net: Network, path: Path | str, names: str = "release") -> None:
     """Write a network's weights as a plain state dict on the CPU, whole or not at all.
+
+    A path that ends in ``.safetensors`` makes a file of that kind.
 
     Args:
         net: a network of this project.
         path: the file to write.
-        names: ``release`` for the paper's names (opens in the paper's own code), ``own`` for ours.
+        names: ``release`` for the published names (opens in the paper's own code), ``own`` for ours; a network
+            without published names is written in its own.
 
     Raises:
-        InputError: if the file cannot be written, or the network has no released names.
+        InputError: if the file cannot be written.
     """
-    state = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
-    if names == "release":
-        if not hasattr(net, "released_names"):
-            raise InputError(f"{path}: this network has no released names; write it with names='own'")
-        table = net.released_names()
-        state = {table[k]: v for k, v in state.items()} | net.released_constants()
-    write_atomically(state, path)
-
-
-def write_atomically(content, path: Path | str) -> None:
-    """``torch.save`` under another name, renamed when whole: the file is the old or the new one.
-
-    Raises:
-        InputError: if it cannot be written (disk full, no permission, ...).
-    """
+    state = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    table = net.released_names()
+    if names == "release" and table:
+        state = {table[name]: value for name, value in state.items()} | net.released_constants()
+    says = description(net)
+    if Path(path).suffix == ".safetensors":
+        data = save(state, {_SAYS: json.dumps(says), "format": "pt"})
+    else:
+        state = OrderedDict(state)
+        state._metadata = OrderedDict({"": {"version": 1, _SAYS: says}})  # torch keeps it, and others pass it over
+        data = serialised(state)
     with written_whole(path) as temporary:
-        temporary.write_bytes(serialised(content))
+        temporary.write_bytes(data)
+
+
+def description(net: Network) -> dict[str, Any]:
+    """What a file says of the network whose weights it holds: its name and its constructor's arguments."""
+    return {"name": type(net).__module__.rpartition(".")[2], **net.configuration}
 
 
 def serialised(content) -> bytes:
@@ -114,12 +129,16 @@ def serialised(content) -> bytes:
 
 
 def read_state(path: Path | str) -> dict:
-    """Open a file written by ``torch.save`` on the CPU, without running any code it may hold.
+    """Open a weights file on the CPU, without running any code that it may hold.
 
     Raises:
         InputError: if it is missing, empty, damaged, unsafe or no dictionary.
     """
-    path = Path(path)
+    return _opened(Path(path))[0]
+
+
+def _opened(path: Path) -> tuple[dict, dict | None]:
+    """The content of a weights file, and what a safetensors file says of itself."""
     if not path.exists():
         raise InputError(
             f"{path}: no such weights file; `python dataset/download.py released-weights` "
@@ -127,6 +146,8 @@ def read_state(path: Path | str) -> dict:
         )
     if not path.is_file():
         raise InputError(f"{path}: is a folder, expected a weights file")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an odd file ends in one clear line or in none
@@ -139,7 +160,16 @@ def read_state(path: Path | str) -> dict:
         raise InputError(f"{path}: not a readable weights file (truncated or of another kind?)") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, not a dictionary of weights")
-    return content
+    return content, None
+
+
+def _read_safetensors(path: Path) -> tuple[dict, dict | None]:
+    try:
+        with safe_open(path, "pt") as file:
+            says = json.loads((file.metadata() or {}).get(_SAYS, "null"))
+            return {name: file.get_tensor(name) for name in file.keys()}, says
+    except (OSError, SafetensorError, ValueError) as error:
+        raise InputError(f"{path}: not a readable safetensors file: {describe(error)}") from None
 
 
 def weights_of(content: dict, path: Path | str) -> dict[str, torch.Tensor]:
@@ -159,18 +189,31 @@ def weights_of(content: dict, path: Path | str) -> dict[str, torch.Tensor]:
     return content
 
 
-def recognise(state: dict[str, torch.Tensor], path: Path | str) -> tuple[str, dict]:
-    """Name and constructor arguments of the network that a state dict belongs to.
+def recognise(
+    state: dict[str, torch.Tensor], path: Path | str, network: str | None = None, scale: int | None = None
+) -> tuple[str, dict]:
+    """Name and constructor arguments of the network that a state dict belongs to, by its names and shapes.
+
+    Args:
+        state: the weights.
+        path: their file, for messages.
+        network, scale: what is asked for; where several networks fit, they decide.
 
     Raises:
-        InputError: if it is none of this project's networks.
+        InputError: if it is none of this project's networks, or could be several.
     """
-    shapes = {name: value.shape for name, value in state.items()}
+    fitting = []
     for name in model.names():
-        configuration = model.network_class(name).recognise(shapes)
-        if configuration is not None:
-            return name, configuration
-    raise InputError(f"{path}: these weights fit none of the networks {', '.join(model.names())}")
+        for configuration in model.network_class(name).configurations():
+            with torch.device("meta"):
+                net = model.build(name, **configuration)
+            if net.translated(state) is not None:
+                fitting.append((name, configuration))
+    if not fitting:
+        raise InputError(f"{path}: these weights fit none of the networks {', '.join(model.names())}")
+    fitting = _decided(fitting, lambda name, _: name, network, "--model", path)
+    blind = [both for both in fitting if both[1]["multi_scale"]]  # serves every scale
+    return _decided(blind or fitting, lambda _, configuration: configuration["scale"], scale, "--scale", path)[0]
 
 
 def file_hash(path: Path | str) -> str:
@@ -179,16 +222,41 @@ def file_hash(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _own_names(state: dict[str, torch.Tensor], net: nn.Module) -> dict[str, torch.Tensor]:
-    """Translate from the release's names if the state dict is in them.
+def _says_itself(state: dict) -> Any:
+    metadata = getattr(state, "_metadata", None)
+    root = metadata.get("") if isinstance(metadata, dict) else None
+    return root.get(_SAYS) if isinstance(root, dict) else None
 
-    Raises:
-        ValueError: if the file's constants are not the network's.
-    """
-    own = net.state_dict().keys()
-    if own == state.keys():
-        return state
+
+def _said(says: Any, path: Path) -> tuple[str, dict] | None:
+    """What a file says of itself, as :func:`recognise` gives it; None if it does not say all."""
+    if not isinstance(says, dict) or not {"name", "scale", "multi_scale"} <= says.keys():
+        return None
+    configuration = dict(says)
+    name = configuration.pop("name")
+    if name not in model.names():
+        raise InputError(f"{path}: says that it is of {name!r}, a network that is not known here")
+    return name, configuration
+
+
+def _decided(fitting: list, kind, wanted, flag: str, path: Path | str) -> list:
+    """Of the networks that weights fit, those of the kind that a flag asks for, where they are of several."""
+    kinds = sorted({kind(*both) for both in fitting})
+    if len(kinds) == 1:
+        return fitting
+    if wanted is None:
+        raise InputError(f"{path}: these weights fit {' and '.join(map(str, kinds))}: say which with {flag}")
+    return [both for both in fitting if kind(*both) == wanted] or fitting
+
+
+def _kind(configuration: dict) -> str:
+    return "blind" if configuration["multi_scale"] else f"x{configuration['scale']}"
+
+
+def _check_constants(net: Network, state: dict[str, torch.Tensor]) -> None:
+    """Raise ValueError if the file's constants are not the network's."""
     for name, value in net.released_constants().items():
-        if name in state and not torch.allclose(state[name].float(), value, atol=1e-5):
+        if name in state and (
+            state[name].shape != value.shape or not torch.allclose(state[name].float(), value, atol=1e-5)
+        ):
             raise ValueError(f"{name} is not the constant that the network was published with")
-    return {name: state[released] for name, released in net.released_names().items()}

@@ -6,12 +6,14 @@ starts on any number of machines. What ``torchrun`` tells its processes in the e
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -52,6 +54,12 @@ class Group:
             dist.all_gather_object(things, thing)
         return things
 
+    def same(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Give all processes the leading one's tensors, in place."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor.detach(), src=0)
+
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """Mean of a tensor over all processes, in place."""
         if self.size > 1:
@@ -68,7 +76,7 @@ def together(work: Callable[[Group], int], num_gpu: int) -> int:
         num_gpu: GPUs of this machine to use, each by a process of its own; 0 is the CPU.
 
     Raises:
-        InputError: for bad input, of which one process of each machine speaks.
+        InputError: for bad input, in the leading process of each machine; the others tell theirs with their number.
     """
     inside = "RANK" in os.environ and "WORLD_SIZE" in os.environ
     if not inside:
@@ -78,9 +86,15 @@ def together(work: Callable[[Group], int], num_gpu: int) -> int:
     group = join(num_gpu)
     try:
         return work(group)
-    except InputError:
+    except InputError as error:
         if os.environ.get("LOCAL_RANK", "0") == "0":
             raise
+        print(f"process {group.rank} of {group.size}: error: {error}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        if group.size == 1 or not re.search(r"gloo|NCCL|[Cc]onnection (closed|reset)", str(error)):
+            raise
+        print(f"process {group.rank} of {group.size}: another process has ended, and tells why", file=sys.stderr)
         return 2
     finally:
         if dist.is_initialized():
@@ -126,23 +140,29 @@ def spawn(count: int, command: list[str]) -> int:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    # A session of their own each: a Ctrl-C of the terminal reaches them once, through us.
-    children = [
-        subprocess.Popen(
-            [sys.executable, *command[1:]],
-            start_new_session=True,
-            env=os.environ | environment | {"RANK": str(i), "LOCAL_RANK": str(i)},
-        )
-        for i in range(count)
-    ]
+    children: list[subprocess.Popen] = []
+    asked: list[int] = []
 
     def pass_on(signum, frame):
+        asked.append(signum)
         for child in children:
             child.send_signal(signum)
 
+    # Before the first child is there, so that none can be left behind.
     before = {s: signal.signal(s, pass_on) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
-        return _wait(children)
+        for i in range(count):
+            if asked:
+                break
+            environment |= {"RANK": str(i), "LOCAL_RANK": str(i)}
+            # A session of their own each: a Ctrl-C of the terminal reaches them once, through us.
+            command = [sys.executable, *command[1:]]
+            children.append(subprocess.Popen(command, start_new_session=True, env=os.environ | environment))
+        if asked:  # between a child's start and its place in the list
+            for child in children:
+                child.send_signal(asked[0])
+        status = _wait(children)
+        return status or (128 + asked[0] if len(children) < count else 0)
     finally:
         for child in children:
             child.kill()
@@ -164,3 +184,28 @@ def _wait(children: list[subprocess.Popen]) -> int:
         time.sleep(0.1)
     failed = failed or next((c.returncode for c in children if c.returncode), 0)
     return failed if failed >= 0 else 128 - failed
+
+
+class Stopped(Exception):
+    """A stop was asked for."""
+
+
+class StopRequest:
+    """``signal``: the number of the signal that asked this process to stop, or None."""
+
+    signal: int | None = None
+
+
+@contextmanager
+def noting(request: StopRequest) -> Iterator[None]:
+    """Note SIGTERM and Ctrl-C in ``request`` instead of stopping in the middle of something."""
+
+    def note(signum, frame):
+        request.signal = signum
+
+    before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

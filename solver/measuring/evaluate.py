@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -13,10 +14,21 @@ from dataset.streams import Bands
 from dataset.test_set import Item, TestSet
 
 from .. import background
-from ..sampling.sampler import Sampler
 from .metrics import psnr_ssim
 
 _ENCODED = 3  # times its own bytes that a picture takes while it is encoded: the encoder's copy, and the file
+
+
+class Enlarger(Protocol):
+    """What is measured: :class:`solver.sampling.sampler.Sampler` is one."""
+
+    waiting_room: float
+
+    def enlarge(self, picture: images.Picture, rounding: str) -> images.Picture: ...
+
+    def enlarge_in_bands(self, picture: images.Picture, rounding: str) -> Bands: ...
+
+    def too_large(self, rgb: np.ndarray) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,7 @@ class Scores:
 
 
 def evaluate(
-    sampler: Sampler,
+    sampler: Enlarger,
     test_set: TestSet,
     protocol: str = "published",
     channel: str = "luma",

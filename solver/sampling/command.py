@@ -9,7 +9,7 @@ from pathlib import Path
 from dataset.errors import InputError, Parser, run
 from dataset.images import SUFFIXES
 
-from ..arguments import SCALES, SHIPPED, add_group, add_model, add_protocol, memory, tile
+from ..arguments import SHIPPED, add_group, add_model, add_protocol, memory, positive, tile
 
 
 def sample_main(weights: int) -> None:
@@ -55,7 +55,7 @@ def sample_parser(weights: int) -> Parser:
         default="samples",
         help="results go to SAMPLE_DIR/<weights' name>/<data set>/x<scale>/",
     )
-    published.add_argument("--scale", type=int, choices=SCALES, default=weights or 2, help="enlargement factor")
+    published.add_argument("--scale", type=positive, default=weights or 2, help="enlargement factor")
     published.add_argument("--cuda", action="store_true", help="compute on the GPU")
     add_group(published)
     published.add_argument(
@@ -111,7 +111,7 @@ def add_sampler(group) -> None:
     )
     group.add_argument(
         "--precision",
-        choices=("fp32", "bf16", "fp16"),
+        choices=("fp32", "bf16", "fp16", "auto"),
         default="fp32",
         help="of the network's arithmetic; bf16 (recent CPUs and GPUs) is twice as fast and "
         "within 0.02 dB, fp16 is for GPUs",

@@ -4,12 +4,14 @@ import ctypes
 import os
 import re
 import sys
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import fx, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 KEPT = 3.5  # times the memory that features need, at most: when :func:`freed` keeps it, found by measuring
 
@@ -75,41 +77,58 @@ def _choose(settings: dict[int, int]) -> None:
             _LIBRARY.mallopt(setting, value)
 
 
-def bytes_per_pixel(network: fx.GraphModule, device: torch.device) -> float:
+def bytes_per_pixel(network: Callable[[torch.Tensor], torch.Tensor], device: torch.device) -> float:
     """The most bytes that a network's features take at any one time, by the LR pixel.
 
     Found by running it on a small black picture.
 
     Args:
-        network: (1, 3, H, W) in and its output out, as :func:`solver.sampling.backends.fuse.fuse` makes it.
+        network: (1, 3, H, W) in and its output out.
         device: where it computes.
     """
-    watched = _Peak(network)
-    watched.run(torch.zeros(1, 3, _PROBE, _PROBE, device=device))
-    return watched.bytes / _PROBE**2
+    with _Peak() as watched:
+        network(torch.zeros(1, 3, _PROBE, _PROBE, device=device))
+    return watched.most / _PROBE**2
 
 
-class _Peak(fx.Interpreter):
-    """Runs a network and counts the bytes of the tensors that are alive at the same time, at most."""
+class _Peak(TorchDispatchMode):
+    """Counts the bytes of the tensors that are made, and alive at the same time, at most."""
 
-    bytes = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = self.now = 0
+        self._known = weakref.WeakSet()
 
-    def run_node(self, node: fx.Node):
-        result = super().run_node(node)
-        alive = [
-            value
-            for value in (*self.env.values(), result)
-            if isinstance(value, torch.Tensor) and not isinstance(value, nn.Parameter)
-        ]
-        storages = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in alive}
-        self.bytes = max(self.bytes, sum(storages.values()))
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        for value in tree_leaves((args, kwargs)):  # what was there before is not the network's
+            if isinstance(value, torch.Tensor):
+                self._known.add(value.untyped_storage())
+        result = function(*args, **(kwargs or {}))
+        for value in tree_leaves(result):
+            if isinstance(value, torch.Tensor) and (storage := value.untyped_storage()) not in self._known:
+                self._known.add(storage)
+                self.now += storage.nbytes()
+                weakref.finalize(storage, self._free, storage.nbytes())
+        self.most = max(self.most, self.now)
         return result
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or torch would import its compiler (seconds, 160 MB)
+
+    def _free(self, size: int) -> None:
+        self.now -= size
 
 
 def _left_to_container() -> float:
-    """What a control group leaves of the memory it allows (Docker and the like), or infinity."""
+    """What a control group leaves of the memory it allows (Docker and the like), or infinity.
+
+    Of the files that it keeps in memory, those not in use make room when something else wants it.
+    """
     group = Path("/sys/fs/cgroup")
     try:
-        return int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+        cached = re.search(r"^inactive_file (\d+)$", (group / "memory.stat").read_text(), re.M)
+        used = int((group / "memory.current").read_text()) - int(cached[1] if cached else 0)
+        return int((group / "memory.max").read_text()) - used
     except (OSError, ValueError):
         return float("inf")

@@ -158,8 +158,7 @@ def prepare(folder: Path) -> None:
     with images.written_whole(folder / "writable") as temporary:
         temporary.touch()
     (folder / "writable").unlink()
-    for leftover in folder.rglob(".*.part"):
-        leftover.unlink()
+    images.remove_leftovers(folder, recursive=True)
 
 
 def describe(

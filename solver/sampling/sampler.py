@@ -1,7 +1,5 @@
 """Image in, super-resolved image out: any size, exact, in as much memory as is given."""
 
-import copy
-import inspect
 import itertools
 import math
 import sys
@@ -11,19 +9,17 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
-from torch import fx, nn
 
 from dataset import bicubic, images
 from dataset.errors import InputError
 from dataset.images import Picture
 from dataset.streams import Bands
-from model.ops import Margins, trim
+from model.ops import Margins, Network, trim
 
-from .. import background
+from .. import background, machine
 from . import tiles
-from .backends.fuse import fuse
-from .backends.rolling import can_roll, kept_bytes, roll
-from .memory import KEPT, bytes_per_pixel, free, freed, resident
+from .backends.torch import Torch
+from .memory import KEPT, free, freed, resident
 from .tiles import Grid, Span, Strips
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -38,6 +34,8 @@ _HOST = torch.device("cpu")
 _SHARE = 0.5  # of the free memory that is taken where none is named
 _WHOLE = 2**16  # LR pixels up to which the CPU is as fast with a picture in one piece as with strips, and
 _STRIP = 2**15  # those of a strip beyond which it gains nothing
+_LEAST = 2**27  # bytes for features that are taken where less seems free: with less, too much is computed twice
+_HALO = 16  # LR pixels around tiles of a network whose reach is the whole picture
 _SLACK = 1.3  # what libraries need beside the features, found by measuring resident size
 
 
@@ -47,14 +45,15 @@ class Sampler:
     Args:
         net: a network of this project, in evaluation mode. In ``fp32`` it is used as it is, and may
             be trained further between calls; otherwise it is copied.
-        scale: 2, 3 or 4, one that the network has.
+        scale: one that the network has.
         device: where to compute.
         tile: how pictures are cut: ``auto``, into the tiles that are computed fastest in the memory;
-            ``none``, not at all; a number, tiles of at most so many LR pixels a side. The result is the same.
+            ``none``, not at all; a number, tiles of at most so many LR pixels a side. The result is the same. A network
+            whose reach is the whole picture is cut only where a number insists, and then differs.
         memory: bytes that the whole process may take, or, on a GPU, the network there; None for half of
             what is free.
-        precision: of the convolutions, a name in :data:`PRECISIONS`. The picture itself, less and plus its
-            mean, stays in fp32.
+        precision: of the layers that do not face the picture, a name in :data:`PRECISIONS` or ``auto``, see
+            :func:`solver.machine.precision_for`. The picture itself, less and plus its mean, stays in fp32.
         compile: ``torch.compile`` the network: a minute at the start.
         self_ensemble: take the mean over the eight flips and turns of a picture: eight times the work
             for some 0.15 dB (Timofte et al., CVPR 2016).
@@ -67,7 +66,7 @@ class Sampler:
 
     def __init__(
         self,
-        net: nn.Module,
+        net: Network,
         scale: int,
         device: str | torch.device = "cpu",
         *,
@@ -83,17 +82,25 @@ class Sampler:
         self.tile = tile
         self.memory = memory
         self.self_ensemble = self_ensemble
-        self.halo = max(math.ceil(net.receptive_radius(scale)), shave)
-        self._compile = compile
         self._most_pixels = math.inf  # of a window, once the device has run out of memory
-        if precision == "fp16" and self.device.type == "cpu" and not _cpu_has_fp16():
+        self.precision, note = machine.precision_for(precision, self.device)
+        if note:
+            print(note, file=sys.stderr)
+        if self.precision == "fp16" and self.device.type == "cpu" and not _cpu_has_fp16():
             raise InputError("--precision fp16: this CPU does not compute in fp16; take bf16")
-        if precision != "fp32":
-            net = _with_precision(copy.deepcopy(net), PRECISIONS[precision])
-        # The order of pixels on disk; on the CPU 1.3 times as fast as the default one.
-        self.net = net.to(self.device, memory_format=torch.channels_last)
+        if self.device.type == "cuda":
+            machine.exact_fp32()
+        reach = net.reach(scale)
+        if reach is None and tile not in ("auto", "none"):
+            print("this network sees the whole picture at once: in tiles its result is another", file=sys.stderr)
+            reach = _HALO
+        self._undivided = reach is None
+        if self._undivided:
+            self.tile = "none"
+        self.halo = max(math.ceil(reach or 0), shave)
+        self._backend = Torch(net, scale, self.device, PRECISIONS[self.precision], compile)
         self._program = resident()  # without any picture
-        self._network = lru_cache(maxsize=64)(self._prepare)  # by margins
+        self._network = lru_cache(maxsize=64)(self._backend.network)  # by margins
 
     def __call__(self, rgb: np.ndarray, rounding: str = "truncate") -> np.ndarray:
         """(H, W, 3) RGB of 8 or 16 bits -> (scale * H, scale * W, 3) of the same type.
@@ -190,7 +197,7 @@ class Sampler:
         room = self._room_for_features(held)
         if height * width <= min(room / self.bytes_per_pixel, self._most_pixels, _WHOLE):
             return None
-        pixels = (room - self._kept_bytes * width) / self.bytes_per_pixel / KEPT
+        pixels = (room - self._backend.kept_bytes * width) / self.bytes_per_pixel / KEPT
         return tiles.strips(height, width, self.halo, min(pixels, self._most_pixels, _STRIP))
 
     def too_large(self, rgb: np.ndarray) -> bool:
@@ -209,40 +216,19 @@ class Sampler:
     def _room(self, device: torch.device) -> float:
         """Bytes that pictures and features may take."""
         if self.memory is None:
-            return _SHARE * free(device)
+            return max(_SHARE * free(device), _LEAST)
         program = self._program if device == _HOST else 0
         return max(self.memory - program, self.memory / 8)
 
     @cached_property
     def _rolls(self) -> bool:
-        """Whether pictures flow through the network in strips: on the CPU, where a piece need not be large."""
-        plain = self.tile == "auto" and self.device == _HOST and not self._compile and not self.self_ensemble
-        return plain and can_roll(self._fused)
+        """Whether pictures flow through the network in strips."""
+        return self.tile == "auto" and not self.self_ensemble and self._backend.flows
 
-    @cached_property
+    @property
     def bytes_per_pixel(self) -> float:
-        with torch.inference_mode():
-            return _SLACK * bytes_per_pixel(self._fused, self.device)
-
-    def _prepare(self, margins: Margins) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The network as a function of (1, 3, H, W) in [0, 1] whose result lacks these margins."""
-        if not self._compile and "margins" in inspect.signature(self.net.forward).parameters:
-            return fuse(self.net, self.scale, margins=margins)
-        return lambda x: trim(self._whole(x), tuple(self.scale * m for m in margins))
-
-    @cached_property
-    def _kept_bytes(self) -> float:
-        with torch.inference_mode():
-            return kept_bytes(self._fused, self.device)
-
-    @cached_property
-    def _fused(self) -> fx.GraphModule:
-        return fuse(self.net, self.scale)
-
-    @cached_property
-    def _whole(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The network that computes margins too: one for all tiles, so it is compiled once."""
-        return torch.compile(self._fused) if self._compile else self._fused
+        """What the network takes, by the LR pixel."""
+        return _SLACK * self._backend.bytes_per_pixel
 
     def _bands(self, rgb: np.ndarray, held: int = 0) -> Iterator[tuple[slice, Iterable[Part]]]:
         """Rows of the result from top to bottom, and the output for them in parts side by side.
@@ -298,9 +284,8 @@ class Sampler:
 
     def _flow(self, rgb: np.ndarray, first: int, columns: slice, rows: int) -> Iterator[torch.Tensor]:
         """The output for columns of a picture from row ``first`` on, so many rows at a time."""
-        return roll(
-            self._fused,
-            (images.to_tensor(rgb[top : top + rows, columns], self.device) for top in range(first, len(rgb), rows)),
+        return self._backend.flow(
+            (images.to_tensor(rgb[top : top + rows, columns], self.device) for top in range(first, len(rgb), rows))
         )
 
     def _row_of_tiles(self, rgb: np.ndarray, row: Span, columns: list[Span]) -> Iterator[Part]:
@@ -316,9 +301,10 @@ class Sampler:
                 yield row, column, output
                 return
         height, width = rgb.shape[:2]
-        halves = tiles.halves(row, column, self.halo, height, width)
+        halves = [] if self._undivided else tiles.halves(row, column, self.halo, height, width)
         if not halves:
-            raise InputError(f"{self.device}: too little memory for a tile of one pixel and its surroundings")
+            what = "one piece, which this network needs" if self._undivided else "tiles of one pixel"
+            raise InputError(f"{self.device}: too little memory for a picture of {width}x{height} pixels in {what}")
         for half in halves:
             yield from self._tile(rgb, *half)
 
@@ -370,15 +356,6 @@ class Sampler:
         x = x.flip(flips)
         output = self._network(margins)(x.mT if turned else x).float()
         return (output.mT if turned else output).flip(flips)
-
-
-def _with_precision(net: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Convert the convolutions, but for those that read or write a picture: its grey levels need more than
-    the 8 bits of bf16. (All of LESRCNN in bf16 loses up to 0.032 dB on Set5.)"""
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d) and min(module.in_channels, module.out_channels) > 3:
-            module.to(dtype)
-    return net
 
 
 def _cpu_has_fp16() -> bool:

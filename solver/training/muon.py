@@ -29,7 +29,7 @@ class Muon(torch.optim.Optimizer):
     Steps have the size that Adam's have at the same learning rate (Liu et al. 2025, arXiv 2502.16982, Section 2.2).
 
     Args:
-        parameters: weights of convolutions, (out, in, height, width), or matrices.
+        parameters: weights of convolutions, (out, in, height, width), or matrices; or groups of them.
         lr: learning rate.
         momentum: decay of the average over gradients.
     """
@@ -91,6 +91,12 @@ class WhitenedMuon(Muon):
             state["inputs"] = (state.get("inputs", covariance) + covariance) / 2
             self._roots.pop(weight, None)
 
+    def whitening(self) -> list[torch.Tensor]:
+        """What has been found of the inputs, which all processes of a run must have alike."""
+        weights = [parameter for group in self.param_groups for parameter in group["params"]]
+        seen = [weight for weight in weights if "inputs" in self.state[weight]]
+        return [t for weight in seen for t in (self.state[weight]["inputs"], self._root(weight))]
+
     def load_state_dict(self, state_dict: dict) -> None:
         super().load_state_dict(state_dict)
         self._roots.clear()
@@ -108,11 +114,6 @@ class WhitenedMuon(Muon):
                 else torch.eye(parameter[0].numel(), device=parameter.device)
             )
         return self._roots[parameter]
-
-
-def suits(parameter: torch.Tensor) -> bool:
-    """Whether a parameter is for Muon: biases, and layers from or to a picture's three channels, are not."""
-    return parameter.ndim > 1 and min(parameter.shape[:2]) > 3
 
 
 def orthogonalise(matrices: torch.Tensor) -> torch.Tensor:

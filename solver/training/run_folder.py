@@ -15,6 +15,7 @@ import csv
 import json
 import os
 import platform
+import shlex
 import shutil
 import sys
 import threading
@@ -25,7 +26,7 @@ import torch
 from torch import nn
 
 from dataset.errors import InputError
-from dataset.images import written_whole
+from dataset.images import remove_leftovers, written_whole
 
 from ..checkpoint import file_hash, read_state, save_weights, serialised
 from ..machine import commit, processor
@@ -67,8 +68,7 @@ class RunFolder:
 
     def tidy(self) -> None:
         """Remove what a killed run may have left half-written."""
-        for leftover in self.folder.glob(".*.part"):
-            leftover.unlink()
+        remove_leftovers(self.folder)
 
     def save(self, state: dict) -> None:
         """Write a checkpoint; the last one becomes the previous one.
@@ -100,9 +100,8 @@ class RunFolder:
 
     def save_weights(self, net: nn.Module, best: bool) -> None:
         """Write the weights (in the released names, if the network has such), and again if the best."""
-        names = "release" if hasattr(net, "released_names") else "own"
         for path in (self.weights, self.best) if best else (self.weights,):
-            save_weights(net, path, names)
+            save_weights(net, path)
 
     def cut_log(self, step: int) -> None:
         """Drop the rows of ``log.csv`` after ``step``, which a resumed run will write again."""
@@ -148,8 +147,7 @@ class Record:
     Args:
         path: the file.
         settings: every setting of the command line.
-        taken: the weights files that it has taken, ``{"start": [(path, SHA-256), ...], "rest": (path, SHA-256),
-            "teacher": [SHA-256, ...]}``.
+        taken: the weights files that it has taken, ``{"start": [(path, SHA-256), ...], "teacher": [SHA-256, ...]}``.
         device: where the run computes, as a person would name it.
         processes: how many processes it has.
     """
@@ -158,7 +156,7 @@ class Record:
         self.path = path
         data = Path(settings["train_data_path"])
         self.content = {
-            "commands": [*self._commands(), " ".join(sys.argv)],
+            "commands": [*self._commands(), shlex.join(sys.argv)],
             "settings": settings,
             "taken": taken,
             "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},

@@ -15,7 +15,6 @@ from torch import nn
 
 from dataset.errors import InputError
 
-from ..arguments import SCALES
 from ..checkpoint import load_network
 from ..sampling.sampler import VIEWS
 
@@ -29,7 +28,7 @@ class Teacher:
     Args:
         paths: their weights, of the student's network or another. Of several, the first that knows a scale teaches it:
             a blind student can have a teacher for each scale.
-        scale: the scale that is taught, or 0 for those of a blind network.
+        scales: those that are taught.
         share: of the target, between 0 and 1; the rest is the picture.
         device: where the patches are.
 
@@ -37,13 +36,13 @@ class Teacher:
         InputError: if a file cannot be read or teaches nothing here, or a scale has no teacher.
     """
 
-    def __init__(self, paths: Sequence[Path], scale: int, share: float, device: torch.device) -> None:
+    def __init__(self, paths: Sequence[Path], scales: Sequence[int], share: float, device: torch.device) -> None:
         self.share = share
         self.sha256: list[str] = []
         self.nets: dict[int, nn.Module] = {}
-        scales = {scale} if scale else set(SCALES)
+        scales = set(scales)
         for path in paths:
-            net, info = load_network(path, scale=scale or None)
+            net, info = load_network(path, scale=min(scales) if len(scales) == 1 else None)
             knows = scales & set(info.scales)
             if knows <= self.nets.keys():
                 raise InputError(f"--teacher {path}: what it could teach is taught by those before it already")

@@ -86,12 +86,12 @@ def test_identity_start_enlarges(variant, scale):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_receptive_radius_is_not_understated(variant):
+def test_reach_is_not_understated(variant):
     net = net_of(variant, 2)
     x = torch.rand(1, 3, 61, 3, requires_grad=True)
     net(x)[0, 0, 60].sum().backward()  # LR row 30
     reached = x.grad.abs().sum(dim=(0, 1, 3)).nonzero().flatten()
-    assert (reached - 30).abs().max() <= math.ceil(net.receptive_radius(2))  # whole pixels, as tiles need them
+    assert (reached - 30).abs().max() <= math.ceil(net.reach(2))  # whole pixels, as tiles need them
 
 
 def test_what_it_does_not_have():

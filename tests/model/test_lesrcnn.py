@@ -62,7 +62,7 @@ def test_upsampler_refuses_other_scales():
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_receptive_radius_is_exact(scale):
+def test_reach_is_exact(scale):
     """The gradient of one output pixel reaches as far as the radius says, and no further."""
     net = model.build("lesrcnn", scale)
     with torch.no_grad():  # all-positive weights: no path is switched off
@@ -77,7 +77,7 @@ def test_receptive_radius_is_exact(scale):
         rows = grad[0].abs().sum((0, 2)).nonzero().flatten()
         centre = (row + 0.5) / scale - 0.5
         reached |= {abs(r.item() - centre) for r in rows}
-    radius = net.receptive_radius(scale)
+    radius = net.reach(scale)
     # An LR pixel's centre can be up to half a pixel nearer than the edge of the field.
     assert radius - 0.5 < max(reached) <= radius + 0.5
 

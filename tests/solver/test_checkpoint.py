@@ -6,7 +6,7 @@ import torch
 
 import model
 from dataset.errors import InputError
-from solver.checkpoint import file_hash, load_network, save_weights, write_atomically
+from solver.checkpoint import file_hash, load_network, save_weights
 
 
 @pytest.fixture(params=[(2, False), (3, False), (4, False), (2, True)], ids=["x2", "x3", "x4", "blind"])

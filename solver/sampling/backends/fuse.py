@@ -4,14 +4,21 @@ The networks in ``model/`` are written to be read: a convolution, an addition an
 passes over the features. In the rewritten one they are a single pass where the CPU's library (oneDNN) has
 one for it, and the last two happen in place elsewhere. The weights are shared with the original network, not
 copied. For inference only: nothing here has a gradient.
+
+Only networks made of the operations in ``_KNOWN`` are rewritten. All others are left as they are.
 """
+
+import operator
 
 import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-_RELU = (F.relu, torch.relu)
-_ADD = ("add", "iadd")
+from model.ops import NONE, Margins, Network
+
+SUMS = (operator.add, operator.iadd, torch.add)
+RELU = (F.relu, torch.relu)
+SHUFFLE = (F.pixel_shuffle, torch.pixel_shuffle)
 _VECTOR = 16  # float32 in an AVX-512 register, which is what oneDNN fills up output channels to
 # Neighbours computed as one where channels are few. Every result's width is a multiple of them, so tiles of
 # any width sum in the same order. (Of four neighbours oneDNN sums narrow tiles in another order than wide.)
@@ -19,27 +26,54 @@ _PIXELS = {2: 2, 3: 3, 4: 2}
 _ROWS = 64  # of such a convolution's result that are computed at a time
 
 
-def fuse(net: nn.Module, scale: int, **options) -> fx.GraphModule:
-    """``net`` with everything but its input decided, as a module of one argument.
+def fuse(net: Network, scale: int, margins: Margins = NONE) -> fx.GraphModule | None:
+    """``net`` with everything but its input decided, as a module of one argument; None if it has unknown operations.
 
-    The network's Python code is followed once and the operations are recorded (``torch.fx``), so it must not
-    branch on the values or the size of its input.
+    The network's Python code is followed once and the operations are recorded (``torch.fx``). A network whose code
+    depends on the values or the size of its input cannot be recorded so, and is not.
 
     Args:
-        net: a network made of convolutions, in the ``channels_last`` memory format; shared, not changed.
+        net: a network in the ``channels_last`` memory format; shared, not changed.
         scale: the enlargement it is called with.
-        options: what else it is called with.
+        margins: that it is called with.
     """
-    graph_module = fx.symbolic_trace(_Call(net, scale, options))
-    for node in graph_module.graph.nodes:
-        if _is_convolution(graph_module, node):
-            _as_convolve(graph_module, node, scale)
-    for node in graph_module.graph.nodes:
-        if node.op == "call_function" and node.target in _RELU:
-            _join(node)
-    graph_module.graph.eliminate_dead_code()
-    graph_module.recompile()
-    return graph_module
+    try:
+        module = fx.symbolic_trace(_Call(net, scale, margins))
+    except Exception:  # what Python raises where a tensor's value or size was wanted can be anything
+        return None
+    for node in module.graph.nodes:
+        if _is_convolution(module, node):
+            _as_convolve(module, node, scale)
+    if not all(_is_known(node) for node in module.graph.nodes):
+        return None
+    rows = row_nodes(module)
+    for node in module.graph.nodes:
+        if node.op == "call_function" and node.target in RELU:
+            _join(node, rows)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return module
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether a module is a 2-D convolution with zero padding whose weights are what it computes with."""
+    hooked = module._forward_hooks or module._forward_pre_hooks  # as old-style weight norm has
+    return (
+        type(module) is nn.Conv2d
+        and module.padding_mode == "zeros"
+        and isinstance(module.padding, tuple)
+        and isinstance(module._parameters.get("weight"), nn.Parameter)
+        and not hooked
+    )
+
+
+def row_nodes(network: fx.GraphModule) -> dict[fx.Node, None]:
+    """The operations on pixels; the others are on weights and constants alone."""
+    rows = {}
+    for node in network.graph.nodes:
+        if node.op == "placeholder" or any(source in rows for source in node.all_input_nodes):
+            rows[node] = None
+    return rows
 
 
 def convolve(
@@ -58,6 +92,9 @@ def convolve(
 
     A CPU may compute so many ``pixels`` side by side at once, see :func:`_convolve_to_few`.
     """
+    if add is not None and add.shape[1] != len(weight):  # spread over the channels of the other
+        y = convolve(x, weight, bias, stride, padding, dilation, groups) + add
+        return y.relu_() if relu else y
     on_cpu = weight.device.type == "cpu"
     if on_cpu and pixels > 1 and x.shape[3] % pixels == 0:
         return _convolve_to_few(x, weight, padding, pixels)
@@ -99,47 +136,59 @@ def _convolve_to_few(x: torch.Tensor, weight: torch.Tensor, padding, pixels: int
     return y.permute(0, 3, 1, 2)
 
 
+_KNOWN = (*SUMS, *RELU, *SHUFFLE, convolve, operator.sub, operator.mul, operator.getitem)
+
+
 class _Call(nn.Module):
-    def __init__(self, net: nn.Module, scale: int, options: dict) -> None:
+    def __init__(self, net: Network, scale: int, margins: Margins) -> None:
         super().__init__()
         self.net = net
         self.scale = scale
-        self.options = options
+        self.margins = margins
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.net(x, self.scale, **self.options)
+        return self.net(x, self.scale, self.margins)
 
 
 def _has_onednn() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 
 
-def _is_convolution(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+def _is_known(node: fx.Node) -> bool:
+    if node.op != "call_function":
+        return node.op in ("placeholder", "get_attr", "output")
+    if node.target is operator.iadd and set(getattr(node.args[0], "users", {node})) != {node}:
+        return False  # it changes what others read
+    # What is not given by its place may be anything, as the alpha of a sum.
+    options = {"inplace"} if node.target in RELU else {"pixels"} if node.target is convolve else set()
+    return node.target in _KNOWN and node.kwargs.keys() <= options
+
+
+def _is_convolution(module: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_module":
-        module = graph_module.get_submodule(node.target)
-        zeros = type(module) is nn.Conv2d and module.padding_mode == "zeros"
-        return zeros and isinstance(module.padding, tuple)
+        return is_plain(module.get_submodule(node.target))
     return node.op == "call_function" and node.target is F.conv2d
 
 
-def _as_convolve(graph_module: fx.GraphModule, node: fx.Node, scale: int) -> None:
+def _as_convolve(module: fx.GraphModule, node: fx.Node, scale: int) -> None:
     """Replace a convolution, module or function, by :func:`convolve`."""
     pixels = 1
-    with graph_module.graph.inserting_before(node):
+    with module.graph.inserting_before(node):
         if node.op == "call_module":
-            conv = graph_module.get_submodule(node.target)
-            weight = graph_module.graph.get_attr(f"{node.target}.weight")
-            bias = None if conv.bias is None else graph_module.graph.get_attr(f"{node.target}.bias")
+            conv = module.get_submodule(node.target)
+            weight = module.graph.get_attr(f"{node.target}.weight")
+            bias = None if conv.bias is None else module.graph.get_attr(f"{node.target}.bias")
             arguments = (node.args[0], weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups)
             same_size = conv.kernel_size == tuple(2 * padding + 1 for padding in conv.padding)
             dense = (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
-            if bias is None and same_size and dense and conv.out_channels * _PIXELS[scale] <= _VECTOR:
-                pixels = _PIXELS[scale]
+            few = _PIXELS.get(scale, 1)
+            if bias is None and same_size and dense and conv.out_channels * few <= _VECTOR:
+                pixels = few
         else:
             arguments = _conv2d_arguments(*node.args, **node.kwargs)
-        new = graph_module.graph.call_function(convolve, arguments, {"pixels": pixels} if pixels > 1 else {})
+        new = module.graph.call_function(convolve, arguments, {"pixels": pixels} if pixels > 1 else {})
     node.replace_all_uses_with(new)
-    graph_module.graph.erase_node(node)
+    module.graph.erase_node(node)
 
 
 def _conv2d_arguments(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> tuple:
@@ -148,12 +197,12 @@ def _conv2d_arguments(input, weight, bias=None, stride=1, padding=0, dilation=1,
     return (input, weight, bias, *pairs, groups)
 
 
-def _join(relu: fx.Node) -> None:
+def _join(relu: fx.Node, rows: dict[fx.Node, None]) -> None:
     """Let the convolution before a rectification do it, and an addition between them, in the same pass."""
     before = relu.args[0]
     if len(before.users) > 1:
         return
-    if before.target is F.pixel_shuffle or before.target is torch.pixel_shuffle:
+    if before.target in SHUFFLE:
         conv = before.args[0]  # moves pixels only: they may as well be rectified before
         if _only_feeds(conv, before):
             conv.kwargs = {**conv.kwargs, "relu": True}
@@ -161,15 +210,18 @@ def _join(relu: fx.Node) -> None:
     elif _only_feeds(before, relu):
         before.kwargs = {**before.kwargs, "relu": True}
         relu.replace_all_uses_with(before)
-    elif before.op == "call_function" and getattr(before.target, "__name__", "") in _ADD:
+    elif before.target in SUMS:
         for conv, other in (before.args, before.args[::-1]):
-            if isinstance(other, fx.Node) and isinstance(conv, fx.Node) and _only_feeds(conv, before):
+            # What is added must be as large as the features: a constant may not be.
+            if other in rows and _only_feeds(conv, before):
                 with relu.graph.inserting_before(before):
                     new = relu.graph.call_function(convolve, conv.args, {"relu": True, "add": other})
                 relu.replace_all_uses_with(new)
+                rows[new] = None
                 return
 
 
-def _only_feeds(conv: fx.Node, user: fx.Node) -> bool:
-    plain = conv.op == "call_function" and conv.target is convolve and not conv.kwargs
+def _only_feeds(conv, user: fx.Node) -> bool:
+    """Whether something is a bare convolution whose result goes nowhere else."""
+    plain = isinstance(conv, fx.Node) and conv.op == "call_function" and conv.target is convolve and not conv.kwargs
     return plain and set(conv.users) == {user}

@@ -13,21 +13,20 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import fx
-from torch.nn import functional as F
 
-from .fuse import convolve
+from .fuse import RELU, SHUFFLE, SUMS, convolve, row_nodes
 
 _PROBE = 16  # width of the strip on which is measured what layers keep
-_SUMS = (operator.add, operator.iadd, torch.add)
-_PIXELWISE = (*_SUMS, operator.mul, F.relu, torch.relu, F.pixel_shuffle, torch.pixel_shuffle)
+_PIXELWISE = (*SUMS, operator.sub, operator.mul, *RELU, *SHUFFLE)
 
 
 def can_roll(network: fx.GraphModule) -> bool:
-    """Whether a network, as :func:`solver.sampling.backends.fuse.fuse` makes it, has only layers that keep the size or enlarge
+    """Whether a network, as :func:`.fuse.fuse` makes it, has only layers that keep the size or enlarge
     pixel by pixel."""
-    rows = _row_nodes(network)
+    rows = row_nodes(network)
     return all(
-        node.op in ("placeholder", "output") or node.op == "call_function" and _is_known(network, node) for node in rows
+        node.op in ("placeholder", "output") or node.op == "call_function" and _is_known(network, node, rows)
+        for node in rows
     )
 
 
@@ -35,7 +34,7 @@ def roll(network: fx.GraphModule, strips: Iterable[torch.Tensor]) -> Iterator[to
     """The network's result for a picture, both in strips from top to bottom.
 
     Args:
-        network: as :func:`solver.sampling.backends.fuse.fuse` makes it, and one that :func:`can_roll`.
+        network: as :func:`.fuse.fuse` makes it, and one that :func:`can_roll`.
         strips: (1, C, h, W) each, of any heights.
 
     Yields:
@@ -68,7 +67,7 @@ class _Rolling(fx.Interpreter):
 
     def __init__(self, network: fx.GraphModule) -> None:
         super().__init__(network)
-        self._rows = _row_nodes(network)
+        self._rows = row_nodes(network)
         self._kept: dict[fx.Node, list[torch.Tensor | None]] = {}  # rows of each input that wait
         self._begun: set[fx.Node] = set()  # convolutions that have had rows
         self.padded = [node for node in self._rows if node.target is convolve and any(node.args[4])]
@@ -84,12 +83,13 @@ class _Rolling(fx.Interpreter):
         args, kwargs = self.fetch_args_kwargs_from_env(node)
         if node.target is convolve:
             return self._convolve(node, *args, **kwargs)
-        if node.target in _SUMS and all(arg in self._rows for arg in node.args):
-            summands = self._with_kept(node, *args)
-            count = min(map(_height, summands))
-            self._keep(node, *((rows, count) for rows in summands))
-            return node.target(*(rows[:, :, :count] for rows in summands)) if count else None
-        return None if args[0] is None else node.target(*args, **kwargs)
+        if len(args) == 2 and all(arg in self._rows for arg in node.args):  # a sum or product of features
+            operands = self._with_kept(node, *args)
+            count = min(map(_height, operands))
+            self._keep(node, *((rows, count) for rows in operands))
+            return node.target(*(rows[:, :, :count] for rows in operands)) if count else None
+        waits = any(value is None and arg in self._rows for arg, value in zip(node.args, args, strict=True))
+        return None if waits else node.target(*args, **kwargs)
 
     def _convolve(self, node: fx.Node, x, weight, bias, stride, padding, *others, add=None, **options):
         def compute(x: torch.Tensor, above: int, add: torch.Tensor | None = None) -> torch.Tensor:
@@ -131,23 +131,26 @@ class _Rolling(fx.Interpreter):
         self._kept[node] = [None if _height(rows) <= first else rows[:, :, first:].clone() for rows, first in inputs]
 
 
-def _row_nodes(network: fx.GraphModule) -> dict[fx.Node, None]:
-    """The operations on pixels; the others are on weights alone."""
-    rows = {}
-    for node in network.graph.nodes:
-        if node.op == "placeholder" or any(source in rows for source in node.all_input_nodes):
-            rows[node] = None
-    return rows
-
-
-def _is_known(network: fx.GraphModule, node: fx.Node) -> bool:
+def _is_known(network: fx.GraphModule, node: fx.Node, rows: dict[fx.Node, None]) -> bool:
     if node.target is not convolve:
-        return node.target in _PIXELWISE
+        constants = [arg for arg in node.args if isinstance(arg, fx.Node) and arg not in rows]
+        return node.target in _PIXELWISE and all(_is_same_everywhere(network, constant) for constant in constants)
     weight, stride, padding, dilation = node.args[1], *node.args[3:6]
+    if weight.op != "get_attr":
+        return False
     shape = network.get_parameter(weight.target).shape[2:]
     return tuple(stride) == tuple(dilation) == (1, 1) and all(
-        side == 2 * beyond + 1 for side, beyond in zip(shape, padding)
+        side == 2 * beyond + 1 for side, beyond in zip(shape, padding, strict=True)
     )
+
+
+def _is_same_everywhere(network: fx.GraphModule, constant: fx.Node) -> bool:
+    """Whether a constant has one value for all pixels of a channel."""
+    if constant.op != "get_attr":
+        return False
+    owner, _, name = constant.target.rpartition(".")
+    shape = getattr(network.get_submodule(owner), name).shape
+    return all(side == 1 for side in shape[-2:])
 
 
 def _height(rows: torch.Tensor | None) -> int:

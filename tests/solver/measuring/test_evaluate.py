@@ -2,29 +2,26 @@ import math
 
 import numpy as np
 import pytest
-from torch import nn
 
 from dataset import images, test_set
 from dataset.bicubic import imresize
 from dataset.errors import InputError
+from model.ops import NONE, Network, trim
 from solver.measuring.evaluate import evaluate
 from solver.sampling.sampler import Sampler
 
 
-class Nearest(nn.Module):
+class Nearest(Network):
     """Enlarges by repeating pixels, plus a constant: an output that is known beforehand."""
 
-    scales = (2,)
-
     def __init__(self, plus=0.0):
-        super().__init__()
+        super().__init__(scale=2)
         self.plus = plus
 
-    def forward(self, x, scale=None):
-        return x.repeat_interleave(scale, 2).repeat_interleave(scale, 3) + self.plus
+    def forward(self, x, scale=None, margins=NONE):
+        return trim(x.repeat_interleave(scale, 2).repeat_interleave(scale, 3) + self.plus, margins, scale)
 
-    @staticmethod
-    def receptive_radius(scale):
+    def reach(self, scale):
         return 1
 
 

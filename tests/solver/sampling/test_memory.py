@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import model
 from dataset import images
 from dataset.errors import InputError
+from model.ops import NONE, Network, trim
 from solver.sampling import memory
 from solver.sampling.backends.fuse import fuse
 from solver.sampling.sampler import Sampler
@@ -35,12 +35,11 @@ def repeated(x, scale):
     return x.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
 
 
-class Limited(nn.Module):
-    def forward(self, x, scale=None):
-        return repeated(x, scale)
+class Limited(Network):
+    def forward(self, x, scale=None, margins=NONE):
+        return trim(repeated(x, scale), margins, scale)
 
-    @staticmethod
-    def receptive_radius(scale):
+    def reach(self, scale):
         return 1
 
 
@@ -49,7 +48,7 @@ def limited(monkeypatch):
     """Make a sampler whose machine fails with an error for more than so many pixels."""
 
     def make(error, limit, **settings) -> Sampler:
-        sampler = Sampler(Limited(), 2, **settings)
+        sampler = Sampler(Limited(2), 2, **settings)
         machine.update(error=None, limit=10**9)
         assert sampler.bytes_per_pixel > 0
         machine.update(error=error, limit=limit, sizes=[])

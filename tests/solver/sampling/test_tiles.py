@@ -103,7 +103,7 @@ def test_halves_of_a_tile_cover_it():
 def test_tiled_equals_whole_for_every_network(name, scale, options, picture):
     torch.manual_seed(scale)
     net = lively(model.build(name, scale, **options))
-    side = 50 + 2 * math.ceil(net.receptive_radius(scale))  # more than a tile and what it sees
+    side = 50 + 2 * math.ceil(net.reach(scale))  # more than a tile and what it sees
     for height, width in ((side, side + 8), (1, side + 15), (side + 22, 1)):
         rgb = picture(height, width, seed=height)
         whole = stitched(Sampler(net, scale, tile="none"), rgb)

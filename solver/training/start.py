@@ -1,0 +1,97 @@
+"""What a run starts from: fresh weights, those of other runs, or its own state."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+import model
+from dataset.errors import InputError
+from model.ops import Network
+
+from ..checkpoint import load_network
+from . import settings
+from .run_folder import RunFolder
+
+
+def build(args: argparse.Namespace) -> Network:
+    """The network that a run trains, on the CPU, with the start that ``--init`` names.
+
+    Raises:
+        InputError: for a network, scale, variant or start that there is not.
+    """
+    try:
+        variant = {"variant": args.variant} if args.variant else {}
+        scale = args.scale or model.network_class(args.model).scales[0]
+        net = model.build(args.model, scale, multi_scale=args.scale == 0, **variant)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"--model {args.model} --scale {args.scale}: {error}") from None
+    if args.revive and not net.hidden():
+        raise InputError(f"--revive: does not know the hidden units of {args.model}")
+    if args.init == "identity":
+        try:
+            net.init_identity()
+        except ValueError as error:
+            raise InputError(f"--init identity: {error}") from None
+    return net
+
+
+def copy_weights(paths: Sequence[Path], net: Network, name: str) -> tuple[list[str], str]:
+    """Copy all weights of the same name and shape from files, of any scale, into ``net``.
+
+    Of several files the mean is taken (Wortsman et al. 2022, "Model soups"): of weights that one training has
+    passed through, which lie in one valley.
+
+    Args:
+        paths: the files.
+        net: where to.
+        name: the network's.
+
+    Returns:
+        SHA-256 of each file, and a line that tells what was copied.
+
+    Raises:
+        InputError: if a file cannot be read, is of another network, or has none of the wanted weights or not the
+            same ones as the first.
+    """
+    wanted = net.state_dict()
+    shared: dict[str, torch.Tensor] = {}
+    hashes = []
+    for path in paths:
+        source, info = load_network(path, name)
+        hashes.append(info.sha256)
+        state = {k: v for k, v in source.state_dict().items() if k in wanted and wanted[k].shape == v.shape}
+        if not state:
+            raise InputError(f"{path}: has no layer that this network has too")
+        if shared and state.keys() != shared.keys():
+            raise InputError(
+                f"--init_from {path}: shares other layers with this network than {paths[0]} does: "
+                "there is no mean of them"
+            )
+        shared = {k: shared.get(k, 0) + v / len(paths) for k, v in state.items()}
+    net.load_state_dict(shared, strict=False)
+    files = " and ".join(map(str, paths))
+    return hashes, f"{len(shared)} of {len(wanted)} weights copied from {'the mean of ' * (len(paths) > 1)}{files}"
+
+
+def find_run(folder: RunFolder, args: argparse.Namespace) -> tuple[dict | None, list[str]]:
+    """The state of the run to resume, or None for a new one, and lines about it.
+
+    Raises:
+        InputError: if there is a run and neither ``--resume`` nor ``--overwrite``, or it cannot be resumed so.
+    """
+    if not (args.resume or args.overwrite) and folder.in_use():
+        raise InputError(
+            f"{folder.folder}: has a run already; continue it with --resume, or start anew over it with --overwrite"
+        )
+    if not args.resume:
+        return None, []
+    if not folder.has_checkpoint():
+        return None, [f"no run in {folder.folder} to resume: starting one"]
+    state, note = folder.load()
+    then = state["settings"]
+    if others := settings.differing(then, args, (settings.WEIGHTS,)):
+        raise InputError(f"{folder.folder}: its run has {'; '.join(others)}: give the same, or another --ckpt_dir")
+    changed = settings.differing(then, args, (settings.COURSE,))
+    return state, [line for line in (note, changed and f"the run had {'; '.join(changed)}") if line]

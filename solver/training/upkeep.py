@@ -1,0 +1,75 @@
+"""What is done between steps now and then: silent units are revived, and layers' inputs looked at for whitening."""
+
+from collections.abc import Callable
+
+import torch
+
+from dataset.train_set import TrainSet
+from model.ops import Network
+
+from ..processes import Group
+from .muon import WhitenedMuon
+from .objective import Average
+from .revive import Hidden
+
+_LOOK = 100  # steps from one look at what the network's layers are given to the next; after ten, five times as many
+
+
+class Upkeep:
+    """Looks after a network and its optimizer while it is trained.
+
+    Args:
+        net: the network.
+        average: the average of its weights, if there is one, which gets what the network gets.
+        optimizer: the first of its optimizers, which may want to look at the layers' inputs.
+        data: where patches to look at come from.
+        revive: every so many steps, silent units are revived; 0: never.
+        last: the step after which none are.
+        group: the run's processes. All look at the same whole batches, and get what the leading one finds.
+        patches: the patches of a batch as the network takes them.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        average: Average | None,
+        optimizer: torch.optim.Optimizer,
+        data: TrainSet,
+        revive: int,
+        last: int,
+        group: Group,
+        patches: Callable[[torch.Tensor], torch.Tensor],
+    ) -> None:
+        self.net, self.average, self.optimizer, self.data = net, average, optimizer, data
+        self.revive, self.last, self.group, self.patches = revive, last, group, patches
+
+    def is_due(self, step: int) -> bool:
+        """Whether there is something to do before a step."""
+        return self._revives(step) or self._looks(step)
+
+    def do(self, step: int, seed: int) -> int:
+        """Do what is due before a step; returns how many units were revived."""
+        torch.manual_seed(seed)
+        batches = {scale: self.patches(self.data.batch_of(scale, step).lr) for scale in self.data.scales}
+
+        def run() -> None:
+            for scale, lr in batches.items():
+                self.net(lr, scale)
+
+        revived = 0
+        if self._revives(step):
+            hidden = Hidden(self.net.hidden())
+            hidden.watch(run)
+            revived = hidden.revive(self.average.net.hidden() if self.average else ())
+            self.group.same([*self.net.parameters(), *(self.average.net.parameters() if self.average else ())])
+        if self._looks(step):
+            self.optimizer.look(run)
+            self.group.same(self.optimizer.whitening())
+        return revived
+
+    def _revives(self, step: int) -> bool:
+        return bool(self.revive) and step % self.revive == 0 and step <= self.last
+
+    def _looks(self, step: int) -> bool:
+        every = _LOOK if step <= 10 * _LOOK else 5 * _LOOK
+        return isinstance(self.optimizer, WhitenedMuon) and step % every == 0
