@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import model
 from dataset import images
@@ -72,25 +73,25 @@ def test_out_of_memory_halves_the_tiles_and_says_so_once(error, limited, picture
 
 def test_too_little_memory_for_a_pixel_is_one_line_and_other_errors_stay(limited):
     rgb = np.zeros((9, 9, 3), np.uint8)
-    with pytest.raises(InputError, match="too little memory for a tile of one pixel"):
+    with pytest.raises(InputError, match="too little memory for a picture of 9x9 pixels"):
         limited(OUT_OF_MEMORY[0], 0)(rgb)
     with pytest.raises(RuntimeError, match="another"):
         limited(RuntimeError("another"), 0)(rgb)
 
 
 def test_bytes_per_pixel_counts_what_is_alive_together():
-    class Two(nn.Module):
+    class Two(Network):
         def __init__(self):
-            super().__init__()
+            super().__init__(scale=2)
             self.first, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 3, 3, padding=1)
 
-        def forward(self, x, scale=None):
+        def forward(self, x, scale=None, margins=NONE):
             return self.last(self.first(x) + 1)
 
     net = Two().eval().to(memory_format=torch.channels_last)
     with torch.inference_mode():
         counted = memory.bytes_per_pixel(fuse(net, 2), torch.device("cpu"))
-    assert counted == 4 * (8 + 8)  # a map of 8 channels, and the same plus 1
+    assert counted == pytest.approx(4 * (3 + 8 + 8))  # the picture, a map of 8 channels, and the same plus 1
 
 
 def test_tiles_fit_their_memory():

@@ -9,6 +9,7 @@ from torch import nn
 import model
 from dataset import images
 from dataset.errors import InputError
+from model.ops import NONE, Network
 from solver.checkpoint import load_network
 from solver.sampling import tiles
 from solver.sampling.backends import rolling
@@ -64,12 +65,12 @@ def test_only_the_strips_features_are_in_memory():
     assert 4 * 64 * 2 * (9 + 4 * 2 + 2) < kept < 2 * 4 * 64 * 2 * (9 + 4 * 2 + 2)
 
 
-class Unknown(nn.Module):
+class Unknown(Network):
     def __init__(self, **settings):
-        super().__init__()
+        super().__init__(scale=2)
         self.conv = nn.Conv2d(3, 12, 3, **settings)
 
-    def forward(self, x, scale=None):
+    def forward(self, x, scale=None, margins=NONE):
         return nn.functional.pixel_shuffle(self.conv(x), 2)
 
 
@@ -107,7 +108,7 @@ def test_out_of_memory_makes_thinner_strips_and_says_so_once(picture, monkeypatc
 
         return rolling.roll(network, watched())
 
-    monkeypatch.setattr("solver.sampling.sampler.roll", limited)
+    monkeypatch.setattr("solver.sampling.backends.torch.roll", limited)
     monkeypatch.setattr("solver.sampling.sampler._STRIP", 20_000)
     result = sampler(rgb)
     assert np.abs(result.astype(int) - expected).max() <= 1

@@ -187,7 +187,7 @@ def test_interrupted_and_run_again(root, weights, picture, tmp_path):
     done = sorted(out.iterdir())
     assert 1 <= len(done) < len(sides)
     assert all(images.read(f).rgb.shape == (2 * side, 2 * side, 3) for f, side in zip(done, sides))
-    (out / ".0.png.123.part").write_bytes(b"left behind by a SIGKILL")
+    images.temporary_path(out / "0.png", process.pid).write_bytes(b"left behind by a SIGKILL")
     assert subprocess.run(arguments, cwd=root, capture_output=True).returncode == 0
     assert sorted(os.listdir(out)) == [f"{i}.png" for i in range(len(sides))]
 

@@ -15,8 +15,10 @@ import model
 from dataset.errors import InputError
 from solver import checkpoint, processes
 from solver.processes import Group
-from solver.training import run_folder, trainer
-from solver.training.trainer import Average, Trainer, learning_rate
+from solver.training import objective, run_folder, upkeep
+from solver.training.objective import Average, learning_rate
+from solver.training.settings import differing, plain
+from solver.training.trainer import Trainer
 
 ALONE = Group(0, 1, torch.device("cpu"))
 
@@ -82,8 +84,8 @@ def test_the_trapezoid_schedule_rises_stays_and_falls_to_zero(settings):
 
 def test_charbonnier_is_l1_far_from_zero_and_has_a_gradient_at_zero():
     zero = torch.zeros(3, requires_grad=True)
-    assert trainer.charbonnier(torch.tensor([1.0, -2.0]), torch.zeros(2)).item() == pytest.approx(1.5, abs=1e-5)
-    trainer.charbonnier(zero, torch.zeros(3)).backward()
+    assert objective.charbonnier(torch.tensor([1.0, -2.0]), torch.zeros(2)).item() == pytest.approx(1.5, abs=1e-5)
+    objective.charbonnier(zero, torch.zeros(3)).backward()
     assert torch.equal(zero.grad, torch.zeros(3))
 
 
@@ -91,8 +93,8 @@ def test_the_psnr_loss_is_the_mean_of_the_patches_psnr_and_bounded():
     hr = torch.rand(3, 3, 8, 8) * 0.5
     sr = hr + torch.tensor([0.5, 0.2, 0.1])[:, None, None, None]
     expected = [peak_signal_noise_ratio(a.numpy(), b.numpy(), data_range=1) for a, b in zip(hr, sr)]
-    assert trainer.negative_psnr(sr, hr).item() == pytest.approx(-sum(expected) / 3, abs=0.01)
-    assert trainer.negative_psnr(hr, hr).item() == pytest.approx(-50)
+    assert objective.negative_psnr(sr, hr).item() == pytest.approx(-sum(expected) / 3, abs=0.01)
+    assert objective.negative_psnr(hr, hr).item() == pytest.approx(-50)
 
 
 def test_the_average_follows_its_definition():
@@ -102,7 +104,7 @@ def test_the_average_follows_its_definition():
     for step in range(8):
         torch.nn.init.normal_(net.weight)
         average.update(step)
-        decay = min(0.5, (1 + step) / (10 + step))
+        decay = min(0.5, (1 + step) / (10 + step)) if step else 0  # the first is taken as it is
         expected = decay * expected + (1 - decay) * net.weight.detach()
     assert torch.allclose(average.net.weight, expected, atol=1e-6)
 
@@ -239,7 +241,7 @@ def test_muon_leaves_the_up_samplers_of_other_scales_alone(settings):
     ids=["blind", "bf16", "fp16", "workers"],
 )
 def test_a_stopped_and_resumed_run_is_the_run_that_never_stopped(settings, tmp_path, monkeypatch, number, flags):
-    monkeypatch.setattr(trainer, "_LOOK", 4)
+    monkeypatch.setattr(upkeep, "_LOOK", 4)
     whole, _ = train(settings("--max_steps", 9, "--ckpt_dir", tmp_path / "whole", *flags))
     part = Trainer(settings("--max_steps", 9, *flags), ALONE)
     step = part.train_step
@@ -308,7 +310,7 @@ def test_an_existing_run_is_not_overwritten_unless_asked(settings):
         ("--seed", 1),
         ("--scale", 3),
         ("--loss_fn", "L1"),
-        ("--channel_shuffle",),
+        ("--weighting", "area"),
         ("--teacher_share", 0.5),
         ("--scale", 0, "--scale_shares", 3, 2, 1),
     ],
@@ -322,11 +324,11 @@ def test_a_resumed_run_must_be_the_same_run(settings, flags):
 def test_a_run_older_than_a_flag_is_resumed_as_what_it_was(settings):
     last = train(settings())[0].folder.last
     state = torch.load(last, weights_only=True)
-    del state["settings"]["channel_shuffle"], state["settings"]["optimizer"]
+    del state["settings"]["weighting"], state["settings"]["optimizer"]
     torch.save(state, last)
     assert Trainer(settings("--resume"), ALONE).step == 6
-    with pytest.raises(InputError, match="its run has --channel_shuffle False, not True"):
-        Trainer(settings("--resume", "--channel_shuffle"), ALONE)
+    with pytest.raises(InputError, match="its run has --weighting uniform, not root"):
+        Trainer(settings("--resume", "--weighting", "root"), ALONE)
 
 
 def test_scale_shares_reach_the_training_of_a_blind_network_alone(settings):
@@ -336,21 +338,12 @@ def test_scale_shares_reach_the_training_of_a_blind_network_alone(settings):
         settings("--scale_shares", 3, 2, 1)
 
 
-def test_shuffled_channels_reach_the_training(settings):
-    plain, shuffled = (
-        next(Trainer(settings("--overwrite", *flags), ALONE).data.loader(0, 1))
-        for flags in ((), ("--channel_shuffle",))
-    )
-    assert not torch.equal(plain.hr, shuffled.hr)
-    assert torch.equal(plain.hr.sort(dim=1).values, shuffled.hr.sort(dim=1).values)
-
-
 def test_resume_may_go_on_for_longer_and_says_what_changed(settings, capsys):
     train(settings())
     run, _ = train(settings("--resume", "--max_steps", 8, "--lr", 5e-5))
     assert run.step == 8
     said = capsys.readouterr().out
-    assert "max_steps 6 -> 8" in said and "lr 0.0001 -> 5e-05" in said
+    assert "the run had --max_steps 6, not 8; --lr 0.0001, not 5e-05" in said
 
 
 def test_resume_without_a_run_starts_one_and_says_so(settings, capsys):
@@ -374,7 +367,7 @@ def test_a_loss_that_is_not_finite_stops_before_its_step(settings, value):
     args = settings()
     run = Trainer(args, ALONE)
     losses = iter([1.0, 1.0, value])
-    run.loss = lambda sr, hr: (sr - hr).square().mean() * next(losses)
+    run.objective.criterion = lambda sr, hr: (sr - hr).square().mean() * next(losses)
     with pytest.raises(InputError, match="step 3: the loss is (nan|inf)"):
         run.run()
     state = checkpoint.read_state(args.ckpt_dir / "lesrcnn_x2_last.pth")
@@ -420,35 +413,65 @@ def test_init_from_several_files_is_their_mean(settings, tmp_path):
         Trainer(settings("--init_from", *files), ALONE)
 
 
-def test_init_rest_gives_the_layers_that_the_start_lacks(settings, tmp_path):
-    start, rest = model.build("lesrcnn", 2), model.build("lesrcnn", 2, multi_scale=True)
-    for source, name in ((start, "x2.pth"), (rest, "blind.pth")):
-        checkpoint.save_weights(source, tmp_path / name)
-    flags = ("--init_from", tmp_path / "x2.pth", "--init_rest", tmp_path / "blind.pth", "--max_steps", 2)
-    run = Trainer(settings("--scale", 0, *flags), ALONE)
-    own = start.state_dict()
-    for name, value in run.net.state_dict().items():
-        assert torch.equal(value, own[name] if name in own else rest.state_dict()[name])
-    assert run.rest == (str(tmp_path / "blind.pth"), checkpoint.file_hash(tmp_path / "blind.pth"))
-    with pytest.raises(InputError, match="--init_rest: goes with --init_from"):
-        settings("--init_rest", tmp_path / "blind.pth")
-    with pytest.raises(InputError, match="blind.pth: has no layer that this network still lacks"):
-        Trainer(settings(*flags), ALONE)
-
-
 def test_the_record_names_the_weights_that_a_run_took_as_they_were(settings, tmp_path):
-    start, rest, teacher = (tmp_path / f"{name}.pth" for name in ("start", "rest", "teacher"))
-    for file in (start, rest, teacher):
+    start, teacher = (tmp_path / f"{name}.pth" for name in ("start", "teacher"))
+    for file in (start, teacher):
         checkpoint.save_weights(model.build("lesrcnn", 2, multi_scale=file != start), file)
-    hashes = [checkpoint.file_hash(file) for file in (start, rest, teacher)]
-    taken = {"start": [[str(start), hashes[0]]], "rest": [str(rest), hashes[1]], "teacher": [hashes[2]]}
-    flags = ("--scale", 0, "--init_from", start, "--init_rest", rest, "--teacher", teacher)
+    hashes = [checkpoint.file_hash(file) for file in (start, teacher)]
+    taken = {"start": [[str(start), hashes[0]]], "teacher": [hashes[1]]}
+    flags = ("--scale", 0, "--init_from", start, "--teacher", teacher)
     args = settings("--max_steps", 2, *flags)
     train(args)
     checkpoint.save_weights(model.build("lesrcnn", 2), start)  # a resumed run does not look at it again
     train(settings("--max_steps", 4, "--resume", *flags))
     record = json.loads((args.ckpt_dir / "run.json").read_text())
     assert record["taken"] == taken and record["steps"] == 4
+
+
+@pytest.mark.parametrize("by", ["value", "rate"])
+def test_a_gradient_is_cut_number_by_number(settings, by):
+    """VDSR's adjustable clipping: the bound is over the learning rate."""
+    run = Trainer(settings("--clip", 1e-7, "--clip_by", by, "--lr", 1e-3), ALONE)
+    run.train_step(run.data.batch(0))
+    largest = max(p.grad.abs().max() for p in run.net.parameters()).item()
+    assert largest == pytest.approx(1e-7 if by == "value" else 1e-4)
+
+
+def test_every_group_has_its_own_rate(settings, monkeypatch):
+    """As SRCNN's last layer, which learns at a tenth of the rate."""
+    network = model.network_class("lesrcnn")
+
+    def groups(net):
+        last = list(net.irb.last.parameters())
+        others = [p for p in net.parameters() if p is not last[0]]
+        return [{"params": others, "rate": 1.0, "picture": False}, {"params": last, "rate": 0.1, "picture": True}]
+
+    monkeypatch.setattr(network, "parameter_groups", groups)
+    run = Trainer(settings(), ALONE)
+    before = run.net.irb.last.weight.detach().clone(), run.net.irb.refine[0].weight.detach().clone()
+    run.train_step(run.data.batch(0))
+    moved = [
+        (a - b).abs().max().item() for a, b in zip(before, (run.net.irb.last.weight, run.net.irb.refine[0].weight))
+    ]
+    assert moved == pytest.approx([1e-5, 1e-4], rel=0.02)  # Adam's first step is as long as its rate
+
+
+def test_differing_names_what_makes_another_run(settings):
+    then = plain(settings())
+    assert (
+        differing(then, settings("--num_workers", 3, "--print_interval", 5, "--train_data_path", "elsewhere.h5")) == []
+    )
+    assert differing(then, settings("--clip", 1, "--lr", 1e-3, "--teacher", "a.pth")) == [
+        "--lr 0.0001, not 0.001",
+        "--clip 10.0, not 1.0",
+        "--teacher None, not ['a.pth']",
+    ]
+
+
+def test_the_networks_own_training_is_the_default_and_flags_win(settings, monkeypatch):
+    monkeypatch.setattr(model.network_class("lesrcnn"), "published", {"decay": 7, "clip_by": "rate", "lr": 0.5})
+    args = settings("--lr", 0.25)
+    assert (args.decay, args.clip_by, args.lr) == (7, "rate", 0.25)
 
 
 @pytest.mark.parametrize("scale", [2, 0])
