@@ -10,7 +10,7 @@ from pathlib import Path
 import model
 from dataset.errors import InputError, Parser, run
 
-from .settings import DEFAULTS, GROUPS, RECIPES
+from .settings import GROUPS, HELP, RECIPES, SEVERAL
 
 
 def train_main(scale: int) -> None:
@@ -70,7 +70,12 @@ def train_parser(scale: int) -> Parser:
     )
     for title, settings in GROUPS.items():
         group = parser.add_argument_group(title)
-        for setting in settings:
-            group.add_argument(f"--{setting.name}", default=setting.default, help=setting.help, **setting.more)
-    parser.set_defaults(**DEFAULTS | {"scale": scale})
+        for name, (default, kind, _) in settings.items():
+            if default is False:
+                group.add_argument(f"--{name}", action="store_true", help=HELP[name])
+                continue
+            accepts = {"choices": kind} if isinstance(kind, (tuple, list)) else {"type": kind}
+            several = {"nargs": "+"} if name in SEVERAL else {}
+            group.add_argument(f"--{name}", default=default, help=HELP[name], **accepts, **several)
+    parser.set_defaults(scale=scale)
     return parser

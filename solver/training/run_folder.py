@@ -51,6 +51,35 @@ class RunFolder:
         self.log = self.folder / "log.csv"
         self.record = self.folder / "run.json"
         self.tensorboard = self.folder / "tensorboard"
+        self._board = self._record = None
+
+    def open(self, step: int, settings: dict, taken: dict, device: str, processes: int) -> None:
+        """Begin to write, or go on after ``step``: half-written files and later rows of the log go.
+
+        Args:
+            step: steps done.
+            settings: every setting of the command line; with ``overwrite``, an earlier run's files go.
+            taken, device, processes: see :class:`Record`.
+        """
+        from torch.utils.tensorboard import SummaryWriter
+
+        if settings["overwrite"]:
+            self.clear()
+        remove_leftovers(self.folder)
+        self.cut_log(step)
+        self._board = SummaryWriter(str(self.tensorboard), purge_step=step + 1)
+        self._record = Record(self.record, settings, taken, device, processes)
+
+    def note(self, figures: dict, finished: bool) -> None:
+        """Write ``run.json`` with the figures reached so far."""
+        if finished:
+            self._record.finish()
+        self._record.write(**figures)
+
+    def close(self) -> None:
+        """Nothing more is written, if anything was."""
+        if self._board is not None:
+            self._board.close()
 
     def has_checkpoint(self) -> bool:
         """Whether a run has left a checkpoint here."""
@@ -65,10 +94,6 @@ class RunFolder:
         for file in (self.last, self.previous, self.weights, self.best, self.log, self.record):
             file.unlink(missing_ok=True)
         shutil.rmtree(self.tensorboard, ignore_errors=True)
-
-    def tidy(self) -> None:
-        """Remove what a killed run may have left half-written."""
-        remove_leftovers(self.folder)
 
     def save(self, state: dict) -> None:
         """Write a checkpoint; the last one becomes the previous one.
@@ -110,7 +135,13 @@ class RunFolder:
             self._write_log(columns, [row for row in rows if int(row["step"]) <= step])
 
     def add_row(self, row: dict) -> None:
-        """Append a row to ``log.csv``; columns it has not had before are added to all rows."""
+        """Append a row to ``log.csv``, and its figures to TensorBoard.
+
+        Columns that the log has not had before are added to all rows.
+        """
+        for name, value in row.items():
+            if name != "step":
+                self._board.add_scalar(name, value, row["step"])
         columns, rows = list(row), []
         if self.log.exists():
             with open(self.log, newline="", encoding="utf-8") as file:

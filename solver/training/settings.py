@@ -5,7 +5,7 @@ here, the network's own ``published`` training, a recipe, the flags that are giv
 """
 
 import argparse
-from dataclasses import dataclass, field
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,257 +36,134 @@ RECIPES = {
 }
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One flag; ``more`` is what else argparse is told of it (its type, its choices)."""
+# Name: default, type or choices (a default of False is a flag without a value), what it does to a run.
+GROUPS: dict[str, dict[str, tuple[Any, Any, str]]] = {
+    "published flags": {
+        "model": ("lesrcnn", model.names(), WEIGHTS),
+        "scale": (2, natural, WEIGHTS),
+        "train_data_path": (Path("dataset/DIV2K_train.h5"), Path, COURSE),
+        "ckpt_dir": (None, Path, NOTHING),
+        "ckpt_name": (None, str, NOTHING),
+        "sample_dir": (None, Path, NOTHING),
+        "num_gpu": (1, natural, NOTHING),
+        "patch_size": (64, positive, WEIGHTS),
+        "batch_size": (64, positive, WEIGHTS),
+        "max_steps": (600_000, positive, COURSE),
+        "decay": (400_000, positive, COURSE),
+        "lr": (1e-4, positive_number, COURSE),
+        "clip": (10.0, not_negative, COURSE),
+        "loss_fn": ("MSE", ("MSE", "L1", "SmoothL1", "Charbonnier", "PSNR"), WEIGHTS),
+        "print_interval": (1000, positive, NOTHING),
+        "shave": (20, int, NOTHING),
+        "group": (1, int, NOTHING),
+        "verbose": (False, None, NOTHING),
+    },
+    "what is better than published": {
+        "recipe": ("paper", tuple(RECIPES), NOTHING),
+        "variant": (None, str, WEIGHTS),
+        "optimizer": ("Adam", ("Adam", "Muon", "WhitenedMuon"), WEIGHTS),
+        "schedule": ("step", ("step", "cosine", "trapezoid"), COURSE),
+        "cooldown": (0.25, positive_number, COURSE),
+        "warmup": (0, natural, COURSE),
+        "clip_by": ("norm", ("norm", "value", "rate"), COURSE),
+        "ema": (0.0, not_negative, WEIGHTS),
+        "revive": (0, natural, WEIGHTS),
+        "weighting": ("uniform", ("uniform", "root", "area"), WEIGHTS),
+        "scale_shares": (None, positive_number, WEIGHTS),
+        "init": ("default", ("default", "identity"), START),
+        "init_from": (None, Path, START),
+        "teacher": (None, Path, START),
+        "teacher_share": (0.4, not_negative, WEIGHTS),
+        "seed": (0, natural, WEIGHTS),
+        "val_data_dir": ([], Path, NOTHING),
+    },
+    "surviving": {
+        "resume": (False, None, NOTHING),
+        "overwrite": (False, None, NOTHING),
+        "save_interval": (1000, positive, NOTHING),
+        "save_minutes": (10.0, positive_number, NOTHING),
+    },
+    "speed": {
+        "precision": ("fp32", ("fp32", "bf16", "fp16", "auto"), COURSE),
+        "compile": (False, None, COURSE),
+        "cache": ("none", ("none", "ram", "device"), NOTHING),
+        "num_workers": (None, natural, NOTHING),
+    },
+}
+SEVERAL = {"scale_shares", "init_from", "teacher", "val_data_dir"}  # take more than one value
+ALL = {name: setting for group in GROUPS.values() for name, setting in group.items()}
+DEFAULTS = {name: default for name, (default, _, _) in ALL.items()}
 
-    name: str
-    default: Any
-    concerns: str
-    help: str
-    more: dict[str, Any] = field(default_factory=dict)
-
-
-def _setting(name: str, default: Any, concerns: str, help: str, **more) -> Setting:
-    return Setting(name, default, concerns, help, more)
-
-
-PUBLISHED = (
-    _setting("model", "lesrcnn", WEIGHTS, "network, a file in model/", choices=model.names()),
-    _setting(
-        "scale",
-        2,
-        WEIGHTS,
-        "enlargement factor; 0 is blind: one network, and one of its scales drawn for each step",
-        type=natural,
-    ),
-    _setting(
-        "train_data_path", Path("dataset/DIV2K_train.h5"), COURSE, "HDF5 file made by dataset/div2h5.py", type=Path
-    ),
-    _setting(
-        "ckpt_dir",
-        None,
-        NOTHING,
-        "folder of this run's files: checkpoints, weights, log.csv, run.json, TensorBoard (by default "
-        "checkpoint/CKPT_NAME)",
-        type=Path,
-    ),
-    _setting("ckpt_name", None, NOTHING, "what they are called (by default as lesrcnn_x2, blind: lesrcnn)"),
-    _setting(
-        "sample_dir",
-        None,
-        NOTHING,
-        "if given, each validation writes its pictures there, over the last one's",
-        type=Path,
-    ),
-    _setting(
-        "num_gpu",
-        1,
-        NOTHING,
-        "GPUs of this machine to use; 0 is the CPU. For more machines, or several processes on CPUs, start this script "
-        "with torchrun",
-        type=natural,
-    ),
-    _setting("patch_size", 64, WEIGHTS, "side of a training patch in LR pixels", type=positive),
-    _setting("batch_size", 64, WEIGHTS, "patches in a step, all processes together", type=positive),
-    _setting("max_steps", 600_000, COURSE, "steps in all", type=positive),
-    _setting("decay", 400_000, COURSE, "schedule step: the learning rate is halved every so many steps", type=positive),
-    _setting("lr", 1e-4, COURSE, "learning rate; modern: 1e-3", type=positive_number),
-    _setting(
-        "clip", 10.0, COURSE, "largest gradient, larger ones are cut, see --clip_by; 0 leaves them", type=not_negative
-    ),
-    _setting(
-        "loss_fn",
-        "MSE",
-        WEIGHTS,
-        "on pixels in [0, 1]; Charbonnier is sqrt(d^2 + 1e-6), a smooth L1; PSNR the mean of the patches' PSNR in dB, "
-        "negative; modern: L1",
-        choices=("MSE", "L1", "SmoothL1", "Charbonnier", "PSNR"),
-    ),
-    _setting("print_interval", 1000, NOTHING, "steps between validations, each a row in log.csv", type=positive),
-    _setting(
-        "shave",
-        20,
-        NOTHING,
-        "accepted as published; a validation's result is that of whole pictures, so nothing is shaved",
-        type=int,
-    ),
-    _setting(
-        "group", 1, NOTHING, "accepted as published; the released LESRCNN does not use it, and neither do we", type=int
-    ),
-    _setting("verbose", False, NOTHING, "print every setting and the network at the start", action="store_true"),
-)
-
-BETTER = (
-    _setting(
-        "recipe",
-        "paper",
-        NOTHING,
-        "modern sets other defaults: L1, whitened Muon, learning rate 1e-3 with warm-up and cosine decay, averaged "
-        "weights, silent units revived, pictures drawn by their area's root, start as an enlarger; flags given with it "
-        "win",
-        choices=RECIPES,
-    ),
-    _setting("variant", None, WEIGHTS, "of a network that comes in several, which; ablation: SN, HN, IEEB or IEEB+RB"),
-    _setting(
-        "optimizer",
-        "Adam",
-        WEIGHTS,
-        "Muon makes each layer's step orthogonal, WhitenedMuon its effect on the layer's output, whatever the "
-        "directions that the inputs lie in; it wants a third of Muon's rate (results/training.md); modern: WhitenedMuon",
-        choices=("Adam", "Muon", "WhitenedMuon"),
-    ),
-    _setting(
-        "schedule",
-        "step",
-        COURSE,
-        "step halves the learning rate every DECAY steps; cosine lets it fall to 0 at MAX_STEPS; trapezoid keeps it, "
-        "and lets it fall to 0 over the end of the run; modern: cosine",
-        choices=("step", "cosine", "trapezoid"),
-    ),
-    _setting("cooldown", 0.25, COURSE, "schedule trapezoid: that end, as a share of MAX_STEPS", type=positive_number),
-    _setting("warmup", 0, COURSE, "steps over which the learning rate rises from 0; modern: 200", type=natural),
-    _setting(
-        "clip_by",
-        "norm",
-        COURSE,
-        "what CLIP bounds: the norm of the whole gradient, each value of it, or each value times the learning rate "
-        "(VDSR's adjustable clipping)",
-        choices=("norm", "value", "rate"),
-    ),
-    _setting(
-        "ema",
-        0.0,
-        WEIGHTS,
-        "decay of an exponential moving average of the weights, which then is what is validated and kept; 0 is none; "
-        "modern: 0.999",
-        type=not_negative,
-    ),
-    _setting(
-        "revive",
-        0,
-        WEIGHTS,
-        "every so many steps of the first half, draw the weights of units anew that nothing excites any more, and that "
-        "would stay silent for good; 0 leaves them; modern: 100",
-        type=natural,
-        metavar="STEPS",
-    ),
-    _setting(
-        "weighting",
-        "uniform",
-        WEIGHTS,
-        "how a patch's picture is drawn: each alike, or by its area, so that every pixel is as likely as any other, or "
-        "halfway between, by the area's root; modern: root",
-        choices=("uniform", "root", "area"),
-    ),
-    _setting(
-        "scale_shares",
-        None,
-        WEIGHTS,
-        "blind: how many of the steps are of each scale, in any unit; 3 2 1 spends about as much time on each of 2, 3 "
-        "and 4, and most steps on x2, where they teach the shared layers for the least time; by default as many of each",
-        type=positive_number,
-        nargs="+",
-        metavar="SHARE",
-    ),
-    _setting(
-        "init",
-        "default",
-        START,
-        "identity starts as a bilinear enlarger instead of at random: 31.84 dB on Set5 x2 before the first step (a "
-        "default start: 12.66), and 37.03 after 3,000 steps of batch 16 and patch 32, where a default start has 36.01, "
-        "and 36.73 after 9,000; modern: identity",
-        choices=("default", "identity"),
-    ),
-    _setting(
-        "init_from",
-        None,
-        START,
-        "start from these weights, of the same network at any scale: all layers of the same name and shape are copied; "
-        "of several files (of one training, or they fit ill) the mean is taken",
-        type=Path,
-        nargs="+",
-    ),
-    _setting(
-        "teacher",
-        None,
-        START,
-        "weights that are trained already, of this network or another, as edsr: the targets become the mean of the "
-        "picture and of what they make of the patch flipped or turned, which has less noise; of several, the first that "
-        "knows a scale teaches it",
-        type=Path,
-        nargs="+",
-    ),
-    _setting(
-        "teacher_share",
-        0.4,
-        WEIGHTS,
-        "of the target, from 0 to 1; the rest is the picture; 0.8 where its mean is far better than the student, as "
-        "after a long run without a teacher",
-        type=not_negative,
-    ),
-    _setting("seed", 0, WEIGHTS, "of the start and of the patches", type=natural),
-    _setting(
-        "val_data_dir",
-        [],
-        NOTHING,
-        "benchmark folders to validate on, for example dataset/Set5; the weights with the best mean PSNR are kept as "
-        "CKPT_NAME_best.pth",
-        type=Path,
-        nargs="+",
-    ),
-)
-
-SURVIVING = (
-    _setting(
-        "resume",
-        False,
-        NOTHING,
-        "continue the run in CKPT_DIR as if it had never stopped; without one, start it",
-        action="store_true",
-    ),
-    _setting("overwrite", False, NOTHING, "start anew over the run in CKPT_DIR", action="store_true"),
-    _setting("save_interval", 1000, NOTHING, "steps between checkpoints, and ...", type=positive),
-    _setting("save_minutes", 10.0, NOTHING, "... minutes between them, whichever is over first", type=positive_number),
-)
-
-SPEED = (
-    _setting(
-        "precision",
-        "fp32",
-        COURSE,
-        "of the network's arithmetic, the weights stay in fp32; on a CPU that has bf16 it makes steps about twice as "
-        "fast; auto takes it where it is",
-        choices=("fp32", "bf16", "fp16", "auto"),
-    ),
-    _setting(
-        "compile",
-        False,
-        COURSE,
-        "torch.compile the network: a minute or more at the start, faster steps after it",
-        action="store_true",
-    ),
-    _setting(
-        "cache",
-        "none",
-        NOTHING,
-        "where the training pictures are: in the file, in memory, or on the device, where patches are cut without a copy "
-        "from the CPU",
-        choices=("none", "ram", "device"),
-    ),
-    _setting(
-        "num_workers",
-        None,
-        NOTHING,
-        "background processes that read patches (by default 4 beside a GPU, 0 on a CPU; none are needed with --cache "
-        "device)",
-        type=natural,
-    ),
-)
-
-GROUPS = {"published flags": PUBLISHED, "what is better than published": BETTER, "surviving": SURVIVING, "speed": SPEED}
-_ALL = [setting for group in GROUPS.values() for setting in group]
-DEFAULTS = {setting.name: setting.default for setting in _ALL}
+_HELP = """
+model            network, a file in model/
+scale            enlargement factor; 0 is blind: one network, and one of its scales drawn for each step
+train_data_path  HDF5 file made by dataset/div2h5.py
+ckpt_dir         folder of this run's files: checkpoints, weights, log.csv, run.json, TensorBoard (by default
+                 checkpoint/CKPT_NAME)
+ckpt_name        what they are called (by default as lesrcnn_x2, blind: lesrcnn)
+sample_dir       if given, each validation writes its pictures there, over the last one's
+num_gpu          GPUs of this machine to use; 0 is the CPU. For more machines, or several processes on CPUs, start this
+                 script with torchrun
+patch_size       side of a training patch in LR pixels
+batch_size       patches in a step, all processes together
+max_steps        steps in all
+decay            schedule step: the learning rate is halved every so many steps
+lr               learning rate; modern: 1e-3
+clip             largest gradient, larger ones are cut, see --clip_by; 0 leaves them
+loss_fn          on pixels in [0, 1]; Charbonnier is sqrt(d^2 + 1e-6), a smooth L1; PSNR the mean of the patches' PSNR
+                 in dB, negative; modern: L1
+print_interval   steps between validations, each a row in log.csv
+shave            accepted as published; a validation's result is that of whole pictures, so nothing is shaved
+group            accepted as published; the released LESRCNN does not use it, and neither do we
+verbose          print every setting and the network at the start
+recipe           modern sets other defaults: L1, whitened Muon, learning rate 1e-3 with warm-up and cosine decay,
+                 averaged weights, silent units revived, pictures drawn by their area's root, start as an enlarger;
+                 flags given with it win
+variant          of a network that comes in several, which; ablation: SN, HN, IEEB or IEEB+RB
+optimizer        Muon makes each layer's step orthogonal, WhitenedMuon its effect on the layer's output, whatever the
+                 directions that the inputs lie in; it wants a third of Muon's rate (results/training.md); modern:
+                 WhitenedMuon
+schedule         step halves the learning rate every DECAY steps; cosine lets it fall to 0 at MAX_STEPS; trapezoid keeps
+                 it, and lets it fall to 0 over the end of the run; modern: cosine
+cooldown         schedule trapezoid: that end, as a share of MAX_STEPS
+warmup           steps over which the learning rate rises from 0; modern: 200
+clip_by          what CLIP bounds: the norm of the whole gradient, each value of it, or each value times the learning
+                 rate (VDSR's adjustable clipping)
+ema              decay of an exponential moving average of the weights, which then is what is validated and kept; 0 is
+                 none; modern: 0.999
+revive           every so many steps of the first half, draw the weights of units anew that nothing excites any more,
+                 and that would stay silent for good; 0 leaves them; modern: 100
+weighting        how a patch's picture is drawn: each alike, or by its area, so that every pixel is as likely as any
+                 other, or halfway between, by the area's root; modern: root
+scale_shares     blind: how many of the steps are of each scale, in any unit; 3 2 1 spends about as much time on each of
+                 2, 3 and 4, and most steps on x2, where they teach the shared layers for the least time; by default as
+                 many of each
+init             identity starts as a bilinear enlarger instead of at random: 31.84 dB on Set5 x2 before the first step
+                 (a default start: 12.66), and 37.03 after 3,000 steps of batch 16 and patch 32, where a default start
+                 has 36.01, and 36.73 after 9,000; modern: identity
+init_from        start from these weights, of the same network at any scale: all layers of the same name and shape are
+                 copied; of several files (of one training, or they fit ill) the mean is taken
+teacher          weights that are trained already, of this network or another, as edsr: the targets become the mean of
+                 the picture and of what they make of the patch flipped or turned, which has less noise; of several, the
+                 first that knows a scale teaches it
+teacher_share    of the target, from 0 to 1; the rest is the picture; 0.8 where its mean is far better than the student,
+                 as after a long run without a teacher
+seed             of the start and of the patches
+val_data_dir     benchmark folders to validate on, for example dataset/Set5; the weights with the best mean PSNR are
+                 kept as CKPT_NAME_best.pth
+resume           continue the run in CKPT_DIR as if it had never stopped; without one, start it
+overwrite        start anew over the run in CKPT_DIR
+save_interval    steps between checkpoints, and ...
+save_minutes     ... minutes between them, whichever is over first
+precision        of the network's arithmetic, the weights stay in fp32; on a CPU that has bf16 it makes steps about
+                 twice as fast; auto takes it where it is
+compile          torch.compile the network: a minute or more at the start, faster steps after it
+cache            where the training pictures are: in the file, in memory, or on the device, where patches are cut
+                 without a copy from the CPU
+num_workers      background processes that read patches (by default 4 beside a GPU, 0 on a CPU; none are needed with
+                 --cache device)
+"""
+HELP = {text.split()[0]: " ".join(text.split()[1:]) for text in re.split(r"\n(?! )", _HELP.strip())}
 
 
 def plain(args: argparse.Namespace) -> dict[str, Any]:
@@ -311,7 +188,8 @@ def differing(then: dict[str, Any], args: argparse.Namespace, concerns: tuple[st
             by its hash and not by its name, which is the caller's to do.)
     """
     then, now = plain(argparse.Namespace(**DEFAULTS)) | then, plain(args)
-    names = [s.name for s in _ALL if s.concerns in (concerns or (WEIGHTS, COURSE, START)) and s.name in now]
+    concerned = concerns or (WEIGHTS, COURSE, START)
+    names = [name for name, (_, _, concern) in ALL.items() if concern in concerned and name in now]
     if not concerns:
         names.remove("train_data_path")
     return [f"--{name} {then[name]}, not {now[name]}" for name in names if then[name] != now[name]]

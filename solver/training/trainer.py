@@ -30,12 +30,13 @@ from ..checkpoint import description
 from ..processes import Group, Stopped, StopRequest, noting
 from . import settings
 from .objective import LOSSES, Average, Objective, build_optimizers, clip, learning_rate, set_rate
-from .run_folder import Record, RunFolder
+from .run_folder import RunFolder
 from .start import build, copy_weights, find_run
 from .teacher import Teacher
 from .upkeep import Upkeep
 from .validation import Validation
 
+_COUNTED = ("step", "seconds", "best", "loss_sum", "loss_count", "logged")  # of a Trainer, kept in a checkpoint
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -82,18 +83,9 @@ class Trainer:
             self.start = list(zip(map(str, args.init_from), hashes, strict=True))
             notes.append(note)
         self.net.to(group.device, memory_format=torch.channels_last)
-        self.data = TrainSet(
-            args.train_data_path,
-            args.scale,
-            args.patch_size,
-            args.batch_size,
-            seed=args.seed,
-            weighting=args.weighting,
-            cache=args.cache,
-            device=group.device,
-            scales=self.net.scales,
-            scale_shares=args.scale_shares,
-        )
+        patches = {name: getattr(args, name) for name in ("seed", "weighting", "cache", "scale_shares")}
+        where = {"device": group.device, "scales": self.net.scales}
+        self.data = TrainSet(args.train_data_path, args.scale, args.patch_size, args.batch_size, **patches, **where)
         self.stop, self.stopped = StopRequest(), False
         folders = args.val_data_dir if group.leads else []
         alone = self.stop if group.size == 1 else None  # others would wait for us
@@ -102,21 +94,13 @@ class Trainer:
         self.optimizers = build_optimizers(args.optimizer, self.net, args.lr)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=self.precision == "fp16")
         self.average = Average(self.net, args.ema) if args.ema else None
-        self.upkeep = Upkeep(
-            self.net,
-            self.average,
-            self.optimizers[0],
-            self.data,
-            args.revive,
-            args.max_steps // 2,
-            group,
-            self._to_device,
-        )
+        every, last = args.revive, args.max_steps // 2
+        nets = self.net, self.average.net if self.average else None
+        self.upkeep = Upkeep(*nets, self.optimizers[0], self.data, every, last, group, self._to_device)
         self.step = 0  # steps done
         self.seconds = 0.0  # of training, over all resumed parts
         self.best = -math.inf  # mean PSNR
         self.loss_sum, self.loss_count, self.logged = 0.0, 0, 0  # since the last row of the log
-        self.record = self.tensorboard = None
         self.clock = time.monotonic()
         if resumed is not None:
             self._restore(resumed)
@@ -132,7 +116,9 @@ class Trainer:
         Raises:
             InputError: if a loss is not finite or a file cannot be written.
         """
-        self._start_files()
+        if self.group.leads:
+            device = machine.device_name(self.group.device)
+            self.folder.open(self.step, settings.plain(self.args), self._taken(), device, self.group.size)
         self.saved = time.monotonic()
         with noting(self.stop), self._bar() as self.bar:
             try:
@@ -149,8 +135,7 @@ class Trainer:
                 reason = describe(error).split(" Set TORCH")[0]  # what follows is advice to developers
                 raise InputError(f"--compile: {reason}; train without it") from None
             finally:
-                if self.tensorboard is not None:
-                    self.tensorboard.close()
+                self.folder.close()
         if self.step < self.args.max_steps:
             self._say(f"stopped after step {self.step} and saved; --resume continues")
             return 128 + (self.stop.signal or signal.SIGTERM)
@@ -170,9 +155,7 @@ class Trainer:
                     break
                 if self._save_is_due():
                     self.save()
-            if self.step == self.args.max_steps and self.record is not None:
-                self.record.finish()
-            self.save()
+            self.save(finished=self.step == self.args.max_steps)
 
     def _workers(self) -> int:
         """How many processes read patches: beside a GPU there is time for them, a CPU they have to share."""
@@ -278,6 +261,7 @@ class Trainer:
     def _row(self) -> None:
         if self.group.leads:
             figures = self.validation(self._result().eval())
+            self.net.train()
             psnr = [value for name, value in figures.items() if name.endswith("_psnr")]
             mean = sum(psnr) / len(psnr) if psnr else -math.inf
             self.folder.save_weights(self._result(), best=mean > self.best)
@@ -289,16 +273,10 @@ class Trainer:
                 "loss": self.loss_sum / self.loss_count,
             }
             self.folder.add_row(row | figures)
-            for name, value in (row | figures).items():
-                if name != "step":
-                    self.tensorboard.add_scalar(name, value, self.step)
-            self._say(
-                f"step {self.step}: loss {row['loss']:.6f}, lr {row['lr']:.2e}"
-                + "".join(
-                    f", {name.replace('_', ' ')} {value:.{2 if name.endswith('psnr') else 4}f}"
-                    for name, value in figures.items()
-                )
-            )
+            told = [f"loss {row['loss']:.6f}", f"lr {row['lr']:.2e}"]
+            for name, value in figures.items():
+                told.append(f"{name.replace('_', ' ')} {value:.{2 if name.endswith('psnr') else 4}f}")
+            self._say(f"step {self.step}: {', '.join(told)}")
         self.logged, self.loss_sum, self.loss_count = self.step, 0.0, 0
 
     def _result(self) -> nn.Module:
@@ -307,21 +285,18 @@ class Trainer:
 
     # -- state ---------------------------------------------------------------------------------------
 
-    def save(self) -> None:
+    def save(self, finished: bool = False) -> None:
         """Write a checkpoint and ``run.json``.
 
         Raises:
             InputError: if they cannot be written; the last good checkpoint stays.
         """
-        if not self.group.leads:
-            return
-        self.folder.save(self._state())
-        self.record.write(
-            steps=self.step,
-            seconds=round(self._elapsed(), 1),
-            best_psnr=self.best if math.isfinite(self.best) else None,
-        )
-        self.saved = time.monotonic()
+        if self.group.leads:
+            self.folder.save(self._state())
+            best = self.best if math.isfinite(self.best) else None
+            figures = {"steps": self.step, "seconds": round(self._elapsed(), 1), "best_psnr": best}
+            self.folder.note(figures, finished)
+            self.saved = time.monotonic()
 
     def _state(self) -> dict:
         state = {
@@ -330,12 +305,8 @@ class Trainer:
             "model": self.net.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "scaler": self.scaler.state_dict(),
-            "step": self.step,
+            **{name: getattr(self, name) for name in _COUNTED},
             "seconds": self._elapsed(),
-            "best": self.best,
-            "loss_sum": self.loss_sum,
-            "loss_count": self.loss_count,
-            "logged": self.logged,
             "settings": settings.plain(self.args),
             **self._taken(),
         }
@@ -359,7 +330,7 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         if self.average:
             self.average.net.load_state_dict(state["ema"])
-        for name in ("step", "seconds", "best", "loss_sum", "loss_count", "logged"):
+        for name in _COUNTED:
             setattr(self, name, state[name])
 
     def _elapsed(self) -> float:
@@ -373,53 +344,27 @@ class Trainer:
         if self.args.compile:
             objective = torch.compile(objective)
         if self.group.size > 1:
-            objective = DistributedDataParallel(
-                objective,
-                broadcast_buffers=False,  # the buffers are constants
-                find_unused_parameters=self.net.multi_scale,
-            )
+            unused = self.net.multi_scale  # a blind step uses one up-sampler; the buffers are constants
+            objective = DistributedDataParallel(objective, broadcast_buffers=False, find_unused_parameters=unused)
         return objective
 
-    def _start_files(self) -> None:
-        """Open what the leading process writes."""
-        if not self.group.leads:
-            return
-        from torch.utils.tensorboard import SummaryWriter
-
-        if self.args.overwrite:
-            self.folder.clear()
-        self.folder.tidy()
-        self.folder.cut_log(self.step)
-        self.tensorboard = SummaryWriter(str(self.folder.tensorboard), purge_step=self.step + 1)
-        self.record = Record(
-            self.folder.record,
-            settings.plain(self.args),
-            self._taken(),
-            machine.device_name(self.group.device),
-            self.group.size,
-        )
-
     def _announce(self, resumed: bool, notes: list[str]) -> None:
-        args = self.args
-        count = sum(p.numel() for p in self.net.parameters())
+        args, skipped = self.args, self.data.skipped
         kind = "blind" if args.scale == 0 else f"x{args.scale}"
-        self._say(
-            f"{args.model} {kind}, {count:,} parameters, {self.precision} on "
-            f"{machine.device_name(self.group.device)}"
-            + (f", {self.group.size} processes" if self.group.size > 1 else "")
-        )
+        count = sum(p.numel() for p in self.net.parameters())
+        where = machine.device_name(self.group.device)
+        where += f", {self.group.size} processes" if self.group.size > 1 else ""
+        self._say(f"{args.model} {kind}, {count:,} parameters, {self.precision} on {where}")
         if args.num_gpu and self.group.device.type == "cpu":
             self._say("no CUDA GPU here: training on the CPU")
-        if self.data.skipped:
-            self._say(
-                f"left out, smaller than a patch: {len(self.data.skipped)} of the training pictures "
-                f"({', '.join(self.data.skipped[:5])}{', ...' if len(self.data.skipped) > 5 else ''})"
-            )
+        if skipped:
+            names = f"{', '.join(skipped[:5])}{', ...' if len(skipped) > 5 else ''}"
+            self._say(f"left out, smaller than a patch: {len(skipped)} of the training pictures ({names})")
         if not self.validation.sets:
             self._say("no --val_data_dir: training without validation")
         if args.verbose:
             self._say(f"{self.net}")
-            self._say(", ".join(f"{name} {value}" for name, value in settings.plain(self.args).items()))
+            self._say(", ".join(f"{name} {value}" for name, value in settings.plain(args).items()))
         for note in notes:
             self._say(note)
         if resumed:
@@ -432,13 +377,8 @@ class Trainer:
 
     def _bar(self) -> tqdm:
         # disable=None: no bar where nobody watches (a file, a pipe); the rows are printed all the same.
-        return tqdm(
-            total=self.args.max_steps,
-            initial=self.step,
-            unit="step",
-            dynamic_ncols=True,
-            disable=None if self.group.leads else True,
-        )
+        silent = None if self.group.leads else True
+        return tqdm(total=self.args.max_steps, initial=self.step, unit="step", dynamic_ncols=True, disable=silent)
 
     def _say(self, line: str) -> None:
         if self.group.leads:

@@ -9,7 +9,6 @@ from model.ops import Network
 
 from ..processes import Group
 from .muon import WhitenedMuon
-from .objective import Average
 from .revive import Hidden
 
 _LOOK = 100  # steps from one look at what the network's layers are given to the next; after ten, five times as many
@@ -20,7 +19,7 @@ class Upkeep:
 
     Args:
         net: the network.
-        average: the average of its weights, if there is one, which gets what the network gets.
+        average: the network with the averaged weights, if there is one, which gets what the other gets.
         optimizer: the first of its optimizers, which may want to look at the layers' inputs.
         data: where patches to look at come from.
         revive: every so many steps, silent units are revived; 0: never.
@@ -32,7 +31,7 @@ class Upkeep:
     def __init__(
         self,
         net: Network,
-        average: Average | None,
+        average: Network | None,
         optimizer: torch.optim.Optimizer,
         data: TrainSet,
         revive: int,
@@ -60,8 +59,8 @@ class Upkeep:
         if self._revives(step):
             hidden = Hidden(self.net.hidden())
             hidden.watch(run)
-            revived = hidden.revive(self.average.net.hidden() if self.average else ())
-            self.group.same([*self.net.parameters(), *(self.average.net.parameters() if self.average else ())])
+            revived = hidden.revive(self.average.hidden() if self.average else ())
+            self.group.same([*self.net.parameters(), *(self.average.parameters() if self.average else ())])
         if self._looks(step):
             self.optimizer.look(run)
             self.group.same(self.optimizer.whitening())
