@@ -25,21 +25,13 @@ def add_model(group) -> None:
 
 
 def add_group(group) -> None:
-    group.add_argument(
-        "--group",
-        type=int,
-        default=1,
-        help="accepted as published; the released LESRCNN does not use it, and neither do we",
-    )
+    what = "accepted as published; the released LESRCNN does not use it, and neither do we"
+    group.add_argument("--group", type=int, default=1, help=what)
 
 
 def add_protocol(group) -> None:
-    group.add_argument(
-        "--protocol",
-        choices=("published", "modern"),
-        default="published",
-        help="published: truncate the output, luma as uint8; modern: round, luma as float",
-    )
+    what = "published: truncate the output, luma as uint8; modern: round, luma as float"
+    group.add_argument("--protocol", choices=("published", "modern"), default="published", help=what)
 
 
 def tile(text: str) -> str | int:

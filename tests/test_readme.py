@@ -29,6 +29,23 @@ def test_python_lines_enlarge_a_picture(readme, root, picture, monkeypatch):
     assert abs(difference).mean() < 12  # it is the picture, enlarged
 
 
+def test_the_network_that_is_added_in_ten_lines_works(readme, picture):
+    import torch
+    from torch import nn
+
+    from model import ops
+    from solver.sampling.sampler import Sampler
+
+    code = re.search(r"```python\n(class Net\(Network\):.*?)```", readme, re.S).group(1)
+    assert len(code.splitlines()) <= 11
+    names = vars(ops) | {"nn": nn}
+    exec(code, names)
+    torch.manual_seed(0)
+    net, rgb = names["Net"](scale=3).eval(), picture(30, 41)
+    whole, tiled = (Sampler(net, 3, tile=tile)(rgb) for tile in ("none", 16))
+    assert whole.shape == (90, 123, 3) and abs(whole.astype(int) - tiled).max() <= 1
+
+
 def test_every_command_s_script_and_flags_exist(readme, root, command):
     scripts = {}
     for line in commands(readme):

@@ -38,7 +38,8 @@ def fuse(net: Network, scale: int, margins: Margins = NONE) -> fx.GraphModule | 
         margins: that it is called with.
     """
     try:
-        module = fx.symbolic_trace(_Call(net, scale, margins))
+        call = _Call(net, scale, margins)
+        module = fx.GraphModule(call, _Tracer().trace(call))
     except Exception:  # what Python raises where a tensor's value or size was wanted can be anything
         return None
     for node in module.graph.nodes:
@@ -139,6 +140,10 @@ def _convolve_to_few(x: torch.Tensor, weight: torch.Tensor, padding, pixels: int
 _KNOWN = (*SUMS, *RELU, *SHUFFLE, convolve, operator.sub, operator.mul, operator.getitem)
 
 
+class _Tracer(fx.Tracer):
+    proxy_buffer_attributes = True  # what is computed from a buffer is recorded, and not its result
+
+
 class _Call(nn.Module):
     def __init__(self, net: Network, scale: int, margins: Margins) -> None:
         super().__init__()
@@ -157,17 +162,27 @@ def _has_onednn() -> bool:
 def _is_known(node: fx.Node) -> bool:
     if node.op != "call_function":
         return node.op in ("placeholder", "get_attr", "output")
-    if node.target is operator.iadd and set(getattr(node.args[0], "users", {node})) != {node}:
-        return False  # it changes what others read
+    if _works_in_place(node) and not _is_all_that_sees(node, node.args[0]):
+        return False
     # What is not given by its place may be anything, as the alpha of a sum.
     options = {"inplace"} if node.target in RELU else {"pixels"} if node.target is convolve else set()
     return node.target in _KNOWN and node.kwargs.keys() <= options
 
 
+def _works_in_place(node: fx.Node) -> bool:
+    return node.target is operator.iadd or node.target in RELU and any((*node.args[1:], *node.kwargs.values()))
+
+
+def _is_all_that_sees(node: fx.Node, value) -> bool:
+    """Whether a value may change under a node's hands: nobody else reads it, and it is no part of another's."""
+    return node.users and set(value.users) == {node} and value.target is not operator.getitem
+
+
 def _is_convolution(module: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_module":
         return is_plain(module.get_submodule(node.target))
-    return node.op == "call_function" and node.target is F.conv2d
+    words = any(isinstance(argument, str) for argument in (*node.args, *node.kwargs.values()))  # as padding="same"
+    return node.op == "call_function" and node.target is F.conv2d and not words
 
 
 def _as_convolve(module: fx.GraphModule, node: fx.Node, scale: int) -> None:
