@@ -16,27 +16,6 @@ def test_parameters(scale, count):
     assert sum(p.numel() for p in net_of(scale).parameters()) == count
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("multi_scale", [False, True])
-def test_shapes_and_recognition(scale, multi_scale):
-    net = net_of(scale, multi_scale)
-    with torch.no_grad():
-        assert net(torch.rand(2, 3, 5, 4), scale).shape == (2, 3, 5 * scale, 4 * scale)
-    shapes = {name: p.shape for name, p in net.state_dict().items()}
-    assert model.network_class("edsr").recognise(shapes) == {
-        "scale": 2 if multi_scale else scale,
-        "multi_scale": multi_scale,
-    }
-    assert not any(model.network_class(name).recognise(shapes) for name in model.names() if name != "edsr")
-
-
-def test_other_scales_are_refused():
-    with pytest.raises(ValueError, match="not by 5"):
-        net_of(5)
-    with pytest.raises(ValueError, match="not by 3"):
-        net_of(2)(torch.rand(1, 3, 4, 4), 3)
-
-
 def test_skips_lead_around_the_blocks_and_around_all_of_them():
     net, x = net_of(), torch.rand(1, 64, 5, 5)
     with torch.no_grad():

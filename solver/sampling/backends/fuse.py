@@ -140,8 +140,26 @@ def _convolve_to_few(x: torch.Tensor, weight: torch.Tensor, padding, pixels: int
 _KNOWN = (*SUMS, *RELU, *SHUFFLE, convolve, operator.sub, operator.mul, operator.getitem)
 
 
+def _recorded(change):
+    def method(self: fx.Proxy, other) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", change, (self, other), {})
+
+    return method
+
+
+class _Proxy(fx.Proxy):
+    """Tells ``y += x``, which changes what other names stand for, from ``y = y + x``, as torch's own does not."""
+
+    __iadd__, __isub__, __imul__, __itruediv__, __ipow__ = map(
+        _recorded, (operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ipow)
+    )
+
+
 class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True  # what is computed from a buffer is recorded, and not its result
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
 
 
 class _Call(nn.Module):

@@ -81,7 +81,7 @@ class Torch:
         """The network with the weights of its convolutions in ``dtype``, for :func:`convolve`."""
         if self.dtype == torch.float32:
             return self._net
-        net = copy.deepcopy(self._net)
+        net = _copied(self._net)
         facing = {net.get_submodule(name) for name in net.picture_facing}
         for module in net.modules():
             if is_plain(module) and module not in facing:
@@ -97,10 +97,17 @@ class Torch:
     @cached_property
     def _partly_exact(self) -> Network:
         """The network for autocast, whose layers that face the picture stay out of it."""
-        net = copy.deepcopy(self._net)
+        net = _copied(self._net)
         for name in net.picture_facing:
             net.set_submodule(name, _Exact(net.get_submodule(name)))
         return net
+
+
+def _copied(net: Network) -> Network:
+    # What is computed from weights, as by old-style weight norm, torch does not copy along with its gradient.
+    attributes = (value for module in net.modules() for value in vars(module).values())
+    computed = {id(a): a.detach() for a in attributes if isinstance(a, torch.Tensor) and not a.is_leaf}
+    return copy.deepcopy(net, computed)
 
 
 class _Exact(nn.Module):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_tiles import NETWORKS, lively, stitched
+from networks import in_strips, lively, stitched
 from torch import nn
 
 import model
@@ -15,23 +15,6 @@ from solver.sampling import tiles
 from solver.sampling.backends import rolling
 from solver.sampling.backends.fuse import fuse
 from solver.sampling.sampler import Sampler
-
-
-def in_strips(sampler, width, rows, columns=1):
-    """Let a sampler have strips of so many rows, where pictures so small are computed in one piece."""
-    sampler.strips = lambda height, *_: tiles.Strips(height, tiles.spans(width, columns, sampler.halo), rows)
-    return sampler
-
-
-@pytest.mark.parametrize("name, scale, options", NETWORKS)
-def test_strips_equal_whole_for_every_network(name, scale, options, picture):
-    torch.manual_seed(scale)
-    net = lively(model.build(name, scale, **options))
-    for height, width, rows, columns in ((47, 83, 1, 1), (75, 83, 16, 2), (1, 90, 4, 3), (97, 1, 31, 1), (2, 2, 1, 1)):
-        rgb = picture(height, width, seed=height)
-        whole = stitched(Sampler(net, scale, tile="none"), rgb)
-        rolled = stitched(in_strips(Sampler(net, scale), width, rows, columns), rgb)
-        assert whole.std() > 0.01 and (rolled - whole).abs().max() < 1e-5, (height, width, rows, columns)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

@@ -1,49 +1,17 @@
 """Tiles together are the picture: their geometry, and that every network's result is the same to rounding."""
 
-import math
 import random
 
 import numpy as np
 import pytest
 import torch
+from networks import lively, stitched
 
 import model
 from dataset import images
-from model.ablation import VARIANTS
 from solver.checkpoint import load_network
 from solver.sampling import tiles
 from solver.sampling.sampler import Sampler
-
-# Every network in model/, at every scale, and every kind of it.
-NETWORKS = [
-    (name, scale, options)
-    for name in model.names()
-    for scale in (2, 3, 4)
-    for options in {"lesrcnn": [{}, {"multi_scale": True}], "ablation": [{"variant": v} for v in VARIANTS]}.get(
-        name, [{}]
-    )
-]
-
-
-def stitched(sampler, rgb):
-    """The float output for a whole picture, put together from its tiles; NaN where no tile was."""
-    height, width = rgb.shape[:2]
-    scale = sampler.scale
-    result = torch.full((1, 3, scale * height, scale * width), torch.nan)
-    for rows, columns, output in sampler.outputs(rgb):
-        result[:, :, rows, columns] = output
-    return result
-
-
-def lively(net):
-    """Random weights whose features neither die out nor grow, so that every layer shows in the result."""
-    for module in net.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            torch.nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
-    with torch.no_grad():
-        last = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d) and m.out_channels == 3][-1]
-        last.weight *= 0.05
-    return net.eval()
 
 
 def test_spans_cover_once_with_their_halo():
@@ -97,20 +65,6 @@ def test_halves_of_a_tile_cover_it():
             assert np.array_equal(covered, wanted)
     pixel = tiles.Span(0, 25, 12, 13)
     assert tiles.halves(pixel, pixel, 12, 100, 80) == []
-
-
-@pytest.mark.parametrize("name, scale, options", NETWORKS)
-def test_tiled_equals_whole_for_every_network(name, scale, options, picture):
-    torch.manual_seed(scale)
-    net = lively(model.build(name, scale, **options))
-    side = 50 + 2 * math.ceil(net.reach(scale))  # more than a tile and what it sees
-    for height, width in ((side, side + 8), (1, side + 15), (side + 22, 1)):
-        rgb = picture(height, width, seed=height)
-        whole = stitched(Sampler(net, scale, tile="none"), rgb)
-        assert whole.std() > 0.01  # or a difference could not show
-        tiled = Sampler(net, scale, tile=17)
-        assert tiled.grid(height, width).work > height * width
-        assert (stitched(tiled, rgb) - whole).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

@@ -1,0 +1,224 @@
+"""What every network of model/ promises, see :class:`model.ops.Network`: a new one is tested by being there."""
+
+import math
+
+import pytest
+import torch
+from networks import ALL, SOME, in_strips, label, lively, stitched
+from safetensors.torch import save_file
+
+import model
+from dataset import images
+from dataset.bicubic import imresize
+from dataset.errors import InputError
+from model.ops import trim
+from solver.checkpoint import load_network, save_weights
+from solver.sampling.sampler import Sampler
+from solver.training.command import parse
+from solver.training.objective import LOSSES, Objective, build_optimizers
+from solver.training.settings import DEFAULTS
+
+every = pytest.mark.parametrize("name, configuration", ALL, ids=label)
+some = pytest.mark.parametrize("name, configuration", SOME, ids=label)
+
+
+@pytest.fixture
+def net(name, configuration):
+    torch.manual_seed(0)
+    return model.build(name, **configuration)
+
+
+def tensor(rgb) -> torch.Tensor:
+    return images.to_tensor(rgb, torch.device("cpu"))
+
+
+def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    a, b = a.state_dict(), b.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@every
+def test_it_enlarges_any_picture_by_each_of_its_scales(net, configuration):
+    assert net.configuration == configuration
+    assert net.scales == (type(net).scales if configuration["multi_scale"] else (configuration["scale"],))
+    with torch.no_grad():
+        for scale in net.scales:
+            for size in ((1, 1), (1, 5), (7, 3)):
+                sr = net(torch.rand(2, 3, *size), scale)
+                assert sr.shape == (2, 3, scale * size[0], scale * size[1])
+                assert sr.dtype == torch.float32 and sr.isfinite().all()
+        x = torch.rand(1, 3, 5, 4)
+        assert torch.equal(net(x), net(x, configuration["scale"]))
+
+
+@some
+def test_margins_are_what_the_result_lacks(net, picture):
+    x, margins = tensor(picture(9, 8)), (2, 0, 1, 3)
+    with torch.no_grad():
+        for scale in net.scales:
+            if net.reach(scale) is None:
+                assert torch.allclose(net(x, scale, margins), trim(net(x, scale), margins, scale), atol=1e-5)
+            assert net(x, scale, margins).shape == (1, 3, scale * 7, scale * 4)
+
+
+@some
+def test_other_scales_are_refused(net, name, configuration):
+    with pytest.raises(ValueError, match="not by 99"):
+        net(torch.rand(1, 3, 4, 4), 99)
+    with pytest.raises(ValueError, match="not by 99"):
+        model.build(name, **configuration | {"scale": 99})
+    if not net.blind:
+        with pytest.raises(ValueError, match="no blind"):
+            model.build(name, **configuration | {"multi_scale": True})
+
+
+@every
+def test_its_files_say_what_they_are(net, name, configuration, tmp_path):
+    for file, names in (("own.pth", "own"), ("released.pth", "release"), ("own.safetensors", "own")):
+        save_weights(net, tmp_path / file, names)
+        loaded, info = load_network(tmp_path / file)
+        assert same(net, loaded) and not loaded.training
+        assert (info.network, loaded.configuration) == (name, configuration)
+
+
+@some
+def test_its_weights_are_recognised_by_names_and_shapes(net, name, configuration, tmp_path):
+    for names, write in (("own", torch.save), ("release", save_file)):
+        save_weights(net, tmp_path / "says.pth", names)
+        state = dict(torch.load(tmp_path / "says.pth", weights_only=True))
+        strange = tmp_path / ("strange.safetensors" if write is save_file else "strange.pth")
+        write(state, strange)
+        loaded, _ = load_network(strange, name, configuration["scale"])
+        assert same(net, loaded) and loaded.configuration == configuration
+    try:
+        assert load_network(strange)[0].configuration == configuration
+    except InputError as error:  # shapes do not always tell
+        assert "say which with --" in str(error)
+
+
+def test_no_network_s_weights_are_taken_for_another_s():
+    with torch.device("meta"):
+        nets = [model.build(name, **configuration) for name, configuration in ALL]
+    for net in nets:
+        fitting = {type(other).__module__ for other in nets if other.translated(net.state_dict()) is not None}
+        assert fitting == {type(net).__module__}
+
+
+@some
+def test_its_reach_is_the_one_that_gradients_have(net):
+    for scale in net.scales:
+        if net.reach(scale) is not None:
+            # An LR pixel's centre can be up to half a pixel nearer than the edge of what is reached.
+            assert -0.5 < measured_reach(net, scale) - net.reach(scale) <= 0.5
+
+
+def measured_reach(net, scale: int) -> float:
+    """How far away, at most, an LR pixel is whose value changes an output pixel."""
+    net.double()
+    with torch.no_grad():  # all-positive weights: no path is switched off
+        for parameter in net.parameters():
+            parameter.copy_(torch.rand_like(parameter) / parameter[0].numel())
+    middle = math.ceil(net.reach(scale)) + 2
+    x = torch.ones(1, 3, 2 * middle + 1, 1, dtype=torch.double, requires_grad=True)
+    sr = net(x, scale)
+    reached = []
+    for row in range(scale * middle, scale * (middle + 1)):
+        (gradient,) = torch.autograd.grad(sr[:, :, row].sum(), x, retain_graph=True)
+        rows = gradient.abs().sum((0, 1, 3)).nonzero().flatten()
+        reached += ((row + 0.5) / scale - 0.5 - rows).abs().tolist()
+    return max(reached)
+
+
+@some
+def test_tiles_and_strips_equal_the_whole(net, picture):
+    lively(net)
+    for scale in net.scales:
+        if net.reach(scale) is None:
+            assert Sampler(net, scale, memory=1).grid(900, 900).count == 1
+            continue
+        long = 40 + 2 * math.ceil(net.reach(scale))  # more than a tile and what it sees
+        for height, width in ((long, 3), (2, long + 1)):
+            rgb = picture(height, width, seed=height)
+            whole = stitched(Sampler(net, scale, tile="none"), rgb)
+            tiled = Sampler(net, scale, tile=17)
+            assert tiled.grid(height, width).work > height * width
+            assert_same_picture(stitched(tiled, rgb), whole)
+            flowing = Sampler(net, scale)
+            if flowing._backend.flows:
+                rows, columns = (16, 1) if height == long else (1, 2)
+                assert_same_picture(stitched(in_strips(flowing, width, rows, columns), rgb), whole)
+
+
+def assert_same_picture(a: torch.Tensor, b: torch.Tensor) -> None:
+    assert b.std() > 0.01  # or a difference could not show
+    assert (a - b).abs().max() < 1e-5 * b.abs().max().clamp(min=1)
+
+
+@some
+def test_bf16_is_near_fp32(net, picture, monkeypatch):
+    monkeypatch.setattr("solver.machine.has_bf16", lambda device: True)
+    lively(net)
+    for scale in net.scales:
+        rgb = picture(13, 18)
+        exact, coarse = (stitched(Sampler(net, scale, precision=p), rgb) for p in ("fp32", "bf16"))
+        assert 0 < (coarse - exact).std() < 0.03 * exact.std()
+    assert {p.dtype for p in net.parameters()} == {torch.float32}  # a copy was converted
+
+
+@some
+def test_a_few_steps_lower_the_loss(net, picture):
+    scale = net.scales[-1]
+    hr = [picture(12 * scale, 12 * scale, seed=i) for i in range(2)]
+    lr = torch.cat([tensor(imresize(rgb, 1 / scale)) for rgb in hr])
+    hr = torch.cat([tensor(rgb) for rgb in hr])
+    objective = Objective(net, LOSSES["L1"])
+    optimizers = build_optimizers("Adam", net, lr=1e-4)
+    losses = []
+    for _ in range(5):
+        loss = objective(lr, hr, scale)
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses == sorted(losses, reverse=True) and losses[-1] < 0.999 * losses[0]
+
+
+@every
+def test_each_parameter_is_in_one_group(net):
+    groups = net.parameter_groups()
+    grouped = [parameter for group in groups for parameter in group["params"]]
+    assert len(grouped) == len(set(grouped)) and set(grouped) == set(net.parameters())
+    assert all(group["rate"] > 0 and isinstance(group["picture"], bool) for group in groups)
+
+
+@every
+def test_the_layers_that_face_a_picture_are_there(net):
+    facing = [parameter for name in net.picture_facing for parameter in net.get_submodule(name).parameters()]
+    assert all(list(net.get_submodule(name).parameters()) for name in net.picture_facing)
+    groups = net.parameter_groups()
+    assert set(facing) <= {p for group in groups if group["picture"] for p in group["params"]}
+
+
+@pytest.mark.parametrize("name", model.names())
+def test_the_published_training_is_what_flags_can_say(name):
+    network = model.network_class(name)
+    assert network.published.keys() <= DEFAULTS.keys()
+    flags = []
+    for setting, value in network.published.items():
+        values = value if isinstance(value, (list, tuple)) else [] if value is True else [value]
+        flags += [f"--{setting}", *map(str, values)]
+    said = vars(parse(network.scales[0], ["--model", name, *flags]))
+    assert {setting: said[setting] for setting in network.published} == network.published
+
+
+@pytest.mark.parametrize("name", model.names())
+def test_its_docstring_tells_what_goes_in_and_comes_out(name):
+    network = model.network_class(name)
+    assert all(word in network.__doc__ for word in ("Input: RGB (N, 3, H, W)", "Output: RGB", "Args:", "scale:"))
+
+
+def test_names_are_the_files_with_a_network():
+    assert {"ablation", "edsr", "lesrcnn"} <= set(model.names()) and "ops" not in model.names()
+    with pytest.raises(ValueError, match="no network is called 'nonesuch'; there are: .*lesrcnn"):
+        model.build("nonesuch")

@@ -1,0 +1,58 @@
+"""Every network of model/, and what tests do with one: give it lively weights, see what it makes of a picture."""
+
+import numpy as np
+import torch
+
+import model
+from model.ops import Network
+from solver.sampling import tiles
+from solver.sampling.sampler import Sampler
+
+# (name, constructor's arguments) of all that have weights of another shape.
+ALL = [(name, configuration) for name in model.names() for configuration in model.network_class(name).configurations()]
+
+
+def _some() -> list[tuple[str, dict]]:
+    some = []
+    for name in model.names():
+        network = model.network_class(name)
+        for i, options in enumerate(network.options):
+            scale = network.scales[0] if network.blind else network.scales[i % len(network.scales)]
+            some.append((name, {"scale": scale, "multi_scale": network.blind, **options}))
+    return some
+
+
+# One of each name and options, for what takes long: the blind one, which has every scale, or by turns one of each.
+SOME = _some()
+
+
+def label(value) -> str:
+    """A name or a configuration as a test's name has it."""
+    return value if isinstance(value, str) else "-".join(map(str, value.values())).replace("True", "blind")
+
+
+def lively(net: Network) -> Network:
+    """Random weights whose features neither die out nor grow, so that every layer shows in the result."""
+    for parameter in net.parameters():
+        if parameter.ndim == 4:
+            torch.nn.init.kaiming_uniform_(parameter, nonlinearity="relu")
+    with torch.no_grad():
+        last = [p for p in net.parameters() if p.ndim == 4][-1]
+        last *= 0.05
+    return net.eval()
+
+
+def stitched(sampler: Sampler, rgb: np.ndarray) -> torch.Tensor:
+    """The float output for a whole picture, put together from its parts; NaN where no part was."""
+    height, width = rgb.shape[:2]
+    scale = sampler.scale
+    result = torch.full((1, 3, scale * height, scale * width), torch.nan)
+    for rows, columns, output in sampler.outputs(rgb):
+        result[:, :, rows, columns] = output
+    return result
+
+
+def in_strips(sampler: Sampler, width: int, rows: int, columns: int = 1) -> Sampler:
+    """Let a sampler have strips of so many rows, where pictures so small are computed in one piece."""
+    sampler.strips = lambda height, *_: tiles.Strips(height, tiles.spans(width, columns, sampler.halo), rows)
+    return sampler
