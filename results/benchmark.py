@@ -1,6 +1,7 @@
-"""How fast this machine samples, trains and reads: ``python results/benchmark.py sampling``, ``training``, ``loader``.
+"""How fast this machine samples and trains: ``python results/benchmark.py sampling`` or ``training``.
 
-Each of them lets its contenders take turns within one run, the published form first; see ``results/turns.py``.
+Each lets its contenders take turns within one run, the published form first; see ``results/turns.py``. Where a GPU is,
+it is the GPU that is measured.
 """
 
 import sys
@@ -8,36 +9,54 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset.errors import Parser, run
-from results import loader_speed, sampling_speed, training_speed
+from dataset.errors import InputError, Parser, run
+from results.measure import NETWORKS, SCALES
 from solver.arguments import positive
-
-BENCHMARKS = {"sampling": sampling_speed, "training": training_speed, "loader": loader_speed}
-
-
-class _Command(Parser):
-    def __init__(self, prog: str, description: str, **_) -> None:
-        super().__init__(description)
-        self.prog = prog
 
 
 def parser() -> Parser:
-    parser = Parser(
-        "Measure how fast pictures are super-resolved (sampling), training steps are made (training) or patches are "
-        "read (loader), each beside the published way, in one run. Each has a --help of its own."
+    parser = Parser("Measure how fast pictures are enlarged or training steps are made, beside the published form.")
+    add = parser.add_argument
+    add("what", choices=("sampling", "training"), help="what is measured")
+    add("--device", choices=("cpu", "cuda"), help="by default a GPU where there is one")
+    add("--rounds", type=positive, default=5, help="turns of each contender, after one more")
+    add("--scale", type=int, choices=SCALES, help="by default 2 and 4, of networks 4, of training 2")
+    add("--compile", action="store_true", help="measure the compiled network too")
+    add(
+        "--output",
+        type=Path,
+        help="by default results/benchmark (.csv and .png), runtime or benchmark_training (.json)",
     )
-    commands = parser.add_subparsers(dest="what", required=True, parser_class=_Command)
-    for name, benchmark in BENCHMARKS.items():
-        command = commands.add_parser(name, help=benchmark.WHAT, description=benchmark.WHAT)
-        command.add_argument("--device", choices=("cpu", "cuda"), help="by default a GPU where there is one")
-        command.add_argument("--rounds", type=positive, default=5, help="turns of each contender, after one more")
-        benchmark.add_flags(command)
+    add = parser.add_argument_group("sampling").add_argument
+    add("--sizes", nargs="+", help="of the result, as 1080p or 640x360; by default up to 8K, on a CPU to 1080p")
+    add("--precision", choices=("fp32", "bf16", "fp16"), nargs="+", help="by default all, on a CPU fp32 and bf16")
+    add("--networks", nargs="+", choices=NETWORKS, default=[], help="instead of LESRCNN's forms; SN HN for Table 2")
+    add = parser.add_argument_group("training").add_argument
+    add("--patch_size", type=positive, help="by default 64, on a CPU 32")
+    add("--batch_size", type=positive, help="by default 64, on a CPU 16")
+    add("--steps", type=positive, help="steps in a turn; by default 50, on a CPU 3")
     return parser
 
 
-def main() -> int | None:
+def main() -> None:
     args = parser().parse_args()
-    return BENCHMARKS[args.what].main(args)
+    from results import sampling_speed, training_speed
+
+    args.device = chosen_device(args.device)
+    {"sampling": sampling_speed, "training": training_speed}[args.what].main(args)
+
+
+def chosen_device(name: str | None):
+    """The ``torch.device`` of ``--device``: what is asked for, by default a GPU where there is one.
+
+    Raises:
+        InputError: if it is asked for and is not there.
+    """
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: no CUDA GPU is available; leave the flag out to compute on the CPU")
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import model
 from model.ops import SubPixelUpsampler
@@ -43,11 +44,8 @@ def count(network: str, scale: int, side: int, **options) -> Count:
         network: its file name in ``model/``; ``options`` are what else it takes.
         scale: 2, 3 or 4.
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
     with torch.device("meta"):
         net = model.build(network, scale, **options)
-        x = torch.empty(1, 3, side, side)
     inside_up = {conv for up in net.modules() if isinstance(up, SubPixelUpsampler) for conv in up.modules()}
     layers = [m for m in net.modules() if isinstance(m, nn.Conv2d) and m not in inside_up]
     macs = {}
@@ -57,12 +55,19 @@ def count(network: str, scale: int, side: int, **options) -> Count:
 
     for layer in layers:
         layer.register_forward_hook(record)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(x)
+    total = flops(net, side) / 2
     weights = sum(layer.weight.numel() for layer in layers)
     return Count(
         parameters=sum(p.numel() for p in net.parameters() if p.requires_grad),
-        macs=counter.get_total_flops() / 2,
+        macs=total,
         paper_parameters=weights + _PAPER_UP,
         macs_without_up=sum(macs.values()),
     )
+
+
+def flops(net: nn.Module, side: int) -> int:
+    """FLOPs of one picture of ``side`` x ``side`` LR pixels as torch counts them: two for each multiply-add."""
+    x = torch.empty(1, 3, side, side, device=next(net.parameters()).device)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net(x)
+    return counter.get_total_flops()

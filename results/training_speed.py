@@ -12,46 +12,39 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
+import h5py
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+import model
 from results.files import write_json
-from results.measure import SCALES
-from results.turns import chosen_device, machine, random_file, ratio, take_turns, timed
-from solver.arguments import positive
-
-WHAT = "Measure training steps per second beside the published loop's."
-
-
-def add_flags(parser) -> None:
-    add = parser.add_argument
-    add("--scale", type=int, choices=SCALES, default=2)
-    add("--patch_size", type=positive, help="by default 32 on a CPU, 64 on a GPU")
-    add("--batch_size", type=positive, help="by default 16 on a CPU, 64 on a GPU")
-    add("--steps", type=positive, help="steps in a turn; by default 3 on a CPU, 50 on a GPU")
-    add("--train_data_path", type=Path, help="HDF5 file; by default one of random pictures is made")
-    add("--compile", action="store_true", help="measure the compiled network too")
-    add("--output", type=Path, default="results/benchmark_training.json", help="the figures")
+from results.published_form import PublishedForm, published_batches
+from results.turns import machine, ratio, take_turns
+from solver.processes import Group
+from solver.training.command import parse
+from solver.training.trainer import Trainer
 
 
 def main(args: argparse.Namespace) -> None:
-    import torch
-
-    device = chosen_device(args.device)
-    gpu = device.type == "cuda"
-    args.patch_size = args.patch_size or (64 if gpu else 32)
-    args.batch_size = args.batch_size or (64 if gpu else 16)
-    args.steps = args.steps or (50 if gpu else 3)
+    gpu = args.device.type == "cuda"
+    about = {
+        "scale": args.scale or 2,
+        "patch_size": args.patch_size or (64 if gpu else 32),
+        "batch_size": args.batch_size or (64 if gpu else 16),
+    }
+    count = args.steps or (50 if gpu else 3)
     with tempfile.TemporaryDirectory() as folder:
-        side = args.scale * max(2 * args.patch_size, 128)
-        data = args.train_data_path or random_file(Path(folder) / "random.h5", side, side, 8)
-        steps = {"published": published_loop(data, args.scale, args.patch_size, args.batch_size, device)}
+        data = random_file(Path(folder) / "random.h5", about["scale"], max(2 * about["patch_size"], 128))
+        steps = {"published": published_loop(data, *about.values(), args.device)}
         for precision in ("fp32", "bf16"):
-            for compiled in ("", ", compiled") if args.compile else ("",):
+            for compiled in ("", ", compiled")[: 1 + args.compile]:
                 name = f"ours, {precision}{compiled}"
-                steps[name] = our_loop(args, data, Path(folder) / name, precision, bool(compiled), device)
-        contenders = {name: partial(timed, step, device, args.steps) for name, step in steps.items()}
-        seconds = take_turns(contenders, args.rounds)
+                flags = f"--precision {precision} --num_gpu {int(gpu)}{' --compile' * bool(compiled)}"
+                steps[name] = our_loop(data, Path(folder) / name, flags, about, args.device)
+        seconds = take_turns(steps, args.rounds, args.device, count)
     rows = {
         name: {
             "seconds_per_step": round(statistics.median(own), 5),
@@ -60,42 +53,26 @@ def main(args: argparse.Namespace) -> None:
         }
         for name, own in seconds.items()
     }
-    about = {"scale": args.scale, "patch_size": args.patch_size, "batch_size": args.batch_size}
-    about |= {"device": machine(device), "torch": torch.__version__}
-    report = about | {"turns": args.rounds, "steps_per_turn": args.steps, "contenders": rows}
-    write_json(args.output, report)
-    print(f"x{args.scale}, batch {args.batch_size}, LR patch {args.patch_size}, {report['device']}")
+    about |= {"device": machine(args.device), "torch": torch.__version__, "turns": args.rounds, "steps_per_turn": count}
+    output = args.output or Path("results/benchmark_training")
+    write_json(output.with_suffix(".json"), about | {"contenders": rows})
+    print("x{scale}, {batch_size} LR patches of {patch_size}x{patch_size}, {device}".format(**about))
     for name, row in rows.items():
         print(f"{name:24} {row['steps_per_second']:9.3f} steps/s  {row['times_published']:5.2f} x published")
 
 
-def our_loop(
-    args: argparse.Namespace, data: Path, folder: Path, precision: str, compiled: bool, device
-) -> Callable[[], None]:
+def our_loop(data: Path, folder: Path, flags: str, about: dict, device: torch.device) -> Callable[[], None]:
     """A step of this project's trainer; what no flag here says is as in the published recipe."""
-    from solver.processes import Group
-    from solver.training.command import parse
-    from solver.training.trainer import Trainer
-
-    flags = shlex.split(
-        f"--cache device --precision {precision} --num_gpu {int(device.type == 'cuda')} --scale {args.scale} "
-        f"--patch_size {args.patch_size} --batch_size {args.batch_size}{' --compile' * compiled}"
-    )
+    flags = shlex.split(f"--cache device {flags}") + [f"--{name}={value}" for name, value in about.items()]
     with contextlib.redirect_stdout(io.StringIO()):  # what it says at the start is of no interest here
-        settings = parse(args.scale, [*flags, "--train_data_path", str(data), "--ckpt_dir", str(folder)])
+        settings = parse(about["scale"], [*flags, f"--train_data_path={data}", f"--ckpt_dir={folder}"])
         trainer = Trainer(settings, Group(0, 1, device))
     batches = trainer.data.loader(0, sys.maxsize)
     return lambda: trainer.train_step(next(batches))
 
 
-def published_loop(path: Path, scale: int, patch: int, batch: int, device) -> Callable[[], None]:
+def published_loop(path: Path, scale: int, patch: int, batch: int, device: torch.device) -> Callable[[], None]:
     """The published training step, as the paper's own code had it."""
-    import torch
-    from torch.nn import functional as F
-
-    import model
-    from results.published_form import PublishedForm, published_batches
-
     net = model.build("lesrcnn", scale).to(device)
     forward = PublishedForm(net)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
@@ -111,3 +88,12 @@ def published_loop(path: Path, scale: int, patch: int, batch: int, device) -> Ca
         loss.item()
 
     return step
+
+
+def random_file(path: Path, scale: int, side: int) -> Path:
+    """A training file of eight random pictures, whose LR has this side."""
+    hr = np.random.default_rng(0).integers(0, 256, (scale * side, scale * side, 3), dtype=np.uint8)
+    with h5py.File(path, "w") as file:
+        for index in range(8):
+            file[f"HR/{index}"], file[f"X{scale}/{index}"] = hr, hr[:side, :side]
+    return path
