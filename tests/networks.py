@@ -1,5 +1,7 @@
 """Every network of model/, and what tests do with one: give it lively weights, see what it makes of a picture."""
 
+import math
+
 import numpy as np
 import torch
 
@@ -16,8 +18,8 @@ def _some() -> list[tuple[str, dict]]:
     some = []
     for name in model.names():
         network = model.network_class(name)
-        for i, options in enumerate(network.options):
-            scale = network.scales[0] if network.blind else network.scales[i % len(network.scales)]
+        for options in network.options:
+            scale = network.scales[0 if network.blind else len(some) % len(network.scales)]
             some.append((name, {"scale": scale, "multi_scale": network.blind, **options}))
     return some
 
@@ -40,6 +42,27 @@ def lively(net: Network) -> Network:
         last = [p for p in net.parameters() if p.ndim == 4][-1]
         last *= 0.05
     return net.eval()
+
+
+def measured_reach(net: torch.nn.Module, scale: int, expected: float, channels: int = 3) -> float:
+    """How far away, at most, an LR pixel is whose value changes an output pixel, found by gradients.
+
+    Pixels have centres, and the edge of what is reached can be half a pixel off: the reach is the result to +-0.5. The
+    weights are lost.
+    """
+    net.double()
+    with torch.no_grad():  # all positive: no path is switched off
+        for parameter in net.parameters():
+            parameter.copy_(torch.rand_like(parameter) / parameter[0].numel())
+    middle = math.ceil(expected) + 2
+    x = torch.ones(1, channels, 2 * middle + 1, 1, dtype=torch.double, requires_grad=True)
+    output = net(x, scale) if isinstance(net, Network) else net(x)
+    reached = []
+    for row in range(scale * middle, scale * (middle + 1)):
+        (gradient,) = torch.autograd.grad(output[:, :, row].sum(), x, retain_graph=True)
+        rows = gradient.abs().sum((0, 1, 3)).nonzero().flatten()
+        reached += ((row + 0.5) / scale - 0.5 - rows).abs().tolist()
+    return max(reached)
 
 
 def stitched(sampler: Sampler, rgb: np.ndarray) -> torch.Tensor:

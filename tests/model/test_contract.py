@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from networks import ALL, SOME, in_strips, label, lively, stitched
+from networks import ALL, SOME, in_strips, label, lively, measured_reach, stitched
 from safetensors.torch import save_file
 
 import model
@@ -108,25 +108,7 @@ def test_no_network_s_weights_are_taken_for_another_s():
 def test_its_reach_is_the_one_that_gradients_have(net):
     for scale in net.scales:
         if net.reach(scale) is not None:
-            # An LR pixel's centre can be up to half a pixel nearer than the edge of what is reached.
-            assert -0.5 < measured_reach(net, scale) - net.reach(scale) <= 0.5
-
-
-def measured_reach(net, scale: int) -> float:
-    """How far away, at most, an LR pixel is whose value changes an output pixel."""
-    net.double()
-    with torch.no_grad():  # all-positive weights: no path is switched off
-        for parameter in net.parameters():
-            parameter.copy_(torch.rand_like(parameter) / parameter[0].numel())
-    middle = math.ceil(net.reach(scale)) + 2
-    x = torch.ones(1, 3, 2 * middle + 1, 1, dtype=torch.double, requires_grad=True)
-    sr = net(x, scale)
-    reached = []
-    for row in range(scale * middle, scale * (middle + 1)):
-        (gradient,) = torch.autograd.grad(sr[:, :, row].sum(), x, retain_graph=True)
-        rows = gradient.abs().sum((0, 1, 3)).nonzero().flatten()
-        reached += ((row + 0.5) / scale - 0.5 - rows).abs().tolist()
-    return max(reached)
+            assert -0.5 < measured_reach(net, scale, net.reach(scale)) - net.reach(scale) <= 0.5
 
 
 @some

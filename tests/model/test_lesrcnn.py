@@ -38,6 +38,11 @@ def test_one_upsampler_pass_equals_two(scale):
         assert two_passes.max() > 0.05  # the comparison is about something
 
 
+@pytest.mark.parametrize("scale, reach", [(2, 12.5), (3, 11 + 2 / 3), (4, 11.75)])
+def test_reach_is_as_the_docstring_has_it(scale, reach):
+    assert model.build("lesrcnn", scale).reach(scale) == pytest.approx(reach)
+
+
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_identity_start_is_bilinear(scale):
     torch.manual_seed(0)
