@@ -10,33 +10,20 @@ SCALES = range(2, 10)
 
 def add_scales(parser: argparse.ArgumentParser) -> None:
     """``--scales``: some of :data:`SCALES`."""
-    parser.add_argument(
-        "--scales",
-        type=int,
-        nargs="+",
-        choices=SCALES,
-        default=[2, 3, 4],
-        metavar="N",
-        help="which scales, each from 2 to 9 (default: 2 3 4)",
-    )
+    text = "which scales, from 2 to 9 (default: 2 3 4)"
+    parser.add_argument("--scales", type=int, nargs="+", choices=SCALES, default=[2, 3, 4], metavar="N", help=text)
 
 
 def add_boundary(parser: argparse.ArgumentParser, default: str) -> None:
     """``--boundary``: one of :data:`dataset.bicubic.BOUNDARIES`."""
-    parser.add_argument(
-        "--boundary",
-        choices=BOUNDARIES,
-        default=default,
-        help="what lies outside a picture that is shrunk: replicate as for the benchmark sets, or symmetric as "
-        f"in MATLAB and for DIV2K (default: {default})",
-    )
+    text = "what lies outside a picture: replicate as for benchmark sets, symmetric as for DIV2K (default: %(default)s)"
+    parser.add_argument("--boundary", choices=BOUNDARIES, default=default, help=text)
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """``--workers``: how many threads, 0 for one per core."""
-    parser.add_argument(
-        "--workers", type=whole_number(0), default=0, metavar="N", help="threads (default: one per core)"
-    )
+    text = "threads (default: one per core)"
+    parser.add_argument("--workers", type=whole_number(0), default=0, metavar="N", help=text)
 
 
 def whole_number(least: int) -> Callable[[str], int]:

@@ -17,34 +17,34 @@ with their brightness inverted, and other photographs of the same scene, which a
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import cv2
+import h5py
+import numpy as np
+from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset import arguments, errors, images, test_set  # noqa: E402
-from dataset.errors import InputError, Parser  # noqa: E402
-from dataset.parallel import in_order  # noqa: E402
-
-if TYPE_CHECKING:
-    import h5py
-    import numpy as np
+from dataset.errors import Parser  # noqa: E402
+from dataset.hyperslabs import picture_sizes, readable  # noqa: E402
+from dataset.parallel import with_progress  # noqa: E402
 
 SIDE = 320  # pixels; larger pictures are shrunk to it before they are compared
 THUMBNAIL = 24  # pixels a side
 FEATURES = 300  # of a picture at most, those with the most contrast
-BLOCK = 15_000  # features of test pictures compared at once (18 MB)
 ALIKE = 0.9  # scalar product of two features, from which they may be the same spot
 MATCHES = 6  # so many must agree on a map
-CANDIDATES = 3  # of a block's pictures, those with the most matches
 MAGNIFIED = 7  # factor between the two pictures at most
 OVERLAP = 0.05  # so much of the test picture must be laid on
 # Correlations from which pictures are the same. Unrelated ones of the measurement above reach 0.85 and 0.67.
 SAME_WHOLE, SAME_PART = 0.95, 0.85
 
-Source = tuple[str, Callable[[], "np.ndarray"]]  # a picture's name, and how to read its (H, W, 3) uint8
+Source = tuple[str, Callable[[], np.ndarray]]  # a picture's name, and how to read its (H, W, 3) uint8
 
 
 class Fingerprint(NamedTuple):
@@ -59,10 +59,10 @@ class Fingerprint(NamedTuple):
     """
 
     name: str
-    grey: "np.ndarray"
-    thumbnail: "np.ndarray"
-    points: "np.ndarray"
-    features: "np.ndarray"
+    grey: np.ndarray
+    thumbnail: np.ndarray
+    points: np.ndarray
+    features: np.ndarray
 
 
 class Leak(NamedTuple):
@@ -81,23 +81,14 @@ def main() -> int:
     args = _arguments()
     train = [source for path in args.train for source in training_sources(path)]
     finder = Finder([fingerprint(*source) for path in args.test for source in benchmark_sources(path)])
-    from tqdm import tqdm
-
-    leaks = 0
-    for found in tqdm(
-        in_order(lambda source: finder.find(fingerprint(*source)), train, args.workers),
-        total=len(train),
-        unit="picture",
-        disable=None,
-    ):
-        for leak in found:
+    count = 0
+    for leaks in with_progress(lambda source: finder.find(fingerprint(*source)), train, args.workers, unit="picture"):
+        for leak in leaks:
             tqdm.write(str(leak), file=sys.stdout)
-        leaks += len(found)
-    print(
-        f"{len(train)} training pictures, {len(finder.pictures)} test pictures: {leaks or 'no'} "
-        f"leak{'s' * (leaks != 1)}"
-    )
-    return int(leaks > 0)
+        count += len(leaks)
+    pictures = f"{len(train)} training pictures, {len(finder.pictures)} test pictures"
+    print(f"{pictures}: {count or 'no'} leak{'s' * (count != 1)}")
+    return int(count > 0)
 
 
 def training_sources(path: Path) -> list[Source]:
@@ -107,27 +98,18 @@ def training_sources(path: Path) -> list[Source]:
         InputError: if there are none, or the file cannot be read.
     """
     if path.is_dir():
-        files = images.list_images(path)
-        if not files:
-            raise InputError(f"{path}: has no pictures")
+        files = images.list_images(path, needed=True)
         return [(f"{file.parent.name}/{file.name}", partial(images.read_rgb, file)) for file in files]
-    import h5py
-
-    from dataset.hyperslabs import picture_sizes, readable
-
     with readable(path):
         file = h5py.File(path, "r")
         pictures = [file["HR"][str(index)] for index in range(len(picture_sizes(file, path, ())["HR"]))]
 
-    def read(picture: "h5py.Dataset") -> "np.ndarray":
+    def read(picture: h5py.Dataset) -> np.ndarray:
         with readable(path):
             return picture[()]
 
-    return [
-        (str(picture.attrs.get("name", f"picture {picture.name}")), partial(read, picture))
-        for picture in pictures
-        if "downscale" not in picture.attrs
-    ]
+    originals = [picture for picture in pictures if "downscale" not in picture.attrs]
+    return [(str(one.attrs.get("name", f"picture {one.name}")), partial(read, one)) for one in originals]
 
 
 def benchmark_sources(path: Path) -> list[Source]:
@@ -138,27 +120,24 @@ def benchmark_sources(path: Path) -> list[Source]:
     """
     scale = next((scale for scale in arguments.SCALES if (path / f"x{scale}").is_dir()), 2)
     found = test_set.find(path, scale)
-    return [
-        (f"{found.name}/{file.name}", partial(images.read_rgb, file))
-        for file in (item.hr or item.lr for item in found.items)
-    ]
+    files = [item.hr or item.lr for item in found.items]
+    return [(f"{found.name}/{file.name}", partial(images.read_rgb, file)) for file in files]
 
 
-def fingerprint(name: str, read: Callable[[], "np.ndarray"]) -> Fingerprint:
+def fingerprint(name: str, read: Callable[[], np.ndarray]) -> Fingerprint:
     """A picture's fingerprint.
 
     Raises:
         InputError: if it cannot be read.
     """
-    import cv2
-
     grey = cv2.cvtColor(read(), cv2.COLOR_RGB2GRAY)
     shrink = SIDE / max(grey.shape)
     if shrink < 1:
         size = [max(1, round(shrink * side)) for side in reversed(grey.shape)]
         grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-    thumbnail = cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
-    return Fingerprint(name, grey, _normalised(thumbnail), *_features(grey))
+    thumbnail = cv2.resize(grey, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
+    thumbnail -= thumbnail.mean()
+    return Fingerprint(name, grey, thumbnail / max(np.linalg.norm(thumbnail), 1e-6), *_features(grey))
 
 
 class Finder:
@@ -169,77 +148,27 @@ class Finder:
     """
 
     def __init__(self, pictures: list[Fingerprint]) -> None:
-        import numpy as np
-
         self.pictures = pictures
-        self._thumbnails = np.stack(
-            [  # (pictures, 8, pixels)
-                [np.rot90(side, turns).ravel() for side in (one.thumbnail, one.thumbnail.T) for turns in range(4)]
-                for one in pictures
-            ]
-        )
         # SIFT does not know a turned picture from an upright one, but a mirrored one.
-        sides = [side for one in pictures for side in (one, _mirrored(one))]
-        self._blocks = list(_blocks(sides))
+        self._sides = [(one, _mirrored(one)) for one in pictures]
 
     def find(self, train: Fingerprint) -> list[Leak]:
         """The test pictures that a training picture shows."""
-        whole = (self._thumbnails @ train.thumbnail.ravel()).max(axis=1)
-        leaks = {
-            test.name: Leak(train.name, test.name, 1.0, float(alike))
-            for test, alike in zip(self.pictures, whole)
-            if alike > SAME_WHOLE
-        }
-        for block in self._blocks:
-            for test, here, there in _matches(train, block):
-                share, alike = _compare(train, test, here, there)
-                if alike > SAME_PART:
-                    leaks.setdefault(test.name, Leak(train.name, test.name, share, alike))
-        return list(leaks.values())
+        leaks = []
+        for sides in self._sides:
+            alike = max(np.vdot(np.rot90(one.thumbnail, n), train.thumbnail) for one in sides for n in range(4))
+            alike, share = (alike, 1.0) if alike > SAME_WHOLE else max(_part(train, one) for one in sides)
+            if alike > SAME_PART:
+                leaks.append(Leak(train.name, sides[0].name, share, float(alike)))
+        return leaks
 
 
-class _Block(NamedTuple):
-    """Some test pictures and their mirror images: ``features`` of all, and whose and where each is."""
-
-    pictures: list[Fingerprint]
-    features: "np.ndarray"
-    owners: "np.ndarray"
-    points: "np.ndarray"
-
-
-def _blocks(pictures: list[Fingerprint]) -> Iterator[_Block]:
-    import numpy as np
-
-    size = BLOCK // FEATURES
-    for some in (pictures[start : start + size] for start in range(0, len(pictures), size)):
-        yield _Block(
-            some,
-            np.concatenate([one.features for one in some]),
-            np.repeat(np.arange(len(some)), [len(one.features) for one in some]),
-            np.concatenate([one.points for one in some]),
-        )
-
-
-def _matches(train: Fingerprint, block: _Block) -> Iterator[tuple[Fingerprint, "np.ndarray", "np.ndarray"]]:
-    """The likeliest pictures of a block: one, and (N, 2) points here and there that may be the same spots."""
-    import numpy as np
-
-    here, there = np.nonzero(train.features @ block.features.T > ALIKE)
-    owners = block.owners[there]
-    matched = np.zeros((len(block.pictures), len(train.features)), bool)
-    matched[owners, here] = True
-    counts = matched.sum(axis=1)
-    for number in np.argsort(-counts, kind="stable")[:CANDIDATES]:
-        if counts[number] >= MATCHES:
-            own = owners == number
-            yield block.pictures[number], train.points[here[own]], block.points[there[own]]
-
-
-def _compare(train: Fingerprint, test: Fingerprint, here: "np.ndarray", there: "np.ndarray") -> tuple[float, float]:
-    """Lay the training picture on the test picture: the share that it covers, and how alike they are."""
-    import cv2
-    import numpy as np
-
+def _part(train: Fingerprint, test: Fingerprint) -> tuple[float, float]:
+    """Lay the training picture on the test picture: how alike they are, and the share that it covers."""
+    matches = train.features @ test.features.T > ALIKE
+    if matches.any(axis=1).sum() < MATCHES:
+        return 0.0, 0.0
+    here, there = (own.points[which] for own, which in zip((train, test), np.nonzero(matches)))
     affine, agree = cv2.estimateAffine2D(here, there, ransacReprojThreshold=4)
     if affine is None or len(np.unique(here[agree.ravel() > 0], axis=0)) < MATCHES:
         return 0.0, 0.0
@@ -250,19 +179,15 @@ def _compare(train: Fingerprint, test: Fingerprint, here: "np.ndarray", there: "
     if covered.mean() < OVERLAP:
         return 0.0, 0.0
     # Blurred, because the map is true to a pixel or so.
-    laid, below = (
-        cv2.GaussianBlur(grey, (0, 0), 2)[covered] for grey in (cv2.warpAffine(train.grey, affine, size), test.grey)
-    )
+    both = cv2.warpAffine(train.grey, affine, size), test.grey
+    laid, below = (cv2.GaussianBlur(grey, (0, 0), 2)[covered] for grey in both)
     if min(laid.std(), below.std()) < 1:
         return 0.0, 0.0
-    return float(covered.mean()), float(np.corrcoef(laid, below)[0, 1])
+    return np.corrcoef(laid, below)[0, 1], covered.mean()
 
 
-def _features(grey: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
+def _features(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points and features of a picture, these as RootSIFT (Arandjelovic and Zisserman 2012)."""
-    import cv2
-    import numpy as np
-
     points, features = cv2.SIFT_create(FEATURES).detectAndCompute(grey, None)
     if not points:
         return np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32)
@@ -271,36 +196,16 @@ def _features(grey: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
     return np.float32([point.pt for point in points]), np.sqrt(features / features.sum(axis=1, keepdims=True))
 
 
-def _mirrored(picture: Fingerprint) -> Fingerprint:
-    import numpy as np
-
-    grey = np.ascontiguousarray(picture.grey[:, ::-1])
-    return Fingerprint(picture.name, grey, picture.thumbnail, *_features(grey))
-
-
-def _normalised(thumbnail: "np.ndarray") -> "np.ndarray":
-    thumbnail = thumbnail - thumbnail.mean(dtype="float32")
-    return thumbnail / max(float((thumbnail**2).sum()) ** 0.5, 1e-6)
+def _mirrored(one: Fingerprint) -> Fingerprint:
+    grey = np.ascontiguousarray(one.grey[:, ::-1])
+    return Fingerprint(one.name, grey, one.thumbnail[:, ::-1], *_features(grey))
 
 
 def _arguments() -> argparse.Namespace:
     parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--train",
-        type=Path,
-        nargs="+",
-        required=True,
-        metavar="PATH",
-        help="HDF5 files made by div2h5.py, or folders of pictures",
-    )
-    parser.add_argument(
-        "--test",
-        type=Path,
-        nargs="+",
-        required=True,
-        metavar="DIR",
-        help="benchmark folders, as dataset/Set5, or folders of pictures",
-    )
+    train, test = "HDF5 files of div2h5.py, or folders of pictures", "benchmark folders, as dataset/Set5, or others"
+    parser.add_argument("--train", type=Path, nargs="+", required=True, metavar="PATH", help=train)
+    parser.add_argument("--test", type=Path, nargs="+", required=True, metavar="DIR", help=test)
     arguments.add_workers(parser)
     return parser.parse_args()
 

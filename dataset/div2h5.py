@@ -18,21 +18,22 @@ import io
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import h5py
-    import numpy as np
+import h5py
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset import arguments, errors, images  # noqa: E402
+from dataset.bicubic import imresize, modcrop  # noqa: E402
 from dataset.errors import InputError, Parser  # noqa: E402
+from dataset.make_benchmark import shrunk  # noqa: E402
+from dataset.parallel import with_progress  # noqa: E402
 
 VERSION = 1  # of what the attributes say
 
@@ -55,17 +56,15 @@ class Source:
 
 def main() -> None:
     args = _arguments()
-    _complete(args)
     sources = find(args.hr, args.lr, args.scales)
     copies = [Source(source.hr, downscale=factor) for factor in args.downscale for source in sources]
     sources += copies
     write(args.out, sources, args.scales, args.boundary, args.workers)
-    made = [f"X{scale}" for scale in args.scales if any(scale not in source.lr for source in sources)]
-    print(
-        f"{args.out}: {len(sources)} pictures{f' ({len(copies)} of them down-scaled)' * bool(copies)} in HR and "
-        f"{', '.join(f'X{scale}' for scale in args.scales)}, {args.out.stat().st_size / 1e6:.1f} MB; "
-        f"made by bicubic: {', '.join(made) or 'none'}"
-    )
+    less = f" ({len(copies)} of them down-scaled)" * bool(copies)
+    groups = ", ".join(f"X{scale}" for scale in args.scales)
+    made = ", ".join(f"X{scale}" for scale in args.scales if any(scale not in source.lr for source in sources))
+    packed = f"{len(sources)} pictures{less} in HR and {groups}, {args.out.stat().st_size / 1e6:.1f} MB"
+    print(f"{args.out}: {packed}; made by bicubic: {made or 'none'}")
 
 
 def find(hr_folders: list[Path], lr_folders: list[Path] | None, scales: list[int]) -> list[Source]:
@@ -78,18 +77,12 @@ def find(hr_folders: list[Path], lr_folders: list[Path] | None, scales: list[int
         InputError: if a folder is missing or empty, or has LR for only some of the HR pictures.
     """
     sources = []
-    for index, folder in enumerate(hr_folders):
-        pictures = images.list_images(folder)
-        if not pictures:
-            raise InputError(f"{folder}: has no pictures")
-        lr_folder = lr_folders[index] if lr_folders else None
-        found = {
-            scale: _lr_pictures(pictures, lr_folder / f"X{scale}", scale)
-            for scale in scales
-            if lr_folder and (lr_folder / f"X{scale}").is_dir()
-        }
-        if lr_folder and not found:
+    for folder, lr_folder in zip(hr_folders, lr_folders or [None] * len(hr_folders)):
+        pictures = images.list_images(folder, needed=True)
+        given = [scale for scale in scales if lr_folder and (lr_folder / f"X{scale}").is_dir()]
+        if lr_folder and not given:
             raise InputError(f"{lr_folder}: has no folder {' or '.join(f'X{scale}' for scale in scales)}")
+        found = {scale: _lr_pictures(pictures, lr_folder / f"X{scale}", scale) for scale in given}
         sources += [Source(hr, {scale: lr[hr] for scale, lr in found.items()}) for hr in pictures]
     return sources
 
@@ -102,15 +95,13 @@ def write(path: Path, sources: list[Source], scales: list[int], boundary: str = 
     Raises:
         InputError: for a picture that cannot be read or does not match, or if the file cannot be written.
     """
-    from tqdm import tqdm
-
-    from dataset.parallel import in_order
-
     images.remove_leftovers(path.parent)
+    loaded = with_progress(partial(load, scales=scales, boundary=boundary), sources, workers, unit="picture")
     with (
         images.written_whole(path) as temporary,
-        _new_file(temporary) as (file, disk),
-        closing(in_order(partial(load, scales=scales, boundary=boundary), sources, workers)) as loaded,
+        _Disk(temporary, "w+") as disk,
+        h5py.File(disk, "w") as file,
+        closing(loaded),
     ):
         file.attrs.update(version=VERSION, made_by="dataset/div2h5.py of LESRCNN", scales=scales, pictures=len(sources))
         factors = sorted({source.downscale for source in sources} - {1.0}, reverse=True)
@@ -119,10 +110,12 @@ def write(path: Path, sources: list[Source], scales: list[int], boundary: str = 
         file.create_group("HR").attrs["folders"] = _folders((source.hr for source in sources), 1)
         for scale in scales:
             file.create_group(f"X{scale}").attrs.update(_degradation(sources, scale, boundary))
-        for index, pictures in enumerate(tqdm(loaded, total=len(sources), unit="picture", disable=None)):
+        for index, (pictures, source) in enumerate(zip(loaded, sources)):
             for group, pixels in pictures.items():
                 file[group].create_dataset(str(index), data=pixels, chunks=chunk(pixels))
-            _describe(file["HR"][str(index)], sources[index])
+            of_copy = {"downscale": source.downscale} if source.downscale < 1 else {}
+            name = _ending(source.hr, 2) + f" x{source.downscale:g}" * bool(of_copy)
+            file[f"HR/{index}"].attrs.update(name=name, **of_copy)
             if disk.error:
                 break
 
@@ -133,15 +126,8 @@ def load(source: Source, scales: list[int], boundary: str) -> dict:
     Raises:
         InputError: if a file cannot be read or the sizes do not match.
     """
-    from dataset.bicubic import imresize, modcrop
-
-    hr = images.read_rgb(source.hr)
-    if source.downscale < 1:
-        hr = imresize(hr, source.downscale, boundary=boundary)
+    hr = shrunk(images.read_rgb(source.hr), source.downscale, boundary, source.hr, max(scales))
     height, width = hr.shape[:2]
-    if min(height, width) < max(scales):
-        shrunk = f", shrunk by {source.downscale:g}," * (source.downscale < 1)
-        raise InputError(f"{source.hr}:{shrunk} has {width}x{height} pixels, too few for scale {max(scales)}")
     pictures = {"HR": hr}
     for scale in scales:
         if scale not in source.lr:
@@ -149,10 +135,8 @@ def load(source: Source, scales: list[int], boundary: str) -> dict:
             continue
         lr = pictures[f"X{scale}"] = images.read_rgb(source.lr[scale])
         if lr.shape[:2] != (height // scale, width // scale):
-            raise InputError(
-                f"{source.lr[scale]}: has {lr.shape[1]}x{lr.shape[0]} pixels, which does not "
-                f"match the {width}x{height} of {source.hr} at scale {scale}"
-            )
+            match = f"which does not match the {width}x{height} of {source.hr} at scale {scale}"
+            raise InputError(f"{source.lr[scale]}: has {lr.shape[1]}x{lr.shape[0]} pixels, {match}")
     return pictures
 
 
@@ -162,10 +146,8 @@ def _lr_pictures(pictures: list[Path], folder: Path, scale: int) -> dict[Path, P
     found = {hr: by_stem.get(f"{hr.stem}x{scale}", by_stem.get(hr.stem)) for hr in pictures}
     missing = [hr for hr, lr in found.items() if lr is None]
     if missing:
-        raise InputError(
-            f"{folder}: has no LR picture for {len(missing)} of {len(pictures)} HR pictures, "
-            f"the first of them {missing[0]}; remove the folder to have all made by bicubic"
-        )
+        some = f"{len(missing)} of {len(pictures)} HR pictures, the first of them {missing[0]}"
+        raise InputError(f"{folder}: has no LR picture for {some}; remove the folder to have all made by bicubic")
     return found
 
 
@@ -178,14 +160,6 @@ def _degradation(sources: list[Source], scale: int, boundary: str) -> dict[str, 
     return {**made, "as given": _folders(given, 2)} if given else made
 
 
-def _describe(picture: "h5py.Dataset", source: Source) -> None:
-    """The attributes of an HR picture: its name and, of a copy, by how much it was shrunk."""
-    picture.attrs["name"] = _ending(source.hr, 2)
-    if source.downscale < 1:
-        picture.attrs["name"] += f" x{source.downscale:g}"
-        picture.attrs["downscale"] = source.downscale
-
-
 def _folders(files: Iterable[Path], parts: int) -> list[str]:
     """The names of some files' folders, a name for each folder."""
     return [_ending(folder, parts) for folder in dict.fromkeys(file.parent for file in files)]
@@ -196,7 +170,7 @@ def _ending(path: Path, parts: int) -> str:
     return os.fsencode("/".join(Path(os.path.abspath(path)).parts[-parts:])).decode(errors="replace")
 
 
-def chunk(pixels: "np.ndarray") -> tuple[int, int, int]:
+def chunk(pixels: np.ndarray) -> tuple[int, int, int]:
     """The picture cut evenly into chunks of at most ``CHUNK`` a side: little is padded at its edge."""
     height, width = (math.ceil(side / math.ceil(side / CHUNK)) for side in pixels.shape[:2])
     return height, width, 3
@@ -206,7 +180,7 @@ class _Disk(io.FileIO):
     """The file that HDF5 writes to.
 
     HDF5 does not survive a write that fails: it goes on, and crashes when it closes the file. So the first
-    error is kept here, to be raised by us, and what HDF5 writes after it goes nowhere.
+    error is kept here, to be raised at the end, and what HDF5 writes after it goes nowhere.
     """
 
     error: OSError | None = None
@@ -227,71 +201,39 @@ class _Disk(io.FileIO):
             self.error = error
             return 0
 
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[tuple["h5py.File", _Disk]]:
-    """A new HDF5 file to be filled, and the disk that it goes to.
-
-    Raises:
-        OSError: at the end, if any of it could not be written.
-    """
-    import h5py
-
-    with _Disk(path, "w+") as disk:
-        with h5py.File(disk, "w") as file:
-            yield file, disk
-        if disk.error:
-            raise disk.error
-
-
-def _complete(args: argparse.Namespace) -> None:
-    """Put DIV2K's folders, and the file beside them, for what is not given."""
-    if args.hr is None:
-        places = (Path(), Path(__file__).parent)
-        here = next((folder for folder in places if (folder / "DIV2K").is_dir()), Path())
-        args.hr, given = [here / "DIV2K" / "DIV2K_train_HR"], here / "DIV2K" / "DIV2K_train_LR_bicubic"
-        if not args.hr[0].is_dir():
-            raise InputError(
-                f"{args.hr[0]}: no such folder; get it with dataset/download.py DIV2K, or name other folders with --hr"
-            )
-        args.lr = args.lr or ([given] if given.is_dir() else None)
-        args.out = args.out or here / "DIV2K_train.h5"
-    args.out = args.out or Path("DIV2K_train.h5")
-    if args.lr and len(args.lr) != len(args.hr):
-        raise InputError(f"--lr names {len(args.lr)} folders for the {len(args.hr)} of --hr")
+    def __exit__(self, kind, *exception) -> None:
+        super().__exit__(kind, *exception)
+        if self.error and kind is None:
+            raise self.error
 
 
 def _arguments() -> argparse.Namespace:
     parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--hr", type=Path, nargs="+", metavar="DIR", help="folders of HR pictures (default: DIV2K/DIV2K_train_HR)"
+    hr, lr = (
+        "folders of HR pictures (default: DIV2K's)",
+        "for each a folder with X2, X3, … of LR, made where it has none",
     )
-    parser.add_argument(
-        "--lr",
-        type=Path,
-        nargs="+",
-        metavar="DIR",
-        help="for each of them a folder with X2, X3, … of LR pictures, which are made where "
-        "it has none (default, without --hr: DIV2K/DIV2K_train_LR_bicubic)",
-    )
+    parser.add_argument("--hr", type=Path, nargs="+", metavar="DIR", help=hr)
+    parser.add_argument("--lr", type=Path, nargs="+", metavar="DIR", help=lr)
     arguments.add_scales(parser)
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="the file to write (default: DIV2K_train.h5, beside DIV2K)"
-    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="what to write (default: DIV2K_train.h5)")
     arguments.add_boundary(parser, "symmetric")
-    parser.add_argument(
-        "--downscale",
-        type=float,
-        nargs="+",
-        default=[],
-        metavar="F",
-        help="add copies of all pictures, shrunk by these factors below 1 (default: none)",
-    )
+    copies = "add copies of all pictures, shrunk by these factors below 1 (default: none)"
+    parser.add_argument("--downscale", type=float, nargs="+", default=[], metavar="F", help=copies)
     arguments.add_workers(parser)
     args = parser.parse_args()
-    args.scales = sorted(set(args.scales))
+    args.scales, here = sorted(set(args.scales)), Path()
     if not all(0 < factor < 1 for factor in args.downscale) or len(set(args.downscale)) < len(args.downscale):
         parser.error("--downscale are different numbers between 0 and 1")
+    if args.hr is None:
+        here = next((folder for folder in (here, Path(__file__).parent) if (folder / "DIV2K").is_dir()), here)
+        hr, lr = here / "DIV2K" / "DIV2K_train_HR", here / "DIV2K" / "DIV2K_train_LR_bicubic"
+        if not hr.is_dir():
+            raise InputError(f"{hr}: no such folder; get it with dataset/download.py DIV2K, or give another by --hr")
+        args.hr, args.lr = [hr], args.lr or ([lr] if lr.is_dir() else None)
+    args.out = args.out or here / "DIV2K_train.h5"
+    if args.lr and len(args.lr) != len(args.hr):
+        parser.error(f"--lr names {len(args.lr)} folders for the {len(args.hr)} of --hr")
     return args
 
 

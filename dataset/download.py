@@ -25,12 +25,17 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from dataset import errors, images  # noqa: E402
-from dataset.errors import InputError, Parser, describe  # noqa: E402
+from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from dataset import errors, images  # noqa: E402
+from dataset.bicubic import imresize  # noqa: E402
+from dataset.errors import InputError, Parser, describe  # noqa: E402
+from dataset.make_benchmark import Pair, make_pair, pair_files  # noqa: E402
+from dataset.parallel import do_all  # noqa: E402
+
 DIV2K_SITE = "https://data.vision.ee.ethz.ch/cvl/DIV2K"
 SELFEXSR = "https://raw.githubusercontent.com/jbhuang0604/SelfExSR/HEAD/data"
 LESRCNN = "https://raw.githubusercontent.com/hellloxiaotian/LESRCNN/HEAD"
@@ -148,26 +153,17 @@ def fetch_benchmark(name: str, out: Path, mirror: str | None = None) -> None:
     Raises:
         InputError: as :func:`fetch`, or for pictures that are not as published.
     """
-    from dataset.parallel import do_all
-
     published_name, count, scales = BENCHMARKS[name]
     pairs = [(scale, number) for scale in scales for number in range(1, count + 1)]
     do_all(partial(_fetch_pair, published_name, out, mirror), pairs, CONNECTIONS, unit="pair", desc=name)
     for scale in scales:
         if (name, scale) in HR_PIXELS and _hr_pixels(out / f"x{scale}") != HR_PIXELS[name, scale]:
-            raise InputError(
-                f"{out / f'x{scale}'}: its HR pictures are not those of the published tables; "
-                "remove the folder and run again"
-            )
+            wrong = "its HR pictures are not those of the published tables; remove the folder and run again"
+            raise InputError(f"{out / f'x{scale}'}: {wrong}")
     if name == "Urban100":
-        from dataset.make_benchmark import Pair, make_pair
-
-        others = [
-            Pair(_picture(out, 4, number, "HR"), scale, *(_picture(out, scale, number, kind) for kind in ("HR", "LR")))
-            for scale in (2, 3)
-            for number in range(1, count + 1)
-        ]
-        do_all(partial(make_pair, boundary="replicate"), others, unit="pair", desc=f"{name} x2, x3 from x4's HR")
+        names = [f"img_{number:03}" for number in range(1, count + 1)]
+        others = [Pair(pair_files(out, 4, name)[0], n, *pair_files(out, n, name)) for n in (2, 3) for name in names]
+        do_all(partial(make_pair, boundary="replicate"), others, unit="pair", desc="Urban100 x2, x3 from x4's HR")
     print(f"{out}: {count} pictures at x2, x3, x4, checked")
 
 
@@ -199,24 +195,23 @@ def fetch(url: str, path: Path, digest: tuple[str, str] | None = None, progress:
                 _receive(url, part, progress)
                 break
             except (TimeoutError, ConnectionError, http.client.HTTPException, urllib.error.URLError) as error:
-                if isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code not in (408, 429):
-                    raise InputError(
-                        f"{url}: {error.code} {error.reason}; if it has moved, get it by hand and save it as {path}"
-                    ) from None
+                code = getattr(error, "code", 500)  # of an HTTPError
+                if code < 500 and code not in (408, 429):
+                    by_hand = f"if it has moved, get it by hand and save it as {path}"
+                    raise InputError(f"{url}: {code} {error.reason}; {by_hand}") from None
                 reason = describe(getattr(error, "reason", error))
                 if attempt + 1 < TRIES:
                     time.sleep(max(PAUSE * 2**attempt, min(_pause_asked_for(error), LONGEST_PAUSE)))
         else:
             raise InputError(f"{url}: cannot be fetched: {reason}; run again to go on") from None
         if digest:
+            algorithm, wanted = digest
             with part.open("rb") as file:
-                found = hashlib.file_digest(file, digest[0]).hexdigest()
-            if found != digest[1]:
+                found = hashlib.file_digest(file, algorithm).hexdigest()
+            if found != wanted:
                 part.unlink()
-                raise InputError(
-                    f"{url}: is not the published file: its {digest[0].upper()} is {found}, not "
-                    f"{digest[1]}; run again, or get it elsewhere and save it as {path}"
-                )
+                wrong = f"is not the published file: its {algorithm.upper()} is {found}, not {wanted}"
+                raise InputError(f"{url}: {wrong}; run again, or get it elsewhere and save it as {path}")
         part.replace(path)
         return True
     except OSError as error:
@@ -225,8 +220,6 @@ def fetch(url: str, path: Path, digest: tuple[str, str] | None = None, progress:
 
 def _receive(url: str, part: Path, progress: bool) -> None:
     """Receive a file, or the rest of it, to the end; raises ConnectionError if it is cut off."""
-    from tqdm import tqdm
-
     there = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={there}-"} if there else {})
     try:
@@ -243,21 +236,11 @@ def _receive(url: str, part: Path, progress: bool) -> None:
             there = 0
         length = answer.headers["Content-Length"]
         total = there + int(length) if length else None
-        with (
-            part.open("ab" if there else "wb") as file,
-            tqdm(
-                total=total,
-                initial=there,
-                unit="B",
-                unit_scale=True,
-                desc=part.stem,
-                disable=None if progress else True,
-            ) as bar,
-        ):
+        bar = tqdm(total=total, initial=there, unit="B", unit_scale=True, desc=part.stem, disable=not progress or None)
+        with part.open("ab" if there else "wb") as file, bar:
             while block := answer.read(1 << 20):
-                file.write(block)
+                there += file.write(block)
                 bar.update(len(block))
-                there += len(block)
     if total is not None and there < total:
         raise ConnectionError(f"cut off after {there:,} of {total:,} bytes")
 
@@ -274,10 +257,8 @@ def _pause_asked_for(error: Exception) -> float:
 
 def _fetch_pair(published_name: str, out: Path, mirror: str | None, pair: tuple[int, int]) -> None:
     """Fetch one HR and LR picture, and check that they belong together."""
-    from dataset.bicubic import imresize
-
     scale, number = pair
-    files = [_picture(out, scale, number, kind) for kind in ("HR", "LR")]
+    files = pair_files(out, scale, f"img_{number:03}")
     folder = f"{SELFEXSR}/{published_name}/image_SRF_{scale}"
     new = [file for file in files if fetch(_address(f"{folder}/{file.name}", mirror), file)]
     try:
@@ -288,14 +269,8 @@ def _fetch_pair(published_name: str, out: Path, mirror: str | None, pair: tuple[
     if not same:
         for file in new:
             file.unlink()
-        raise InputError(
-            f"{files[1]}: is not the bicubic of {files[0].name}, as it is in the published set; "
-            f"{'run again' if new else 'remove both and run again'}"
-        )
-
-
-def _picture(out: Path, scale: int, number: int, kind: str) -> Path:
-    return out / f"x{scale}" / f"img_{number:03}_SRF_{scale}_{kind}.png"
+        wrong = f"is not the bicubic of {files[0].name}, as it is in the published set"
+        raise InputError(f"{files[1]}: {wrong}; {'run again' if new else 'remove both and run again'}")
 
 
 def _hr_pixels(folder: Path) -> str:
@@ -318,16 +293,9 @@ def _arguments() -> argparse.Namespace:
     parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
     choices = ["DIV2K", "benchmarks", "released-weights", *BENCHMARKS]
     parser.add_argument("what", nargs="+", choices=choices, metavar="WHAT", help=", ".join(choices))
-    parser.add_argument(
-        "--root",
-        type=Path,
-        default=ROOT,
-        metavar="DIR",
-        help="folder to put dataset/ and checkpoint/ in (default: the repository's)",
-    )
-    parser.add_argument(
-        "--mirror", metavar="URL", help="fetch from this server, which has the same paths as the public ones"
-    )
+    root, mirror = "folder for dataset/ and checkpoint/ (default: the repository)", "server to fetch from, with the public paths"
+    parser.add_argument("--root", type=Path, default=ROOT, metavar="DIR", help=root)
+    parser.add_argument("--mirror", metavar="URL", help=mirror)
     args = parser.parse_args()
     if args.mirror and not args.mirror.startswith(("http://", "https://")):
         parser.error("--mirror begins with http:// or https://")

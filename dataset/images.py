@@ -18,6 +18,7 @@ from PIL import Image
 from .errors import InputError, describe
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+_KINDS = ", ".join(suffix[1:] for suffix in SUFFIXES)
 
 # A file may declare any size in a few bytes; more pixels than this are refused before decoding.
 MAX_PIXELS = 2**29
@@ -50,11 +51,11 @@ def natural_key(path: Path) -> list:
     return [int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", path.name)]
 
 
-def list_images(folder: Path) -> list[Path]:
-    """All pictures directly in ``folder`` by their suffix, in natural order (maybe none).
+def list_images(folder: Path, needed: bool = False) -> list[Path]:
+    """All pictures directly in ``folder`` by their suffix, in natural order.
 
     Raises:
-        InputError: if the folder is missing or cannot be read.
+        InputError: if the folder is missing or cannot be read, or has no pictures although they are ``needed``.
     """
     try:
         files = [f for f in Path(folder).iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")]
@@ -64,6 +65,8 @@ def list_images(folder: Path) -> list[Path]:
         raise InputError(f"{folder}: no such folder") from None
     except OSError as error:
         raise InputError(f"{folder}: cannot be read: {describe(error)}") from None
+    if needed and not files:
+        raise InputError(f"{folder}: has no pictures in it ({_KINDS})")
     return sorted(files, key=natural_key)
 
 
@@ -78,39 +81,45 @@ def read(path: Path) -> Picture:
             kind whose pixels would come out wrong: signed, floating point, of 12, 32 or 64 bits.
     """
     path = Path(path)
-    try:
-        with open(path, "rb") as file:
-            if not file.read(1):
-                raise InputError(f"{path}: is empty (0 bytes)")
-            file.seek(0)
-            return _decode(file, path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {describe(error)}") from None
+    with _decoding(path), open(path, "rb") as file:
+        if not file.read(1):
+            raise InputError(f"{path}: is empty (0 bytes)")
+        file.seek(0)
+        with Image.open(file) as image:
+            if image.width * image.height > MAX_PIXELS:
+                declared = f"{path}: declares {image.width}x{image.height} pixels"
+                raise InputError(f"{declared}, more than the {MAX_PIXELS:,} that are accepted")
+            image.load()  # also finds a truncated file, which OpenCV would pass over
+            turns, flip = _ORIENTATIONS.get(image.getexif().get(0x0112), (0, False))
+            picture = _from_opencv(image, file) if _is_deep(image, file) else _from_pillow(image)
+
+    def upright(pixels: np.ndarray | None) -> np.ndarray | None:
+        if pixels is None:
+            return None
+        pixels = np.rot90(pixels, turns)
+        return np.ascontiguousarray(pixels[:, ::-1] if flip else pixels)
+
+    return Picture(upright(picture.rgb), upright(picture.alpha), picture.grey)
 
 
-def _decode(file: BinaryIO, path: Path) -> Picture:
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Turns whatever is raised on a bad file into one :class:`InputError`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata is no reason to worry the user
-            with Image.open(file) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise InputError(
-                        f"{path}: declares {width}x{height} pixels, more than the {MAX_PIXELS:,} that are accepted"
-                    )
-                image.load()  # also finds a truncated file, which OpenCV would pass over
-                orientation = image.getexif().get(0x0112, 1)
-                picture = _from_opencv(image, file) if _is_deep(image, file) else _from_pillow(image)
+            yield
     except InputError:
         raise
-    except Exception as error:  # decoders raise anything on a damaged file
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except Exception as error:  # decoders raise anything
         reason = describe(error)
+        if isinstance(error, OSError) and error.strerror:  # not the decoder's, but the system's
+            raise InputError(f"{path}: cannot be read: {reason}") from None
         if "cannot identify image file" in reason:
-            reason = f"it is none of {', '.join(s[1:] for s in SUFFIXES)} of 8 or 16 bits unsigned"
+            reason = f"it is none of {_KINDS} of 8 or 16 bits unsigned"
         raise InputError(f"{path}: not a readable picture: {reason}") from None
-    return _upright(picture, orientation)
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -128,13 +137,8 @@ def size(path: Path) -> tuple[int, int]:
     Raises:
         InputError: if the file is missing or no picture.
     """
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except Exception as error:
-        raise InputError(f"{path}: not a readable picture: {describe(error)}") from None
+    with _decoding(path), Image.open(path) as image:
+        return image.height, image.width
 
 
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
@@ -195,31 +199,26 @@ def encode(picture: Picture, suffix: str) -> bytes:
         InputError: if the format cannot hold a picture of this size.
     """
     rgb, alpha = picture.rgb, picture.alpha
-    suffix = suffix.lower()
-    if suffix in (".jpg", ".jpeg", ".bmp"):
+    kind = Image.registered_extensions()[suffix.lower()]
+    if kind in ("JPEG", "BMP"):
         alpha = None
-    if rgb.dtype == np.uint16 and suffix in (".png", ".tif", ".tiff"):
+    if rgb.dtype == np.uint16 and kind in ("PNG", "TIFF"):
         return _encode_opencv(rgb, alpha, picture.grey, suffix)
-    channels = to_uint8(rgb[:, :, :1] if picture.grey else rgb)
+    channels = to_uint8(rgb[:, :, 0] if picture.grey else rgb)
     if alpha is not None:
         channels = np.dstack([channels, to_uint8(alpha)])
-    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels.shape[2]]
-    image = Image.fromarray(np.ascontiguousarray(channels.squeeze(2) if mode == "L" else channels))
+    image = Image.fromarray(np.ascontiguousarray(channels))
     options = {
-        ".png": {"compress_level": 3},  # level 6 takes three times as long for 5 % less
-        ".jpg": {"quality": 95, "subsampling": 0},
-        ".jpeg": {"quality": 95, "subsampling": 0},
-        ".webp": {"lossless": True},
-        ".tif": {"compression": "tiff_adobe_deflate"},
-        ".tiff": {"compression": "tiff_adobe_deflate"},
-    }.get(suffix, {})
+        "PNG": {"compress_level": 3},  # level 6 takes three times as long for 5 % less
+        "JPEG": {"quality": 95, "subsampling": 0},
+        "WEBP": {"lossless": True},
+        "TIFF": {"compression": "tiff_adobe_deflate"},
+    }.get(kind, {})
     buffer = io.BytesIO()
     try:
-        image.save(buffer, Image.registered_extensions()[suffix], **options)
+        image.save(buffer, kind, **options)
     except (ValueError, OSError) as error:
-        raise InputError(
-            f"a picture of {image.width}x{image.height} pixels does not fit into {suffix}: {describe(error)}"
-        ) from None
+        raise InputError(f"{image.width}x{image.height} pixels do not fit into {suffix}: {describe(error)}") from None
     return buffer.getvalue()
 
 
@@ -319,23 +318,15 @@ def _is_deep(image: Image.Image, file: BinaryIO) -> bool:
 
 
 def _from_pillow(image: Image.Image) -> Picture:
-    grey = image.mode in ("1", "L", "LA", "La")
-    transparent = image.has_transparency_data
-    pixels = _pixels(image, ("LA" if transparent else "L") if grey else ("RGBA" if transparent else "RGB"))
-    alpha = np.ascontiguousarray(pixels[:, :, -1]) if transparent else None
-    if grey:
-        return Picture(np.repeat(pixels[:, :, :1], 3, axis=2), alpha, True)
-    return Picture(np.ascontiguousarray(pixels[:, :, :3]), alpha)
-
-
-def _pixels(image: Image.Image, mode: str) -> np.ndarray:
-    """(H, W, channels) in a Pillow mode; converted in bands, because Pillow makes several copies."""
+    grey, transparent = image.mode in ("1", "L", "LA", "La"), image.has_transparency_data
+    mode = ("L" if grey else "RGB") + "A" * transparent
     pixels = np.empty((image.height, image.width, len(mode)), np.uint8)
-    rows = max(1, 2**22 // image.width)
+    rows = max(1, 2**22 // image.width)  # in bands, because Pillow makes several copies
     for top in range(0, image.height, rows):
         band = image.crop((0, top, image.width, min(top + rows, image.height))).convert(mode)
         pixels[top : top + rows] = np.asarray(band).reshape(-1, image.width, len(mode))
-    return pixels
+    rgb = np.repeat(pixels[:, :, :1], 3, axis=2) if grey else pixels[:, :, :3]
+    return Picture(rgb, pixels[:, :, -1] if transparent else None, grey)
 
 
 def _from_opencv(image: Image.Image, file: BinaryIO) -> Picture:
@@ -349,31 +340,16 @@ def _from_opencv(image: Image.Image, file: BinaryIO) -> Picture:
         pixels = 65535 - pixels
     if pixels.ndim == 2:
         return Picture(np.repeat(pixels[:, :, None], 3, axis=2), None, True)
-    alpha = np.ascontiguousarray(pixels[:, :, 3]) if pixels.shape[2] == 4 else None
-    return Picture(np.ascontiguousarray(pixels[:, :, 2::-1]), alpha)
+    return Picture(pixels[:, :, 2::-1], pixels[:, :, 3] if pixels.shape[2] == 4 else None)
 
 
 def _encode_opencv(rgb: np.ndarray, alpha: np.ndarray | None, grey: bool, suffix: str) -> bytes:
     import cv2
 
+    pixels = rgb[:, :, 0] if grey and alpha is None else rgb[:, :, ::-1]
     if alpha is not None:
-        pixels = np.dstack([rgb[:, :, ::-1], alpha])
-    else:
-        pixels = rgb[:, :, 0] if grey else rgb[:, :, ::-1]
+        pixels = np.dstack([pixels, alpha])
     ok, data = cv2.imencode(suffix, np.ascontiguousarray(pixels))
     if not ok:
-        raise InputError(f"a picture of {rgb.shape[1]}x{rgb.shape[0]} pixels does not fit into {suffix}")
+        raise InputError(f"{rgb.shape[1]}x{rgb.shape[0]} pixels do not fit into {suffix}")
     return data.tobytes()
-
-
-def _upright(picture: Picture, orientation: int) -> Picture:
-    if orientation not in _ORIENTATIONS:
-        return picture
-    turns, flip = _ORIENTATIONS[orientation]
-
-    def apply(pixels):
-        pixels = np.rot90(pixels, turns)
-        return np.ascontiguousarray(pixels[:, ::-1] if flip else pixels)
-
-    alpha = None if picture.alpha is None else apply(picture.alpha)
-    return Picture(apply(picture.rgb), alpha, picture.grey)

@@ -18,10 +18,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset import arguments, errors, images  # noqa: E402
+from dataset.bicubic import imresize, modcrop  # noqa: E402
 from dataset.errors import InputError, Parser, describe  # noqa: E402
+from dataset.parallel import with_progress  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -40,80 +44,61 @@ class Pair:
 
 def main() -> None:
     args = _arguments()
-    sources = images.list_images(args.hr)
-    if not sources:
-        raise InputError(f"{args.hr}: has no pictures")
-    made = make(sources, args.out, args.scales, args.boundary, args.keep_names, args.workers, args.downscale)
-    asked = len(sources) * len(args.scales)
-    print(
-        f"{args.out}: {made} pairs made, {asked - made} were there already "
-        f"({', '.join(f'x{scale}' for scale in args.scales)})"
-    )
+    sources, out = images.list_images(args.hr, needed=True), args.out
+    names = [source.stem if args.keep_names else f"img_{number:03}" for number, source in enumerate(sources, start=1)]
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise InputError(f"{args.hr}: has {count} pictures of the name {name}; leave out --keep_names")
+    others = [folder.name for folder in out.glob("x[0-9]*") if folder.is_dir() and any(folder.iterdir())]
+    less = {"downscale": args.downscale} if args.downscale < 1 else {}
+    hashes = {source.name: sha256(source) for source in sources}
+    claim(out, others, boundary=args.boundary, keep_names=args.keep_names, sha256=hashes, **less)
+    images.remove_leftovers(out, recursive=True)
+    pairs = [
+        Pair(source, scale, *pair_files(out, scale, name), args.downscale)
+        for scale in args.scales
+        for source, name in zip(sources, names)
+    ]
+    made = sum(with_progress(partial(make_pair, boundary=args.boundary), pairs, args.workers, unit="pair"))
+    scales = ", ".join(f"x{scale}" for scale in args.scales)
+    print(f"{out}: {made} pairs made, {len(pairs) - made} were there already ({scales})")
 
 
-def make(
-    sources: list[Path],
-    out: Path,
-    scales: list[int],
-    boundary: str = "replicate",
-    keep_names: bool = False,
-    workers: int = 0,
-    downscale: float = 1.0,
-) -> int:
-    """Make the pairs that are not there yet, with a progress bar; returns how many.
+def pair_files(out: Path, scale: int, name: str) -> tuple[Path, Path]:
+    """The HR and LR files of a set's picture, for example ``Set5/x2/img_001_SRF_2_HR.png``."""
+    hr, lr = (out / f"x{scale}" / f"{name}_SRF_{scale}_{kind}.png" for kind in ("HR", "LR"))
+    return hr, lr
+
+
+def make_pair(pair: Pair, boundary: str) -> bool:
+    """Make the two files of a pair, unless both are there; returns whether they were made.
 
     Raises:
-        InputError: for a picture that cannot be read or is smaller than a scale, if something cannot be
-            written, or if ``out`` holds a set that was not made from the same pictures in the same way.
+        InputError: if the picture cannot be read or has too few pixels, or a file cannot be written.
     """
-    from dataset.parallel import do_all
-
-    pairs = [pair for scale in scales for pair in _pairs(sources, out, scale, keep_names, downscale)]
-    others = [folder.name for folder in out.glob("x[0-9]*") if folder.is_dir() and any(folder.iterdir())]
-    shrunk = {"downscale": downscale} if downscale < 1 else {}
-    hashes = {source.name: sha256(source) for source in sources}
-    claim(out, others, boundary=boundary, keep_names=keep_names, sha256=hashes, **shrunk)
-    images.remove_leftovers(out, recursive=True)
-    missing = [pair for pair in pairs if not (pair.hr.exists() and pair.lr.exists())]
-    do_all(partial(make_pair, boundary=boundary), missing, workers, unit="pair")
-    return len(missing)
-
-
-def make_pair(pair: Pair, boundary: str) -> None:
-    """Make the two files of a pair, unless both are there; raises as :func:`make`."""
     if pair.hr.exists() and pair.lr.exists():
-        return
-    from dataset.bicubic import imresize, modcrop
-
+        return False
     picture = images.read(pair.source)
     hr = images.to_uint8(picture.rgb)
-    if pair.downscale < 1:
-        hr = imresize(hr, pair.downscale, boundary=boundary)
-    height, width = hr.shape[:2]
-    hr = modcrop(hr, pair.scale)
-    if not hr.size:
-        shrunk = f", shrunk by {pair.downscale:g}," * (pair.downscale < 1)
-        raise InputError(f"{pair.source}:{shrunk} has {width}x{height} pixels, too few for scale {pair.scale}")
-    lr = imresize(hr, 1 / pair.scale, boundary=boundary)
+    hr = modcrop(shrunk(hr, pair.downscale, boundary, pair.source, pair.scale), pair.scale)
     images.write(pair.hr, images.Picture(hr, grey=picture.grey))
-    images.write(pair.lr, images.Picture(lr, grey=picture.grey))
+    images.write(pair.lr, images.Picture(imresize(hr, 1 / pair.scale, boundary=boundary), grey=picture.grey))
+    return True
 
 
-def _pairs(sources: list[Path], out: Path, scale: int, keep_names: bool, downscale: float) -> list[Pair]:
-    stems = [
-        f"{source.stem if keep_names else f'img_{number:03}'}_SRF_{scale}"
-        for number, source in enumerate(sources, start=1)
-    ]
-    twice = next((stem for stem, count in Counter(stems).items() if count > 1), None)
-    if twice:
-        raise InputError(
-            f"{sources[stems.index(twice)]}: has the name of another picture but for the suffix; leave out --keep_names"
-        )
-    folder = out / f"x{scale}"
-    return [
-        Pair(source, scale, folder / f"{stem}_HR.png", folder / f"{stem}_LR.png", downscale)
-        for source, stem in zip(sources, stems)
-    ]
+def shrunk(hr: np.ndarray, factor: float, boundary: str, file: Path, scale: int) -> np.ndarray:
+    """A file's picture, (H, W, 3) uint8, shrunk by a factor if that is below 1.
+
+    Raises:
+        InputError: if it has too few pixels for the scale.
+    """
+    if factor < 1:
+        hr = imresize(hr, factor, boundary=boundary)
+    height, width = hr.shape[:2]
+    if min(height, width) < scale:
+        before = f", shrunk by {factor:g}," * (factor < 1)
+        raise InputError(f"{file}:{before} has {width}x{height} pixels, too few for scale {scale}")
+    return hr
 
 
 def claim(out: Path, others: list[str], **made_from) -> None:
@@ -134,15 +119,12 @@ def claim(out: Path, others: list[str], **made_from) -> None:
         except (OSError, ValueError) as error:
             raise InputError(f"{note}: cannot be read: {describe(error)}; choose another --out") from None
         if there != made_from:
-            raise InputError(
-                f"{out}: holds a set made from other pictures or in another way ({note.name} "
-                "tells which); choose another --out"
-            )
+            what = f"a set made from other pictures or in another way ({note.name} tells which)"
+            raise InputError(f"{out}: holds {what}; choose another --out")
         return
     if others:
-        raise InputError(
-            f"{out}: holds {', '.join(sorted(others)[:3])}, which this command has not made; choose another --out"
-        )
+        what = f"{', '.join(sorted(others)[:3])}, which this command has not made"
+        raise InputError(f"{out}: holds {what}; choose another --out")
     with images.written_whole(note) as temporary:
         temporary.write_text(json.dumps(made_from, indent=1))
 
@@ -162,21 +144,11 @@ def sha256(file: Path) -> str:
 def _arguments() -> argparse.Namespace:
     parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hr", type=Path, required=True, metavar="DIR", help="folder of HR pictures")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder of the set, for example dataset/Set5"
-    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the set's folder, as dataset/Set5")
     arguments.add_scales(parser)
-    parser.add_argument(
-        "--keep_names", action="store_true", help="baby_SRF_2_HR.png instead of img_001_SRF_2_HR.png for baby.png"
-    )
+    parser.add_argument("--keep_names", action="store_true", help="baby_SRF_2_HR.png, not img_001_…, for baby.png")
     arguments.add_boundary(parser, "replicate")
-    parser.add_argument(
-        "--downscale",
-        type=float,
-        default=1.0,
-        metavar="F",
-        help="shrink the pictures by this factor first (default: 1, not at all)",
-    )
+    parser.add_argument("--downscale", type=float, default=1.0, metavar="F", help="shrink the pictures by this first")
     arguments.add_workers(parser)
     args = parser.parse_args()
     args.scales = sorted(set(args.scales))

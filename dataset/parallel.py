@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from tqdm import tqdm
+
 
 def in_order(function: Callable, items: Iterable, workers: int = 0) -> Iterator:
     """``map(function, items)`` in ``workers`` threads (0: one per core).
@@ -27,9 +29,12 @@ def in_order(function: Callable, items: Iterable, workers: int = 0) -> Iterator:
                 future.cancel()
 
 
-def do_all(function: Callable, items: Sequence, workers: int = 0, **bar) -> None:
-    """Call a function for every item, as :func:`in_order` does, with a progress bar: ``bar`` is what tqdm is given."""
-    from tqdm import tqdm
+def with_progress(function: Callable, items: Sequence, workers: int = 0, **bar) -> Iterator:
+    """As :func:`in_order`, with a progress bar: ``bar`` is what tqdm is given."""
+    yield from tqdm(in_order(function, items, workers), total=len(items), disable=None, **bar)
 
-    for _ in tqdm(in_order(function, items, workers), total=len(items), disable=None, **bar):
+
+def do_all(function: Callable, items: Sequence, workers: int = 0, **bar) -> None:
+    """Call a function for every item, as :func:`with_progress` does."""
+    for _ in with_progress(function, items, workers, **bar):
         pass
