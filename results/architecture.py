@@ -7,37 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from matplotlib.patches import Circle, FancyBboxPatch, Patch
 from torch import fx, nn
 from torch.nn import functional as F
 
 import model
-from dataset.images import written_whole
 
-_INK, _FAINT, _BLOCK = "#1b1f24", "#6b7280", "#f3f4f6"
-_COLOURS = {"conv3": "#4c78a8", "conv1": "#72b7b2", "relu": "#eeca3b", "shuffle": "#b279a2", "mean": "#9ca3af"}
-_LEGEND = {
-    "conv3": "3x3 convolution",
-    "conv1": "1x1 convolution",
-    "relu": "ReLU",
-    "shuffle": "pixel shuffle",
-    "mean": "mean shift",
-}
+from .canvas import ACCENT, INK, canvas
+
 _BLOCKS = {"ieeb": "IEEB", "rb": "RB", "irb": "IRB"}
-# Width of an operation and the gap before it.
-_SIZES = {
-    "conv3": (0.62, 0.34),
-    "conv1": (0.62, 0.34),
-    "relu": (0.2, 0.0),
-    "add": (0.44, 0.34),
-    "shuffle": (0.5, 0.34),
-    "mean": (0.44, 0.34),
+_LOOKS = {  # of an operation: its colour, its width, the gap before it, what the legend calls it
+    "conv3": ("#4c78a8", 0.62, 0.34, "3x3 convolution"),
+    "conv1": ("#72b7b2", 0.62, 0.34, "1x1 convolution"),
+    "relu": ("#eeca3b", 0.2, 0.0, "ReLU"),
+    "shuffle": ("#b279a2", 0.5, 0.34, "pixel shuffle"),
+    "mean": ("#9ca3af", 0.44, 0.34, "mean shift"),
+    "add": ("white", 0.44, 0.34, ""),
 }
 CAPTIONS = {
     1: "Figure 1: LESRCNN at x2. Numbers are channels, heights the size of the features. The up-sampler is "
     "affine, so it runs once, on the sum of the deep and the shallow features.",
     2: "Figure 2: the up-samplers of LESRCNN-S, one for each scale. Everything else is shared by the scales.",
 }
-_HEAD = {"arrowstyle": "-|>,head_length=0.22,head_width=0.11", "shrinkA": 0, "shrinkB": 0}
 _LR, _HR = 1.0, 1.5  # half the height of an operation at LR and HR size
 _ROW = 3.5  # from one row to the next
 _INCHES = 0.38  # of one of these units
@@ -91,14 +82,14 @@ def operations(net: nn.Module, scale: int) -> list[Operation]:
 def figure1(path: Path, scale: int = 2) -> None:
     """Draw LESRCNN whole. Raises InputError if the file cannot be written."""
     row = operations(model.build("lesrcnn", scale), scale)
-    with _canvas(path, row, count=1) as axes:
+    with _rows(path, row, count=1) as axes:
         _draw_row(axes, row, 0.0)
 
 
 def figure2(path: Path) -> None:
     """Draw the three up-samplers of the blind network. Raises InputError if the file cannot be written."""
     net = model.build("lesrcnn", multi_scale=True)
-    with _canvas(path, _up_sampler(net, 4), count=len(net.scales)) as axes:
+    with _rows(path, _up_sampler(net, 4), count=len(net.scales)) as axes:
         for position, scale in enumerate(net.scales):
             source, target = f"x{scale}:  deep + shallow features\n64 x H x W", f"to the IRB\n64 x {scale}H x {scale}W"
             _draw_row(axes, _up_sampler(net, scale), -_ROW * position, source, target)
@@ -142,33 +133,26 @@ def _block_of(node: fx.Node) -> str:
 
 
 @contextmanager
-def _canvas(path: Path, row: list[Operation], count: int) -> Iterator:
+def _rows(path: Path, row: list[Operation], count: int) -> Iterator:
     """Axes for ``count`` rows like ``row``, with a legend below, written to ``path`` at the end."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    left, right = (-1.6, 2.0) if count == 1 else (-6.0, 4.2)
-    top, bottom = (2.9, -2.8) if count == 1 else (1.8, -1.8)
+    left, right, top, bottom = (-1.6, 2.0, 2.9, -2.8) if count == 1 else (-6.0, 4.2, 1.8, -1.8)
     right += _places(row)[-1][1]
     bottom -= _ROW * (count - 1) + 0.9
-    with plt.rc_context({"font.family": "sans-serif", "font.size": 8, "text.color": _INK, "pdf.fonttype": 42}):
-        figure = plt.figure(figsize=((right - left) * _INCHES, (top - bottom) * _INCHES), dpi=160)
+    with canvas(path, (right - left) * _INCHES, (top - bottom) * _INCHES) as figure:
         axes = figure.add_axes((0, 0, 1, 1), xlim=(left, right), ylim=(bottom, top))
         axes.axis("off")
         yield axes
-        _legend(axes, row)
-        with written_whole(path) as temporary:
-            figure.savefig(temporary, format=Path(path).suffix[1:], facecolor="white")
-        plt.close(figure)
+        kinds = {op.kind for op in row}
+        handles = [Patch(color=c, label=text) for kind, (c, *_, text) in _LOOKS.items() if kind in kinds and text]
+        place = {"loc": "lower center", "bbox_to_anchor": (0.5, 0), "ncols": len(handles), "frameon": False}
+        axes.legend(handles=handles, handlelength=1, handleheight=1, **place)
 
 
 def _places(row: list[Operation]) -> list[tuple[float, float]]:
     """Left and right end of each operation, one after the other."""
     places, x = [], 0.0
     for op in row:
-        width, gap = _SIZES[op.kind]
+        _, width, gap, _ = _LOOKS[op.kind]
         places.append((x + gap, x + gap + width))
         x += gap + width
     return places
@@ -176,77 +160,54 @@ def _places(row: list[Operation]) -> list[tuple[float, float]]:
 
 def _draw_row(axes, row: list[Operation], y: float, source: str = "LR", target: str = "SR") -> None:
     """A row of operations around height ``y``, its blocks behind it and its skips above."""
-    places = _places(row)
-    _draw_blocks(axes, row, places, y)
-    heights, half = [], _LR
-    for op in row:
-        half = _HR if op.kind == "shuffle" else half
-        heights.append(half)
+    places, half = _places(row), _LR
+    for name, title in _BLOCKS.items():
+        own = [place for op, place in zip(row, places) if op.block == name]
+        if own:
+            left, right = own[0][0] - 0.14, own[-1][1] + 0.14
+            _box(axes, left, right, y - 2.0, 4.75, 0.2, zorder=0, facecolor="#f3f4f6")
+            axes.text((left + right) / 2, y - 2.4, title, ha="center", va="center", weight="bold", size=8)
     end = places[-1][1]
     axes.text(-0.5, y, source, ha="right", va="center", weight="bold")
     axes.text(end + 0.9, y, target, ha="left", va="center", weight="bold")
     _arrow(axes, (-0.4, y), (places[0][0], y))
     _arrow(axes, (end, y), (end + 0.8, y))
-    for index, op in enumerate(row):
-        _draw_operation(axes, op, places[index], y, heights[index])
+    for index, (op, (left, right)) in enumerate(zip(row, places)):
+        half = _HR if op.kind == "shuffle" else half
+        _draw_operation(axes, op, left, right, y, half)
         for origin in op.inputs:
             start = places[origin][1] if origin >= 0 else -0.4
-            if origin == index - 1:
-                if _SIZES[op.kind][1] and index:
-                    _arrow(axes, (start, y), (places[index][0], y))
-            else:
-                _skip(axes, start + 0.1, sum(places[index]) / 2, y, long=row[index].block != row[origin].block)
+            if origin != index - 1:
+                _skip(axes, start + 0.1, (left + right) / 2, y, long=op.block != row[origin].block)
+            elif index and op.kind != "relu":
+                _arrow(axes, (start, y), (left, y))
 
 
-def _draw_operation(axes, op: Operation, place: tuple[float, float], y: float, half: float) -> None:
-    from matplotlib.patches import Circle
-
-    left, right = place
-    middle = (left + right) / 2
+def _draw_operation(axes, op: Operation, left: float, right: float, y: float, half: float) -> None:
+    colour, middle = _LOOKS[op.kind][0], (left + right) / 2
+    text = {"s": op.label, "ha": "center", "va": "center", "zorder": 4}
     if op.kind in ("add", "mean"):
-        colours = {"edgecolor": _INK, "facecolor": _COLOURS.get(op.kind, "white")}
-        axes.add_patch(Circle((middle, y), (right - left) / 2, zorder=3, linewidth=0.8, **colours))
-        axes.text(middle, y, "+" if op.kind == "add" else f"{op.label}", ha="center", va="center", zorder=4, size=8)
+        radius = (right - left) / 2
+        axes.add_patch(Circle((middle, y), radius, zorder=3, linewidth=0.8, edgecolor=INK, facecolor=colour))
+        axes.text(middle, y, size=8, **text)
         return
-    _box(axes, left, right, y - half, 2 * half, 0.06, zorder=3, facecolor=_COLOURS[op.kind])
+    _box(axes, left, right, y - half, 2 * half, 0.06, zorder=3, facecolor=colour)
     if op.label:
-        axes.text(middle, y, op.label, rotation=90, ha="center", va="center", zorder=4, color="white", size=6)
-
-
-def _draw_blocks(axes, row: list[Operation], places: list[tuple[float, float]], y: float) -> None:
-    for name, title in _BLOCKS.items():
-        own = [place for op, place in zip(row, places) if op.block == name]
-        if own:
-            left, right = own[0][0] - 0.14, own[-1][1] + 0.14
-            _box(axes, left, right, y - 2.0, 4.75, 0.2, zorder=0, facecolor=_BLOCK)
-            axes.text((left + right) / 2, y - 2.4, title, ha="center", va="center", weight="bold", size=8)
+        axes.text(middle, y, rotation=90, color="white", size=6, **text)
 
 
 def _box(axes, left: float, right: float, bottom: float, height: float, rounding: float, **style) -> None:
-    from matplotlib.patches import FancyBboxPatch
-
     corners = f"round,pad=0,rounding_size={rounding}"
     axes.add_patch(FancyBboxPatch((left, bottom), right - left, height, boxstyle=corners, linewidth=0, **style))
 
 
-def _arrow(
-    axes, start: tuple[float, float], end: tuple[float, float], colour: str = _INK, linewidth: float = 0.7
-) -> None:
-    axes.annotate("", end, start, zorder=2, arrowprops=_HEAD | {"linewidth": linewidth, "color": colour})
+def _arrow(axes, start: tuple, end: tuple, colour: str = INK, linewidth: float = 0.7) -> None:
+    head = {"arrowstyle": "-|>,head_length=0.22,head_width=0.11", "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", end, start, zorder=2, arrowprops=head | {"linewidth": linewidth, "color": colour})
 
 
 def _skip(axes, start: float, end: float, y: float, long: bool) -> None:
     """A path around everything in between: up, across, and down into the addition."""
-    top = y + (2.45 if long else 1.3)
-    colour = "#e4572e" if long else _FAINT
+    top, colour = (y + 2.45, ACCENT) if long else (y + 1.3, "#6b7280")
     axes.plot([start, start, end], [y, top, top], linewidth=0.9, color=colour, zorder=2, solid_joinstyle="round")
     _arrow(axes, (end, top), (end, y + 0.22), colour, 0.9)
-
-
-def _legend(axes, row: list[Operation]) -> None:
-    from matplotlib.patches import Patch
-
-    kinds = {op.kind for op in row}
-    handles = [Patch(color=_COLOURS[kind], label=text) for kind, text in _LEGEND.items() if kind in kinds]
-    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 0), "ncols": len(handles), "frameon": False}
-    axes.legend(handles=handles, handlelength=1, handleheight=1, **place)

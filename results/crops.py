@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.patches import Rectangle
 
 from dataset import bicubic, images
 from dataset.errors import InputError
-from dataset.images import written_whole
 from dataset.test_set import Item
 
+from .canvas import ACCENT, INK, canvas
 from .measure import Method
-
-_INK, _ACCENT = "#1b1f24", "#e4572e"
 
 
 class Box(NamedTuple):
@@ -56,12 +55,9 @@ def versions(item: Item, scale: int, methods: tuple[Method, ...], protocol: str 
     if hr.shape[:2] != tuple(scale * n for n in lr.shape[:2]):
         raise InputError(f"{item.hr}: is {hr.shape[1]}x{hr.shape[0]}, not {scale} times its LR")
     rounding = "truncate" if protocol == "published" else "round"
-    results = {"Bicubic": bicubic.enlarge(lr, scale)}
-    for method in methods:
-        results[method.label] = method.sampler(scale)(lr, rounding)
-    return [Version("HR", hr)] + [
-        Version(label, rgb, *psnr_ssim(rgb, hr, scale, protocol)) for label, rgb in results.items()
-    ]
+    made = {"Bicubic": bicubic.enlarge(lr, scale)} | {m.label: m.sampler(scale)(lr, rounding) for m in methods}
+    scores = {label: psnr_ssim(rgb, hr, scale, protocol) for label, rgb in made.items()}
+    return [Version("HR", hr), *(Version(label, rgb, *scores[label]) for label, rgb in made.items())]
 
 
 def find_box(results: Sequence[Version], side: int | None = None) -> tuple[Box, float]:
@@ -93,12 +89,9 @@ def find_box(results: Sequence[Version], side: int | None = None) -> tuple[Box, 
 def check_box(box: Box, hr: np.ndarray, where: str) -> None:
     """Raise InputError if a box does not lie inside a picture."""
     height, width = hr.shape[:2]
-    rows, columns = box.slices
-    if not (0 <= rows.start < rows.stop <= height and 0 <= columns.start < columns.stop <= width):
-        raise InputError(
-            f"--box {' '.join(map(str, box))}: not inside {where}, which is {width} pixels wide and "
-            f"{height} high; a box is TOP LEFT HEIGHT WIDTH"
-        )
+    if min(box.top, box.left, box.height - 1, box.width - 1) < 0 or hr[box.slices].shape[:2] != box[2:]:
+        given = " ".join(map(str, box))
+        raise InputError(f"--box {given}: not inside {where}, {width}x{height}; a box is TOP LEFT HEIGHT WIDTH")
 
 
 def rows(
@@ -118,79 +111,58 @@ def rows(
     Raises:
         InputError: for pictures or weights that cannot be used, or a box that is not inside a picture.
     """
-    found = []
+    found, scores = [], []
     for item in items:
         results = versions(item, scale, tuple(m for m in methods if scale in m.scales), protocol)
         own, score = find_box(results)
         if box is not None:
             check_box(box, results[0].rgb, str(item.hr))
-        found.append((score, (f"{item.name.split('_SRF_')[0]}, x{scale}", results, box or own)))
-    if most is not None:
-        found = sorted(found, key=lambda entry: entry[0], reverse=True)[:most]
-    return [row for _, row in found]
+        found.append((f"{item.name.split('_SRF_')[0]}, x{scale}", results, box or own))
+        scores.append(score)
+    order = range(len(found)) if most is None else np.argsort(scores, kind="stable")[::-1][:most]
+    return [found[index] for index in order]
 
 
-def draw(rows: Sequence[tuple[str, list[Version], Box]], path: Path, dpi: int = 160) -> None:
+def draw(rows: Sequence[tuple[str, list[Version], Box]], path: Path) -> None:
     """Draw a row for each picture: HR with its name and box, then the crops; write it in the path's format.
 
     Raises:
         InputError: if the file cannot be written.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    with plt.rc_context({"font.family": "sans-serif", "font.size": 8, "text.color": _INK, "pdf.fonttype": 42}):
-        crops = max(len(results) for _, results, _ in rows)
-        shapes = [results[0].rgb.shape for _, results, _ in rows]
-        aspects = [min(max(width / height, 0.6), 1.6) for height, width, _ in shapes]
-        crop_height, caption = 1.75, 0.42
-        figure_width = max(aspects) * crop_height + crops * (crop_height + 0.06)
-        figure = plt.figure(figsize=(figure_width, len(rows) * (crop_height + caption)), dpi=dpi)
-        grid = figure.add_gridspec(
-            len(rows),
-            crops + 1,
-            width_ratios=[max(aspects), *[1] * crops],
-            wspace=0.04,
-            hspace=caption / crop_height,
-            left=0.005,
-            right=0.995,
-            top=0.995,
-            bottom=caption / (len(rows) * (crop_height + caption)),
-        )
-        for index, (name, results, box) in enumerate(rows):
-            _draw_whole(figure.add_subplot(grid[index, 0]), name, results[0].rgb, box)
+    columns = 1 + max(len(results) for _, results, _ in rows)
+    shapes = [results[0].rgb.shape for _, results, _ in rows]
+    first = max(min(max(width / height, 0.6), 1.6) for height, width, _ in shapes)  # of the crops' width, which is 1
+    side, caption = 1.75, 0.42
+    height = len(rows) * (side + caption)
+    with canvas(path, first * side + (columns - 1) * (side + 0.06), height) as figure:
+        places = {"left": 0.005, "right": 0.995, "top": 0.995, "bottom": caption / height}
+        places |= {"wspace": 0.04, "hspace": caption / side, "width_ratios": [first, *[1] * (columns - 1)]}
+        panels = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw=places)
+        for (name, results, box), (whole, *crops) in zip(rows, panels):
+            _draw_whole(whole, name, results[0].rgb, box)
             best = max((v.psnr for v in results if v.psnr is not None), default=None)
-            for column, version in enumerate(results, start=1):
-                _draw_crop(figure.add_subplot(grid[index, column]), version, box, best)
-        with written_whole(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:].lower() or "png", facecolor="white")
-        plt.close(figure)
+            for axes, version in zip(crops, results):
+                _draw_crop(axes, version, box, best)
 
 
 def _draw_whole(axes, name: str, hr: np.ndarray, box: Box) -> None:
-    from matplotlib.patches import Rectangle
-
+    corner = (box.left - 0.5, box.top - 0.5)
     axes.imshow(hr, interpolation="antialiased")
-    axes.add_patch(
-        Rectangle((box.left - 0.5, box.top - 0.5), box.width, box.height, fill=False, edgecolor=_ACCENT, linewidth=1.4)
-    )
+    axes.add_patch(Rectangle(corner, box.width, box.height, fill=False, edgecolor=ACCENT, linewidth=1.4))
     axes.set_anchor("E")
     axes.text(0.5, -0.03, name, transform=axes.transAxes, ha="center", va="top")
     axes.axis("off")
 
 
 def _draw_crop(axes, version: Version, box: Box, best: float | None) -> None:
+    is_hr = version.psnr is None
     axes.imshow(version.rgb[box.slices], interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
-        spine.set(color=_ACCENT if version.label == "HR" else _INK, linewidth=1.2 if version.label == "HR" else 0.5)
-    weight = "bold" if version.psnr is not None and version.psnr == best else "normal"
-    axes.text(0.5, -0.03, version.label, transform=axes.transAxes, ha="center", va="top", weight=weight)
-    figures = (
-        "PSNR (dB) / SSIM"
-        if version.psnr is None
-        else f"{version.psnr:.2f} / {'-' if version.ssim is None else f'{version.ssim:.4f}'}"
-    )
-    axes.text(0.5, -0.125, figures, transform=axes.transAxes, ha="center", va="top", weight=weight, size=7)
+        spine.set(color=ACCENT if is_hr else INK, linewidth=1.2 if is_hr else 0.5)
+    ssim = "-" if version.ssim is None else f"{version.ssim:.4f}"
+    figures = "PSNR (dB) / SSIM" if is_hr else f"{version.psnr:.2f} / {ssim}"
+    place = {"transform": axes.transAxes, "ha": "center", "va": "top"}
+    place["weight"] = "bold" if not is_hr and version.psnr == best else "normal"
+    axes.text(0.5, -0.03, version.label, **place)
+    axes.text(0.5, -0.125, figures, size=7, **place)
