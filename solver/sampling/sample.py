@@ -93,7 +93,7 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     )
     scores = merged(group.gather(scores), pictures)
     if group.leads:
-        report = describe(scores, pictures, weights, args, sampler.device)
+        report = describe(scores, pictures, weights, args, sampler)
         report |= {"processes": group.size, "seconds_in_all": time.perf_counter() - start}
         write_report(report, folder)
         print(table(scores, args))
@@ -162,7 +162,7 @@ def prepare(folder: Path) -> None:
 
 
 def describe(
-    scores: Scores, pictures: TestSet, weights: WeightsInfo, args: argparse.Namespace, device: torch.device
+    scores: Scores, pictures: TestSet, weights: WeightsInfo, args: argparse.Namespace, sampler: Sampler
 ) -> dict:
     """Everything a later reader needs to place the figures, as JSON can hold it."""
     return {
@@ -172,8 +172,8 @@ def describe(
         "channel": args.channel,
         "network": weights.network,
         "weights": {"file": weights.path.name, "sha256": weights.sha256, "blind": weights.multi_scale},
-        "device": device_name(device),
-        "precision": args.precision,
+        "device": device_name(sampler.device),
+        "precision": sampler.precision,
         "self_ensemble": args.self_ensemble,
         "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
         "mean": {figure: _json(scores.mean(figure)) for figure in _FIGURES},

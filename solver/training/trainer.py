@@ -344,8 +344,8 @@ class Trainer:
         if self.args.compile:
             objective = torch.compile(objective)
         if self.group.size > 1:
-            unused = self.net.multi_scale  # a blind step uses one up-sampler; the buffers are constants
-            objective = DistributedDataParallel(objective, broadcast_buffers=False, find_unused_parameters=unused)
+            unused = self.net.multi_scale  # a blind step uses one up-sampler
+            objective = DistributedDataParallel(objective, find_unused_parameters=unused)
         return objective
 
     def _announce(self, resumed: bool, notes: list[str]) -> None:
