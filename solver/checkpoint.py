@@ -67,8 +67,7 @@ def load_network(path: Path | str, network: str | None = None, scale: int | None
     says = says or content.get("network") if content is not state else says or _says_itself(state)
     name, configuration = _said(says, path) or recognise(state, path, network, scale)
     kind = _kind(configuration)
-    if network is not None and name != network:
-        raise InputError(f"{path}: holds weights of {name}, but --model {network} was asked for")
+    _check_name([name], network, path)
     if scale is not None:
         if configuration["multi_scale"]:
             configuration["scale"] = scale
@@ -168,7 +167,7 @@ def _read_safetensors(path: Path) -> tuple[dict, dict | None]:
         with safe_open(path, "pt") as file:
             says = json.loads((file.metadata() or {}).get(_SAYS, "null"))
             return {name: file.get_tensor(name) for name in file.keys()}, says
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a readable safetensors file: {describe(error)}") from None
 
 
@@ -211,6 +210,7 @@ def recognise(
                 fitting.append((name, configuration))
     if not fitting:
         raise InputError(f"{path}: these weights fit none of the networks {', '.join(model.names())}")
+    _check_name(sorted({name for name, _ in fitting}), network, path)
     fitting = _decided(fitting, lambda name, _: name, network, "--model", path)
     blind = [both for both in fitting if both[1]["multi_scale"]]  # serves every scale
     return _decided(blind or fitting, lambda _, configuration: configuration["scale"], scale, "--scale", path)[0]
@@ -237,6 +237,11 @@ def _said(says: Any, path: Path) -> tuple[str, dict] | None:
     if name not in model.names():
         raise InputError(f"{path}: says that it is of {name!r}, a network that is not known here")
     return name, configuration
+
+
+def _check_name(names: list[str], wanted: str | None, path: Path | str) -> None:
+    if wanted is not None and wanted not in names:
+        raise InputError(f"{path}: holds weights of {' or '.join(names)}, but --model {wanted} was asked for")
 
 
 def _decided(fitting: list, kind, wanted, flag: str, path: Path | str) -> list:

@@ -3,9 +3,11 @@ import pickle
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import model
 from dataset.errors import InputError
+from model.ops import Network
 from solver.checkpoint import file_hash, load_network, save_weights
 
 
@@ -147,3 +149,95 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["w.pth"]
     with pytest.raises(InputError, match="cannot be written"):
         save_weights(net, path / "inside_a_file.pth")
+
+
+def test_own_names_may_come_with_the_published_constants(net, tmp_path):
+    state = net.state_dict() | net.released_constants()
+    torch.save(state, tmp_path / "w.pth")
+    assert same(net, load_network(tmp_path / "w.pth")[0])
+    state["add_mean.shifter.bias"] = state["add_mean.shifter.bias"] + 0.1
+    torch.save(state, tmp_path / "w.pth")
+    refused("not the constant", tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("names", ["own", "release"])
+def test_a_stranger_s_safetensors_are_recognised(net, names, tmp_path):
+    save_weights(net, tmp_path / "w.safetensors", names)
+    state = load_file(tmp_path / "w.safetensors")
+    save_file(state, tmp_path / "stranger.safetensors")
+    loaded, info = load_network(tmp_path / "stranger.safetensors")
+    assert same(net, loaded) and (info.scales, info.multi_scale) == (net.scales, net.multi_scale)
+
+
+def test_damaged_safetensors_are_one_line(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_weights(model.build("lesrcnn", 2), path)
+    whole = path.read_bytes()
+    for content in (b"", b"no weights", whole[:5000], whole[:-5000], b"\xff" * 8 + whole[8:], whole[:8] + b"[" * 9000):
+        path.write_bytes(content)
+        refused("w.safetensors: not a readable safetensors file", path)
+
+
+@pytest.mark.parametrize(
+    "says, match",
+    [
+        ("{", "not a readable safetensors file"),
+        ("[" * 100_000, "not a readable safetensors file"),
+        ('{"name": "nonesuch", "scale": 2, "multi_scale": false}', "says that it is of 'nonesuch'"),
+        ('{"name": "lesrcnn", "scale": 3, "multi_scale": false}', "x3 weights of lesrcnn do not load"),
+        ('{"name": "lesrcnn", "scale": [2], "multi_scale": false}', "do not load"),
+        ('{"name": "lesrcnn", "scale": 2, "multi_scale": false, "depth": 9}', "do not load"),
+    ],
+    ids=["half", "deep", "unknown", "other", "listed", "more"],
+)
+def test_what_a_file_says_of_itself_is_not_believed_blindly(says, match, tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file(model.build("lesrcnn", 2).state_dict(), path, {"says": says})
+    refused(match, path)
+
+
+class Deconvolution(Network):
+    """Its weights have one shape at every scale, as an up-sampling 9x9 deconvolution's."""
+
+    scales = (2, 3)
+    blind = False
+
+    def __init__(self, scale=2, multi_scale=False):
+        super().__init__(scale, multi_scale)
+        self.last = torch.nn.ConvTranspose2d(3, 3, 9, stride=scale, padding=4, output_padding=scale - 1)
+
+
+class Twin(Deconvolution):
+    scales = (2,)
+
+
+@pytest.fixture
+def ambiguous(monkeypatch, tmp_path):
+    """Have these networks beside the others, by name; returns a file that says nothing, of the first at x2."""
+
+    def make(**networks):
+        there = {name: model.network_class(name) for name in model.names()} | networks
+        monkeypatch.setattr(model, "names", lambda: sorted(there))
+        monkeypatch.setattr(model, "network_class", there.__getitem__)
+        torch.save(dict(next(iter(networks.values()))(2).state_dict()), tmp_path / "w.pth")
+        return tmp_path / "w.pth"
+
+    return make
+
+
+def test_where_weights_fit_several_scales_the_flag_that_decides_is_named(ambiguous):
+    path = ambiguous(deconvolution=Deconvolution)
+    refused("fit 2 and 3: say which with --scale", path)
+    refused("fit 2 and 3: say which with --scale", path, "deconvolution")
+    for scale in (2, 3):
+        loaded, info = load_network(path, scale=scale)
+        assert (info.network, info.scales, loaded.last.stride) == ("deconvolution", (scale,), (scale, scale))
+    refused("weights given for --scale 4", path, None, 4)
+
+
+def test_where_weights_fit_several_networks_the_flag_that_decides_is_named(ambiguous):
+    path = ambiguous(deconvolution=Deconvolution, twin=Twin)
+    refused("fit deconvolution and twin: say which with --model", path)
+    assert isinstance(load_network(path, "twin")[0], Twin)
+    assert load_network(path, "deconvolution", 3)[1].scales == (3,)
+    refused("was asked for", path, "lesrcnn")

@@ -104,6 +104,52 @@ def test_tiles_fit_their_memory():
     assert sizes[0] > max(sizes[1:])
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_little_free_memory_costs_little_time(scale, monkeypatch):
+    """What seems free is a guess: less than a least room is not believed, or most would be computed several times."""
+    monkeypatch.setattr("solver.sampling.sampler.free", lambda device: 50_000_000)
+    sampler = Sampler(model.build("lesrcnn", scale).eval(), scale)
+    picture = 3 * 1080 * 1920
+    for held in (picture, picture * (1 + scale**2)):  # written in bands, or all in memory
+        strips = sampler.strips(1080, 1920, held)
+        columns = len(strips.columns) * strips.columns[0].window_length / 1920
+        assert columns * (1 + 1 / strips.rows) <= 1.3  # a row's worth is lost from strip to strip
+    sampler.memory = sampler._program + 50_000_000  # what is asked for holds
+    strips = sampler.strips(1080, 1920, picture)
+    assert strips.pixels * sampler.bytes_per_pixel <= 50_000_000
+
+
+@pytest.fixture
+def system(tmp_path, monkeypatch):
+    """Choose what the system's files tell of memory: name -> text."""
+    monkeypatch.setattr(memory, "Path", lambda path: tmp_path / path.lstrip("/"))
+
+    def tell(**files):
+        for name, text in files.items():
+            path = tmp_path / ("proc/meminfo" if name == "meminfo" else f"sys/fs/cgroup/memory.{name}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    tell(meminfo="MemTotal: 9000000 kB\nMemAvailable:   8000000 kB\n")
+    return tell
+
+
+def test_free_memory_is_what_the_machine_and_its_container_leave(system):
+    def free() -> int:
+        return memory.free(torch.device("cpu"))
+
+    assert free() == 8_000_000 * 1024
+    system(max="max\n", current="700000000\n", stat="anon 300000000\n")
+    assert free() == 8_000_000 * 1024
+    system(max="1000000000\n")
+    assert free() == 300_000_000
+    # Files that were read, but are not in use, make room.
+    system(stat="anon 300000000\nactive_file 100000000\ninactive_file 250000000\n")
+    assert free() == 550_000_000
+    system(max="99000000000\n")
+    assert free() == 8_000_000 * 1024
+
+
 @pytest.mark.skipif(not GLIBC, reason="the C library is not glibc")
 def test_freed_memory_is_kept_only_meanwhile(root):
     script = """if True:
