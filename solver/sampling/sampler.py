@@ -211,12 +211,14 @@ class Sampler:
 
     def _room_for_features(self, held: int) -> float:
         room = self._room(self.device)
-        return max(room - held - self.waiting_room, room / 4) if self.device == _HOST else room
+        if self.device == _HOST:
+            room = max(room - held - self.waiting_room, room / 4)
+        return max(room, _LEAST) if self.memory is None else room
 
     def _room(self, device: torch.device) -> float:
         """Bytes that pictures and features may take."""
         if self.memory is None:
-            return max(_SHARE * free(device), _LEAST)
+            return _SHARE * free(device)
         program = self._program if device == _HOST else 0
         return max(self.memory - program, self.memory / 8)
 
