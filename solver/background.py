@@ -7,8 +7,10 @@ computes on both makes a folder 1.1 to 1.3 times as fast as doing everything in 
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
+T = TypeVar("T")
 _MOST = 8  # threads: as many as decoding and encoding for one GPU may want
 
 
@@ -23,12 +25,8 @@ def executor(most: int = _MOST) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(most, threads()))
 
 
-def ahead(work: Iterable[Future], depth: int) -> Iterator[Future]:
-    """Futures in their order, ``depth`` of them begun before they are asked for.
-
-    Args:
-        work: begins a piece of work whenever it is asked for one.
-    """
+def ahead(work: Iterable[T], depth: int) -> Iterator[T]:
+    """What ``work`` begins whenever it is asked for a piece, in its order, ``depth`` pieces before they are wanted."""
     begun = deque()
     for future in work:
         begun.append(future)

@@ -386,18 +386,13 @@ def _to_host(pixels: torch.Tensor) -> Callable[[], np.ndarray]:
 
 def _fill(band: np.ndarray, top: int, parts: Iterable[Part], rounding: str) -> None:
     """Put the output for a band, (h, W, 3) pixels from row ``top`` of the result on, into it as integers."""
-    waiting = None
-    for rows, columns, output in parts:
-        arrival = _to_host(images.quantise(output, band.dtype, rounding))
-        # A GPU is given its next tile before the last one's arrival is waited for.
-        if waiting:
-            _place(band, *waiting)
-        waiting = slice(rows.start - top, rows.stop - top), columns, arrival
-    _place(band, *waiting)
-
-
-def _place(band: np.ndarray, rows: slice, columns: slice, arrival: Callable[[], np.ndarray]) -> None:
-    band[rows, columns] = arrival()
+    begun = (
+        (slice(rows.start - top, rows.stop - top), columns, _to_host(images.quantise(output, band.dtype, rounding)))
+        for rows, columns, output in parts
+    )
+    # A GPU is given its next tile before the last one's arrival is waited for.
+    for rows, columns, arrival in background.ahead(begun, depth=1):
+        band[rows, columns] = arrival()
 
 
 @torch.inference_mode()

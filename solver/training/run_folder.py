@@ -130,8 +130,8 @@ class RunFolder:
 
     def cut_log(self, step: int) -> None:
         """Drop the rows of ``log.csv`` after ``step``, which a resumed run will write again."""
-        if self.log.exists():
-            columns, rows = self._read_log()
+        columns, rows = self._read_log()
+        if columns:
             self._write_log(columns, [row for row in rows if int(row["step"]) <= step])
 
     def add_row(self, row: dict) -> None:
@@ -142,31 +142,23 @@ class RunFolder:
         for name, value in row.items():
             if name != "step":
                 self._board.add_scalar(name, value, row["step"])
-        columns, rows = list(row), []
-        if self.log.exists():
-            with open(self.log, newline="", encoding="utf-8") as file:
-                columns = next(csv.reader(file), columns)
-            if not set(row) <= set(columns):
-                columns, rows = self._read_log()
-                columns += [name for name in row if name not in columns]
-                self._write_log(columns, rows)
-        else:
-            self._write_log(columns, [])
-        with open(self.log, "a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, columns).writerow(row)
+        columns, rows = self._read_log()
+        self._write_log([*columns, *(name for name in row if name not in columns)], [*rows, row])
 
     def _read_log(self) -> tuple[list[str], list[dict]]:
+        """Columns and whole rows of the log; none if there is no log."""
+        if not self.log.exists():
+            return [], []
         with open(self.log, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             rows = [row for row in reader if (row["step"] or "").isdigit() and None not in row.values()]
             return list(reader.fieldnames or []), rows
 
     def _write_log(self, columns: list[str], rows: list[dict]) -> None:
-        with written_whole(self.log) as temporary:
-            with open(temporary, "w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, columns)
-                writer.writeheader()
-                writer.writerows(rows)
+        with written_whole(self.log) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 class Record:
@@ -185,19 +177,14 @@ class Record:
 
     def __init__(self, path: Path, settings: dict, taken: dict, device: str, processes: int) -> None:
         self.path = path
-        data = Path(settings["train_data_path"])
+        data, threads = Path(settings["train_data_path"]), torch.get_num_threads()
         self.content = {
             "commands": [*self._commands(), shlex.join(sys.argv)],
             "settings": settings,
             "taken": taken,
             "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
             "commit": commit(),
-            "hardware": {
-                "device": device,
-                "processor": processor(),
-                "threads": torch.get_num_threads(),
-                "processes": processes,
-            },
+            "hardware": {"device": device, "processor": processor(), "threads": threads, "processes": processes},
             "data": {"file": data.name, "bytes": data.stat().st_size, "sha256": None},
         }
         self._hashing = threading.Thread(target=self._hash, args=(data,), daemon=True)
