@@ -33,11 +33,10 @@ def lines(module: str) -> int:
     return len(FILES[module].read_text(encoding="utf-8").splitlines())
 
 
-def imports(module: str, late: bool = True) -> set[str]:
+def imports(module: str) -> set[str]:
     """The files of the house that a file imports, inside functions too, and for its types."""
     found = set()
-    tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
-    for node in ast.walk(tree) if late else tree.body:
+    for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found.update(known(alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
