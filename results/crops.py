@@ -55,7 +55,7 @@ def versions(item: Item, scale: int, methods: tuple[Method, ...], protocol: str 
     if hr.shape[:2] != tuple(scale * n for n in lr.shape[:2]):
         raise InputError(f"{item.hr}: is {hr.shape[1]}x{hr.shape[0]}, not {scale} times its LR")
     rounding = "truncate" if protocol == "published" else "round"
-    made = {"Bicubic": bicubic.enlarge(lr, scale)} | {m.label: m.sampler(scale)(lr, rounding) for m in methods}
+    made = {"Bicubic": bicubic.enlarge(lr, scale)} | {m.label: m.samplers[scale](lr, rounding) for m in methods}
     scores = {label: psnr_ssim(rgb, hr, scale, protocol) for label, rgb in made.items()}
     return [Version("HR", hr), *(Version(label, rgb, *scores[label]) for label, rgb in made.items())]
 

@@ -17,12 +17,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from dataset import test_set
 from dataset.errors import InputError, Parser, run
 from results import measure, readme
 from results.files import read_csv, read_json, write_csv, write_json, write_text
-from results.measure import DIGITS, NETWORKS, SCALES
+from results.measure import NETWORKS, SCALES
 from solver.arguments import add_protocol
 from solver.training.command import parse as parse_training
+from solver.training.settings import differing
 
 SHORT = shlex.split(  # what the compared settings have in common
     "--recipe modern --batch_size 16 --patch_size 24 --precision bf16 --max_steps 500 --print_interval 250 "
@@ -55,20 +57,16 @@ _BUDGET += ["precision", "seed"]
 def parser() -> Parser:
     parser = Parser(
         "Train alike but for one thing, and compare: the five networks of the paper's ablation (Table 1), or settings "
-        "of x2's training. All other flags are those of train.py, for all runs alike: --train_data_path, --max_steps, "
-        "--batch_size, --patch_size, --recipe, --precision and so on."
+        "of x2's training. All other flags are those of train.py, for all runs alike."
     )
     add = parser.add_argument
     add("what", choices=("ablation", "settings"), help="what is compared")
     add("--ckpt_dir", type=Path, help="the runs go into folders here (by default checkpoint/WHAT)")
     add("--out", type=Path, help="where the figures go (by default results/ablation, and for settings results)")
-    ablation = parser.add_argument_group("ablation")
-    ablation.add_argument("--scale", type=int, choices=SCALES, default=4, help="enlargement factor; the paper's is 4")
-    ablation.add_argument("--test_data_dir", type=Path, default="dataset/Set5", help="set to measure the weights on")
-    add_protocol(ablation)
-    parser.add_argument_group("settings").add_argument(
-        "--only", nargs="+", choices=SETTINGS, metavar="NAME", default=list(SETTINGS), help="; ".join(SETTINGS)
-    )
+    add("--scale", type=int, choices=SCALES, default=4, help="of the ablation; the paper's is 4")
+    add("--test_data_dir", type=Path, default="dataset/Set5", help="set to measure the ablation's weights on")
+    add("--only", nargs="+", choices=SETTINGS, metavar="NAME", default=list(SETTINGS), help="these settings")
+    add_protocol(parser)
     return parser
 
 
@@ -108,10 +106,9 @@ def trained(args: argparse.Namespace) -> int:
     if (args.ckpt_dir / "run.json").exists():
         record = record_of(args)
         if others := differences(record, args):
-            raise InputError(
-                f"{args.ckpt_dir}: holds another run: {'; '.join(others)}; delete it, or give another --ckpt_dir"
-            )
-        if record.get("steps") == args.max_steps and (args.ckpt_dir / f"{args.ckpt_name}.pth").exists():
+            told = "; ".join(others)
+            raise InputError(f"{args.ckpt_dir}: holds another run: {told}; delete it, or give another --ckpt_dir")
+        if record.get("steps") == args.max_steps and weights_of(args).exists():
             return 0
     from solver.training.trainer import launch
 
@@ -120,8 +117,6 @@ def trained(args: argparse.Namespace) -> int:
 
 def differences(record: dict, args: argparse.Namespace) -> list[str]:
     """What of a run's record (``run.json``) is not as ``args`` ask for, and changes the weights."""
-    from solver.training.settings import differing
-
     data, path = record["data"], args.train_data_path
     if not path.is_file():
         raise InputError(f"{path}: no such file; make it with dataset/div2h5.py")
@@ -143,12 +138,14 @@ def record_of(args: argparse.Namespace) -> dict:
     return read_json(args.ckpt_dir / "run.json", "delete the folder to train anew")
 
 
+def weights_of(args: argparse.Namespace) -> Path:
+    return args.ckpt_dir / f"{args.ckpt_name}.pth"
+
+
 # -- Table 1 ---------------------------------------------------------------------------------------
 
 
 def compare_networks(args: argparse.Namespace, flags: list[str]) -> int:
-    from dataset import test_set
-
     pictures = test_set.find(args.test_data_dir, args.scale)
     if pictures.problems or any(item.hr is None for item in pictures.items):
         raise InputError(f"{args.test_data_dir}: needs an HR for every LR to measure with")
@@ -160,9 +157,11 @@ def compare_networks(args: argparse.Namespace, flags: list[str]) -> int:
     for name, own in runs.items():
         if status := trained(own):
             return status
-        rows.append(row := {"network": name} | figures(own, pictures, args.protocol))
-        print(f"{name}: {row['psnr']:.2f} dB / {row['ssim']:.4f} on {pictures.name} x{args.scale}", flush=True)
-    record = record_of(own)
+        figures, record = measure.rounded(measure.scores(weights_of(own), pictures, args.protocol)), record_of(own)
+        effort = {"steps": record["steps"], "hours": round(record["seconds"] / 3600, 2)}
+        rows.append({"network": name} | figures | effort | {"sha256": hash_of(weights_of(own))})
+        print(f"{name}: {figures['psnr']:.2f} dB / {figures['ssim']:.4f} on {pictures.name} x{args.scale}", flush=True)
+        write_text(args.out / "curves" / f"{name}.csv", (own.ckpt_dir / "log.csv").read_text(encoding="utf-8"))
     content = {
         "set": pictures.name,
         "scale": args.scale,
@@ -173,31 +172,14 @@ def compare_networks(args: argparse.Namespace, flags: list[str]) -> int:
     }
     write_json(args.out / "ablation.json", content)
     write_csv(args.out / "ablation.csv", rows)
-    for name, own in runs.items():
-        write_text(args.out / "curves" / f"{name}.csv", (own.ckpt_dir / "log.csv").read_text(encoding="utf-8"))
     print(f"written to {args.out}")
     return 0
-
-
-def figures(settings: argparse.Namespace, pictures, protocol: str) -> dict:
-    """What a finished run's last weights reach, and what the run took."""
-    weights, record = settings.ckpt_dir / f"{settings.ckpt_name}.pth", record_of(settings)
-    scores = measure.scores(weights, pictures, protocol)
-    return {
-        "psnr": round(scores.psnr, DIGITS),
-        "ssim": round(scores.ssim, DIGITS),
-        "steps": record["steps"],
-        "hours": round(record["seconds"] / 3600, 2),
-        "sha256": hash_of(weights),
-    }
 
 
 # -- settings --------------------------------------------------------------------------------------
 
 
 def compare_settings(args: argparse.Namespace, flags: list[str]) -> int:
-    from solver.training.settings import differing
-
     path = args.out / "comparisons.json"
     rows = read_json(path, "delete it to start anew") if path.exists() else {}
     if "modern" not in {*rows, *args.only}:

@@ -2,6 +2,8 @@
 
 import csv
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dataset.errors import InputError, describe
@@ -25,20 +27,25 @@ def write_csv(path: Path, rows: list[dict]) -> None:
         table.writerows(rows)
 
 
+@contextmanager
+def readable(path: Path, advice: str) -> Iterator[None]:
+    """Whatever goes wrong while a file is read and taken apart becomes an InputError, which ends in the advice."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: {describe(error)}; {advice}") from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: is damaged; {advice}") from None
+
+
 def read_json(path: Path, advice: str):
     """What a JSON file holds.
 
-    Args:
-        advice: what to do where it cannot be read, for the message.
-
     Raises:
-        InputError: if it is missing or damaged.
+        InputError: if it is missing or damaged; the message ends in ``advice``.
     """
-    try:
+    with readable(path, advice):
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        what = describe(error) if isinstance(error, OSError) else "is damaged"
-        raise InputError(f"{path}: {what}; {advice}") from None
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

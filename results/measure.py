@@ -7,16 +7,16 @@ picture, so an interrupted run goes on where it was.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from dataset import images, test_set
-from dataset.errors import InputError
+from dataset.errors import InputError, describe
 from dataset.test_set import Item, TestSet
 
-from .files import write_json
+from .files import readable, write_json
 
 SCALES = (2, 3, 4)  # of the paper's tables
 NETWORKS = {name: ("ablation", {"variant": name}) for name in ("SN", "HN", "IEEB", "IEEB+RB")}  # Table 1's
@@ -65,16 +65,11 @@ class Method:
         return net
 
     @cached_property
-    def _samplers(self) -> dict:
-        return {}
-
-    def sampler(self, scale: int):
-        """The :class:`solver.sampling.sampler.Sampler` with these weights, made when first needed."""
+    def samplers(self) -> dict:
+        """A :class:`solver.sampling.sampler.Sampler` with these weights for each scale."""
         from solver.sampling.sampler import Sampler
 
-        if scale not in self._samplers:
-            self._samplers[scale] = Sampler(self.network, scale)
-        return self._samplers[scale]
+        return {scale: Sampler(self.network, scale) for scale in self.scales}
 
 
 def find_methods(folder: Path | None) -> tuple[list[Method], list[str]]:
@@ -100,25 +95,20 @@ def find_methods(folder: Path | None) -> tuple[list[Method], list[str]]:
         else:
             methods.append(Method("LESRCNN-S", path, SCALES, True))
     if not methods:
-        where = "this checkout has" if folder is None else f"{folder}:"
-        raise InputError(
-            f"{where} no weights: none of {', '.join(Path(p).name for p in SHIPPED.values())}; "
-            "give their folder with --weights"
-        )
+        names = ", ".join(Path(path).name for path in SHIPPED.values())
+        raise InputError(f"{folder or root}: no weights: none of {names}; give their folder with --weights")
     return methods, missing
 
 
-def find_sets(folders: list[Path], last: Path | None = None) -> tuple[list[TestSet], list[str]]:
+def find_sets(folders: list[Path]) -> tuple[list[TestSet], list[str]]:
     """The benchmark sets that are there at any scale, and a line for what is not.
 
     Args:
-        folders: folders that hold Set5, Set14, B100, Urban100 or Sample, each as ``Set5/x2/...``.
-        last: where else to look, for what is in none of them.
+        folders: that hold sets, as ``Set5/x2/...``; the first that has one counts.
     """
     found, notes = [], []
-    last = [] if last is None else [last]
     for name in (*BENCHMARKS, SAMPLE):
-        places = [Path(folder) / name for folder in [*folders, *last] if (Path(folder) / name).is_dir()]
+        places = [Path(folder) / name for folder in folders if (Path(folder) / name).is_dir()]
         if not places:
             notes.append(f"{name}: not in {', '.join(map(str, folders))}")
         for scale in SCALES if places else ():
@@ -158,14 +148,11 @@ class Memory:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path)
-        try:
-            entries = json.loads(self.path.read_text(encoding="utf-8"))["measured"]
-            self._entries = {_key(entry): entry for entry in entries}
-        except FileNotFoundError:
-            self._entries = {}
-        except (OSError, ValueError, KeyError, TypeError):
-            raise InputError(f"{path}: is damaged; delete it to measure everything again") from None
+        self.path = path
+        self._entries = {}
+        if path.exists():
+            with readable(path, "delete it to measure everything again"):
+                self._entries = {_key(e): e for e in json.loads(path.read_text(encoding="utf-8"))["measured"]}
 
     def entry(self, method: Method, pictures: TestSet, protocol: str) -> dict:
         """The entry of one set, made empty if there is none.
@@ -199,12 +186,12 @@ class Memory:
 
     def write(self) -> None:
         """Write the file, whole or not at all."""
-        order = (*BENCHMARKS, SAMPLE)
-        entries = sorted(
-            self._entries.values(),
-            key=lambda e: (order.index(e["set"]), *(e[name] for name in ("scale", "label", "protocol", "weights"))),
-        )
-        write_json(self.path, {"measured": entries})
+
+        def place(entry: dict) -> tuple:
+            names = ("scale", "label", "protocol", "weights")
+            return (*BENCHMARKS, SAMPLE).index(entry["set"]), *(entry[name] for name in names)
+
+        write_json(self.path, {"measured": sorted(self._entries.values(), key=place)})
 
 
 def plan(methods: list[Method], sets: list[TestSet]) -> list[tuple[Method, TestSet]]:
@@ -239,19 +226,14 @@ def measure(
     entry["pictures"] = {name: figures for name, figures in entry["pictures"].items() if name in names}
     for item in pictures.items:
         files = fingerprint(item)
-        known = entry["pictures"].get(item.name)
-        if known is None or known["files"] != files:
+        known = entry["pictures"].get(item.name, {}).get("files")
+        if known != files:
             if known is not None:
                 say(f"{pictures.name} x{pictures.scale}, {item.name}: its files have changed; measured again")
             one = replace(pictures, items=[item])
-            row = evaluate(method.sampler(pictures.scale), one, protocol, compare_bicubic=True).rows[0]
-            figures = {name: getattr(row, name) for name in FIGURES}
-            entry["pictures"][item.name] = {
-                "files": files,
-                "height": row.height,
-                "width": row.width,
-                **{name: value if value is None else round(value, DIGITS) for name, value in figures.items()},
-            }
+            found = evaluate(method.samplers[pictures.scale], one, protocol, compare_bicubic=True)
+            size = {"files": files, "height": found.rows[0].height, "width": found.rows[0].width}
+            entry["pictures"][item.name] = size | rounded(found, FIGURES)
             memory.write()
         on_picture()
 
@@ -266,19 +248,22 @@ def scores(weights: Path, pictures: TestSet, protocol: str = "published"):
     return evaluate(Sampler(net, pictures.scale), pictures, protocol, compare_bicubic=True)
 
 
+def rounded(scores, figures: Sequence[str] = ("psnr", "ssim")) -> dict:
+    """These means of :class:`solver.measuring.evaluate.Scores`, to the digits that are kept."""
+    means = {figure: scores.mean(figure) for figure in figures}
+    return {figure: mean if mean is None else round(mean, DIGITS) for figure, mean in means.items()}
+
+
 def fingerprint(item: Item) -> str:
     """A hash of the contents of a picture's LR and HR files.
 
     Raises:
         InputError: if one cannot be read.
     """
-    digest = hashlib.sha256()
-    for path in (item.lr, item.hr):
-        try:
-            digest.update(path.read_bytes())
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror.lower()}") from None
-    return digest.hexdigest()[:16]
+    try:
+        return hashlib.sha256(item.lr.read_bytes() + item.hr.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read: {describe(error)}") from None
 
 
 def mean(entry: dict, figure: str) -> float | None:

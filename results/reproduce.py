@@ -23,27 +23,17 @@ RESULTS = ROOT / "results"
 
 
 def parser() -> Parser:
-    parser = Parser(
-        "Make the paper's tables and figures again, and a report page. Goes on where an interrupted run "
-        "was, and measures nothing twice."
-    )
+    parser = Parser("Make the paper's tables and figures again, and a report page. Nothing is measured twice.")
     add = parser.add_argument
-    weights = "folder of lesrcnn_x2.pth, lesrcnn_x3.pth, lesrcnn_x4.pth and, blind, lesrcnn.pth (by default what ships)"
-    add("--weights", type=Path, help=weights)
-    data = "folders with Set5, Set14, B100 and Urban100 in them, as Set5/x2/img_001_SRF_2_HR.png; others are left out"
-    add("--data", type=Path, nargs="+", default=["dataset"], help=data)
-    which = {"nargs": "?", "const": "1-9", "default": "1-9"}
-    add("--tables", type=numbers(9), help="which, as 4-7 or 1,4,5; none for none", **which)
-    figures = "which; 1 and 2 are the architecture, 3 to 5 compare pictures at x2, x3 and x4"
-    add("--figures", type=numbers(5), help=figures, **which | {"const": "1-5", "default": "1-5"})
+    add("--weights", type=Path, help="folder of lesrcnn_x2.pth, ..., and lesrcnn.pth (by default what ships)")
+    add("--data", type=Path, nargs="+", default=[], help="folders of Set5, Set14, B100, Urban100, beside dataset/")
+    choice = {"nargs": "?", "const": "1-9", "default": "1-9"}
+    add("--tables", type=numbers(9), help="which, as 4-7 or 1,4,5; none for none", **choice)
+    choice = {"nargs": "?", "const": "1-5", "default": "1-5"}
+    add("--figures", type=numbers(5), help="which; 3 to 5 compare pictures at x2, x3 and x4", **choice)
     add("--page", action=argparse.BooleanOptionalAction, default=True, help="make the report page")
-    shown = "data set whose pictures Figures 3 to 5 and the page show"
-    add("--pictures", type=Path, default="dataset/Sample", help=shown)
-    out = (
-        "where to write; by default results/ for the weights that ship and the published protocol, and "
-        "samples/results-WEIGHTS-PROTOCOL for others, so that the committed results stay"
-    )
-    add("--out", type=Path, help=out)
+    add("--pictures", type=Path, default="dataset/Sample", help="the set that Figures 3 to 5 and the page show")
+    add("--out", type=Path, help="by default results/ for what ships, else samples/results-WEIGHTS-PROTOCOL")
     add_protocol(parser)
     return parser
 
@@ -85,7 +75,7 @@ def reproduce(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     methods, missing = measure.find_methods(args.weights)
-    sets, absent = measure.find_sets(args.data, ROOT / "dataset")
+    sets, absent = measure.find_sets([*args.data, ROOT / "dataset"])
     memory = measure.Memory(args.out / "measured.json")
     known = {entry["set"] for entry in memory.complete(methods, args.protocol)}
     for line in missing + absent:

@@ -23,7 +23,7 @@ from dataset.errors import InputError, Parser, run
 from dataset.images import written_whole
 from results import measure, readme, tables
 from results.files import read_json, write_text
-from results.measure import DIGITS, SCALES
+from results.measure import SCALES
 from solver.arguments import shipped
 
 TEST_SETS = {"Set5": "table4_set5", "Set14": "table5_set14"}
@@ -33,17 +33,12 @@ LEAST = 0.02  # dB on the validation sets by which new weights must be better
 
 def main() -> None:
     parser = Parser("Copy a training run's weights to where the commands look for them, and write their card.")
-    parser.add_argument("--run", type=Path, required=True, help="the run's folder (--ckpt_dir)")
-    parser.add_argument("--data", type=Path, default=ROOT / "dataset", help="folder that holds Set5 and Set14")
-    parser.add_argument("--pictures", required=True, help="what was trained on, in words, for the card")
-    parser.add_argument(
-        "--validation",
-        type=Path,
-        nargs="+",
-        default=[SAMPLE],
-        help="benchmark folders to decide by, of pictures that the run was not trained on; each picture counts alike",
-    )
-    parser.add_argument("--force", action="store_true", help="replace better weights too")
+    add = parser.add_argument
+    add("--run", type=Path, required=True, help="the run's folder (--ckpt_dir)")
+    add("--data", type=Path, default=ROOT / "dataset", help="folder that holds Set5 and Set14")
+    add("--pictures", required=True, help="what was trained on, in words, for the card")
+    add("--validation", type=Path, nargs="+", default=[SAMPLE], help="sets to decide by, not trained on")
+    add("--force", action="store_true", help="replace better weights too")
     args = parser.parse_args()
     target = ship(args.run, args.data, args.pictures, args.validation, args.force)
     print(f"{target.relative_to(ROOT)} and its card {target.with_suffix('.json').name}")
@@ -55,24 +50,25 @@ def ship(run_folder: Path, data: Path, pictures: str, validation_sets: Sequence[
     Raises:
         InputError: if the run is not finished, a set is missing, or the present weights are as good.
     """
+    from solver.checkpoint import load_network
+
     record = read_run(run_folder)
     settings = record["settings"]
     weights = run_folder / f"{settings['ckpt_name']}.pth"
-    if record["steps"] < settings["max_steps"]:
-        raise InputError(
-            f"{run_folder}: has done {record['steps']} of {settings['max_steps']} steps; finish it with --resume"
-        )
+    done, wanted = record["steps"], settings["max_steps"]
+    if done < wanted:
+        raise InputError(f"{run_folder}: has done {done} of {wanted} steps; finish it with --resume")
     target = ROOT / shipped(settings["model"], settings["scale"])
-    validation = validate(weights, validation_sets)
+    net, info = load_network(weights)
+    validation = validate(weights, info.scales, validation_sets)
     if target.exists() and not force:
-        present = validate(target, validation_sets)
-        if mean(validation) < mean(present) + LEAST:
+        new, present = mean(validation), mean(validate(target, info.scales, validation_sets))
+        if new < present + LEAST:
             raise InputError(
-                f"{weights}: reads {mean(validation):.3f} dB on {' and '.join(validation)}, and "
-                f"{target.relative_to(ROOT)} reads {mean(present):.3f}: not better by {LEAST} dB, so not "
-                "replaced (--force does it all the same)"
+                f"{weights}: reads {new:.3f} dB on {' and '.join(validation)}, {target.relative_to(ROOT)} "
+                f"{present:.3f}: not better by {LEAST} dB, so not replaced (--force does it all the same)"
             )
-    card = make_card(weights, target.name, record, pictures, validation, data)
+    card = make_card(net, info, target.name, record, pictures, validation, data)
     with written_whole(target) as temporary:
         shutil.copyfile(weights, temporary)
     write_text(target.with_suffix(".json"), compact(card) + "\n")
@@ -104,14 +100,11 @@ def cards() -> list[Path]:
 # -- the card --------------------------------------------------------------------------------------
 
 
-def make_card(weights: Path, shipped_name: str, record: dict, pictures: str, validation: dict, data: Path) -> dict:
+def make_card(net, info, name: str, record: dict, pictures: str, validation: dict, data: Path) -> dict:
     """Everything a user of the weights wants to know, as JSON can hold it."""
-    from solver.checkpoint import load_network
-
-    net, info = load_network(weights)
-    steps, hours = effort(weights.parent, record)
+    steps, hours = effort(info.path, info.sha256)
     return {
-        "weights": shipped_name,
+        "weights": name,
         "sha256": info.sha256,
         "network": info.network,
         "scales": info.scales,
@@ -123,42 +116,33 @@ def make_card(weights: Path, shipped_name: str, record: dict, pictures: str, val
             "command": record["commands"][-1],
             "steps_in_all": steps,
             "hours_in_all": round(hours, 2),
-            "teachers": teachers(weights.parent, record),
-            "commit": record["commit"],
-            "hardware": record["hardware"],
-            "versions": record["versions"],
+            "teachers": teachers(info.path.parent, record),
+            **{key: record[key] for key in ("commit", "hardware", "versions")},
         },
         "protocol": "published",
         "validation": validation,
-        "test": {
-            name: {f"x{scale}": figures(weights, data / name, scale, info) for scale in info.scales}
-            for name in TEST_SETS
-        },
+        "test": {test: {f"x{scale}": figures(info, data / test, scale) for scale in info.scales} for test in TEST_SETS},
     }
 
 
-def effort(run_folder: Path, record: dict) -> tuple[int, float]:
-    """Steps and hours of a run and of all runs before it.
+def effort(weights: Path, sha256: str) -> tuple[int, float]:
+    """Steps and hours behind weights: of their run and all runs before it, or what the card beside them tells.
 
-    Of several weights, whose mean it started from, those with the most steps count.
+    Of several weights, whose mean a run started from, those with the most steps count.
 
     Raises:
-        InputError: if what made the start is not known, or is no longer what the run took.
+        InputError: if what made them is not known, or is no longer what the run took.
     """
-    before = [made(find(run_folder, path, sha256), sha256) for path, sha256 in record["taken"].get("start") or []]
+    folder, card = weights.parent, weights.with_suffix(".json")
+    if card.exists() and not (folder / "run.json").exists():
+        told = read_json(card, "it tells what made the weights beside it")
+        if told["sha256"] != sha256:
+            raise InputError(f"{card}: is the card of other weights than {weights.name} beside it")
+        return told["training"]["steps_in_all"], told["training"]["hours_in_all"]
+    record = read_run(folder)
+    before = [effort(find(folder, path, taken), taken) for path, taken in record["taken"].get("start") or []]
     steps, hours = max(before, default=(0, 0.0))
     return record["steps"] + steps, record["seconds"] / 3600 + hours
-
-
-def made(weights: Path, sha256: str) -> tuple[int, float]:
-    """Steps and hours behind weights that a run started from: of their run, or what the card beside them tells."""
-    folder, card = weights.parent, weights.with_suffix(".json")
-    if (folder / "run.json").exists() or not card.exists():
-        return effort(folder, read_run(folder))
-    told = read_json(card, "it tells what made the weights beside it")
-    if told["sha256"] != sha256:
-        raise InputError(f"{card}: is the card of other weights than {weights.name} beside it")
-    return told["training"]["steps_in_all"], told["training"]["hours_in_all"]
 
 
 def teachers(run_folder: Path, record: dict) -> list[dict]:
@@ -185,18 +169,14 @@ def find(run_folder: Path, path: str, sha256: str) -> Path:
     raise InputError(f"{path}: is not what the run in {run_folder} took any more; put back the file {sha256[:12]}...")
 
 
-def figures(weights: Path, folder: Path, scale: int, info) -> dict:
+def figures(info, folder: Path, scale: int) -> dict:
     """PSNR and SSIM on a test set, beside bicubic's (measured) and the paper's (None if it has no such network)."""
-    scores = measure.scores(weights, test_set.find(folder, scale))
+    scores = measure.scores(info.path, test_set.find(folder, scale))
     name = "lesrcnn-s" if info.network == "lesrcnn" and info.multi_scale else info.network
     rows = [row for row in tables.paper_rows(TEST_SETS[folder.name]) if row["method"].lower() == name]
     paper = [row[f"x{scale}_{figure}"] for row in rows for figure in ("psnr", "ssim")]
-    return {
-        "psnr": round(scores.psnr, DIGITS),
-        "ssim": round(scores.ssim, DIGITS),
-        "bicubic": [round(scores.mean(f"bicubic_{figure}"), DIGITS) for figure in ("psnr", "ssim")],
-        "paper": paper if paper and None not in paper else None,
-    }
+    bicubic = list(measure.rounded(scores, ("bicubic_psnr", "bicubic_ssim")).values())
+    return measure.rounded(scores) | {"bicubic": bicubic, "paper": paper if paper and None not in paper else None}
 
 
 def compact(value, indent: int = 0, width: int = 150) -> str:
@@ -211,15 +191,12 @@ def compact(value, indent: int = 0, width: int = 150) -> str:
 # -- measuring -------------------------------------------------------------------------------------
 
 
-def validate(weights: Path, sets: Sequence[Path]) -> dict[str, dict]:
-    """PSNR and SSIM on validation sets at each scale of the weights: ``{"Sample": {"x2": {"psnr": ...}}}``.
+def validate(weights: Path, scales: Sequence[int], sets: Sequence[Path]) -> dict[str, dict]:
+    """PSNR and SSIM on validation sets at these scales: ``{"Sample": {"x2": {"psnr": ...}}}``.
 
     Raises:
         InputError: for a test set, two sets of one name, or pictures without HR.
     """
-    from solver.checkpoint import load_network
-
-    scales = load_network(weights)[1].scales
     result = {}
     for folder in sets:
         if folder.name in TEST_SETS or folder.name in result:
@@ -230,11 +207,7 @@ def validate(weights: Path, sets: Sequence[Path]) -> dict[str, dict]:
             scores = measure.scores(weights, test_set.find(folder, scale))
             if any(row.psnr is None for row in scores.rows):
                 raise InputError(f"--validation {folder}: its x{scale} pictures have no HR to compare with")
-            result[folder.name][f"x{scale}"] = {
-                "psnr": round(scores.psnr, DIGITS),
-                "ssim": round(scores.ssim, DIGITS),
-                "pictures": len(scores.rows),
-            }
+            result[folder.name][f"x{scale}"] = measure.rounded(scores) | {"pictures": len(scores.rows)}
     return result
 
 

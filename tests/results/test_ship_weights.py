@@ -160,7 +160,7 @@ def test_a_tie_does_not_replace(house, monkeypatch, gain, better):
     ship(house, run)
     psnr = {target: 30.0, run / "lesrcnn_x2.pth": 30.0 + gain}
     monkeypatch.setattr(
-        ship_weights, "validate", lambda path, sets: {"Sample": {"x2": {"psnr": psnr[path], "pictures": 5}}}
+        ship_weights, "validate", lambda path, scales, sets: {"Sample": {"x2": {"psnr": psnr[path], "pictures": 5}}}
     )
     with contextlib.nullcontext() if better else pytest.raises(InputError, match="0.02"):
         ship(house, run)
