@@ -94,6 +94,11 @@ def check_box(box: Box, hr: np.ndarray, where: str) -> None:
         raise InputError(f"--box {given}: not inside {where}, {width}x{height}; a box is TOP LEFT HEIGHT WIDTH")
 
 
+def short_name(item: Item) -> str:
+    """A picture's name without what tells its scale: ``img_001_SRF_2_SR`` is ``img_001``."""
+    return item.name.split("_SRF_")[0]
+
+
 def rows(
     items: Sequence[Item],
     scale: int,
@@ -117,7 +122,7 @@ def rows(
         own, score = find_box(results)
         if box is not None:
             check_box(box, results[0].rgb, str(item.hr))
-        found.append((f"{item.name.split('_SRF_')[0]}, x{scale}", results, box or own))
+        found.append((f"{short_name(item)}, x{scale}", results, box or own))
         scores.append(score)
     order = range(len(found)) if most is None else np.argsort(scores, kind="stable")[::-1][:most]
     return [found[index] for index in order]

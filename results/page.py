@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from dataset import test_set
-from dataset.test_set import Item
 
 from . import crops
 from .files import read_csv, write_text
@@ -32,8 +31,8 @@ def write(
     methods: Sequence[Method],
     pictures: Path,
     protocol: str,
-    figures: Mapping[str, Path] | None = None,
-    logs: Mapping[str, Sequence[Path]] | None = None,
+    figures: Mapping[str, Path],
+    logs: Mapping[str, Sequence[Path]],
 ) -> None:
     """Write the page.
 
@@ -56,14 +55,8 @@ def write(
         "tables": [table_data(table) for table in tables],
         "pictures": shown,
         "leftOut": left_out,
-        "plots": [
-            {"title": title, "curves": [curve_data(log) for log in files]}
-            for title, files in (logs or {}).items()
-            if files
-        ],
-        "figures": [
-            {"caption": caption, "uri": uri(file.read_bytes(), "png")} for caption, file in (figures or {}).items()
-        ],
+        "plots": [{"title": title, "curves": list(map(curve_data, files))} for title, files in logs.items() if files],
+        "figures": [{"caption": text, "uri": uri(file.read_bytes(), "png")} for text, file in figures.items()],
     }
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
     page = TEMPLATE.read_text(encoding="utf-8").replace("{{data}}", text, 1)
@@ -85,7 +78,8 @@ def compared(folder: Path, methods: Sequence[Method], protocol: str) -> tuple[li
             hr, *others = crops.versions(items[index], scale, tuple(m for m in methods if scale in m.scales), protocol)
             if not picture["scales"]:
                 height, width = hr.rgb.shape[:2]
-                picture |= {"name": _name(items[index]), "width": width, "height": height, "hr": webp(hr.rgb)}
+                name = crops.short_name(items[index])
+                picture |= {"name": name, "width": width, "height": height, "hr": webp(hr.rgb)}
             picture["scales"][scale] = [
                 {"label": v.label, "uri": webp(v.rgb), "psnr": _finite(v.psnr), "ssim": v.ssim} for v in others
             ]
@@ -95,35 +89,27 @@ def compared(folder: Path, methods: Sequence[Method], protocol: str) -> tuple[li
 
 def table_data(table: Table) -> dict:
     """A table as the page sorts it: texts to read, values to sort by."""
-    rows = [
-        {"kind": row.kind, "texts": table.texts(row), "values": [_sortable(cell) for cell in row.cells]}
-        for row in table.rows
-    ]
     return {
         "name": table.name,
         "heading": table.heading,
         "notes": list(table.notes),
-        "rows": rows,
-        "columns": [
-            {"title": column.title, "numeric": bool(column.form), "ours": column.ours} for column in table.columns
+        "rows": [
+            {"kind": row.kind, "texts": table.texts(row), "values": list(map(_sortable, row.cells))}
+            for row in table.rows
         ],
+        "columns": [{"title": c.title, "numeric": bool(c.form), "ours": c.ours} for c in table.columns],
     }
 
 
 def curve_data(log: Path) -> dict:
     """A training run's ``log.csv`` as curves: ``{"name", "steps": [...], "psnr": {set: [...]}}``."""
     rows = read_csv(log)
-    columns = [name for name in rows[0] if name.endswith("_psnr")] if rows else []
-    return {
-        "name": log.stem,
-        "steps": [int(row["step"]) for row in rows],
-        "psnr": {
-            name.removesuffix("_psnr").replace("_", " "): [
-                _finite(float(row[name])) if row[name] else None for row in rows
-            ]
-            for name in columns
-        },
+    psnr = {
+        name.removesuffix("_psnr").replace("_", " "): [_finite(float(row[name] or "nan")) for row in rows]
+        for name in (rows[0] if rows else ())
+        if name.endswith("_psnr")
     }
+    return {"name": log.stem, "steps": [int(row["step"]) for row in rows], "psnr": psnr}
 
 
 def webp(rgb: np.ndarray) -> str:
@@ -138,11 +124,6 @@ def webp(rgb: np.ndarray) -> str:
 def uri(data: bytes, kind: str) -> str:
     """A picture file's content as a data URI."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def _name(item: Item) -> str:
-    """A picture's name without what tells its scale: ``img_001_SRF_2_SR`` is ``img_001``."""
-    return item.name.split("_SRF_")[0]
 
 
 def _sortable(cell):

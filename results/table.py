@@ -53,10 +53,10 @@ class Table:
         """A row's cells as people read them; an empty cell is a dash."""
         return [_text(cell, column.form, row.kind) for cell, column in zip(row.cells, self.columns, strict=True)]
 
-    def marked(self, row: Row, mark: Callable[[str], str]) -> list[str]:
+    def marked(self, row: Row, mark: Callable[[str], str], escape: Callable[[str], str] = str) -> list[str]:
         """:meth:`texts`, with a mark on what was measured here: rows or, in some tables, columns."""
         return [
-            mark(text) if text != "-" and (column.ours or row.kind == "ours") else text
+            mark(escape(text)) if text != "-" and (column.ours or row.kind == "ours") else escape(text)
             for text, column in zip(self.texts(row), self.columns)
         ]
 
@@ -68,8 +68,9 @@ class Table:
             _line(column.title for column in self.columns),
             _line("--:" if column.form else "---" for column in self.columns),
         ]
-        rows = [_line(self.marked(row, lambda text: f"**{text}**")) for row in self.rows]
-        return "\n".join([*head, *rows, "", *_paragraphs(self.notes)])
+        rows = [_line(self.marked(row, "**{}**".format)) for row in self.rows]
+        notes = [line for note in self.notes for line in (note, "")]
+        return "\n".join([*head, *rows, "", *notes])
 
     def csv(self) -> str:
         """As CSV, every digit that is known; ``kind`` tells the paper's figures from ours."""
@@ -90,25 +91,18 @@ class Table:
             " & ".join(_escape(column.title) for column in self.columns) + r" \\",
             r"\midrule",
         ]
-        rows = [" & ".join(self.marked(_escaped(row), r"\textbf{{{}}}".format)) + r" \\" for row in self.rows]
+        rows = [" & ".join(self.marked(row, r"\textbf{{{}}}".format, _escape)) + r" \\" for row in self.rows]
         text = "\n".join([*head, *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
         return re.sub(r"`([^`]*)`", r"\\texttt{\1}", text)
 
 
 def write(tables: Sequence[Table], folder: Path) -> None:
     """Write each table as ``<name>.md``, ``.csv`` and ``.tex``, and all together as ``README.md``."""
-    files = {}
     for table in tables:
-        files |= {
-            f"{table.name}.md": table.markdown(),
-            f"{table.name}.csv": table.csv(),
-            f"{table.name}.tex": table.latex(),
-        }
-    files["README.md"] = "\n".join(
-        ["# Tables", "", "Made by `python results/reproduce.py`.", "", *(table.markdown() for table in tables)]
-    )
-    for name, text in files.items():
-        write_text(folder / name, text)
+        for suffix, text in ((".md", table.markdown()), (".csv", table.csv()), (".tex", table.latex())):
+            write_text(folder / f"{table.name}{suffix}", text)
+    head = ["# Tables", "", "Made by `python results/reproduce.py`.", ""]
+    write_text(folder / "README.md", "\n".join([*head, *(table.markdown() for table in tables)]))
 
 
 def _text(cell, form: str, kind: str) -> str:
@@ -125,14 +119,6 @@ def _exact(cell):
 
 def _line(cells) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _paragraphs(notes: Sequence[str]) -> list[str]:
-    return [line for note in notes for line in (note, "")]
-
-
-def _escaped(row: Row) -> Row:
-    return Row(tuple(_escape(cell) if isinstance(cell, str) else cell for cell in row.cells), row.kind)
 
 
 def _escape(text: str) -> str:

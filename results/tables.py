@@ -2,28 +2,23 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from dataset.errors import InputError
-
-from .files import read_csv
+from .files import read_csv, readable
 from .measure import BENCHMARKS, NETWORKS, SAMPLE, SCALES, mean
 from .table import Column, Row, Table
 
 RESULTS = Path(__file__).parent
 PAPER = RESULTS / "paper"
 ABLATION = RESULTS / "ablation/ablation.json"  # made by results/experiments.py ablation
-PAPER_SETS = {
-    "Set5": ("4", "table4_set5"),
-    "Set14": ("5", "table5_set14"),
-    "B100": ("6", "table6_b100"),
-    "Urban100": ("7", "table7_urban100"),
-}
+PAPER_SETS = {name: f"table{number}_{name.lower()}" for number, name in enumerate(BENCHMARKS, start=4)}
 PROTOCOLS = {
-    "published": "the published protocol: output truncated to 8 bits, luma rounded to 8 bits, as many pixels "
-    "as the scale cut off every side",
-    "modern": "the modern protocol: output rounded to 8 bits, luma kept as floating point, as many pixels as "
-    "the scale cut off every side",
+    name: f"the {name} protocol: output {output}, luma {luma}, as many pixels as the scale cut off every side"
+    for name, output, luma in (
+        ("published", "truncated to 8 bits", "rounded to 8 bits"),
+        ("modern", "rounded to 8 bits", "kept as floating point"),
+    )
 }
 
 
@@ -34,27 +29,27 @@ def every(entries: list[dict], protocol: str, numbers: Sequence[int] = range(1, 
         entries: what has been measured, of :class:`results.measure.Memory`.
         protocol: what it was measured with.
     """
-    sets = {int(number): name for name, (number, _) in PAPER_SETS.items()}
-    tables = []
-    for number in numbers:
-        if number in sets:
-            tables.append(benchmark(sets[number], entries, protocol))
-        elif number in (3, 9):
-            tables.append(complexity(str(number)))
-        elif number == 1:
-            tables.append(ablation())
-        else:
-            tables.append(runtime(str(number)))
-    if set(numbers) & set(sets):
+    make = {1: ablation, 2: partial(runtime, "2"), 3: partial(complexity, "3")}
+    make |= {n: partial(benchmark, name, entries, protocol) for n, name in enumerate(BENCHMARKS, start=4)}
+    make |= {8: partial(runtime, "8"), 9: partial(complexity, "9")}
+    tables = [make[number]() for number in numbers]
+    if {4, 5, 6, 7} & set(numbers):
         tables.append(benchmark(SAMPLE, entries, protocol))
-    if set(numbers) & {3, 9}:
+    if {3, 9} & set(numbers):
         tables.append(complexity_by_scale())
     return tables
 
 
 def paper_rows(name: str) -> list[dict]:
     """A CSV file of the paper's figures; numbers become floats, empty cells None."""
-    return [{key: _number(value) for key, value in row.items()} for row in read_csv(PAPER / f"{name}.csv")]
+
+    def value(text: str) -> float | str | None:
+        try:
+            return float(text) if text else None
+        except ValueError:
+            return text
+
+    return [{key: value(text) for key, text in row.items()} for row in read_csv(PAPER / f"{name}.csv")]
 
 
 # -- Tables 4 to 7 ---------------------------------------------------------------------------------
@@ -69,53 +64,34 @@ def benchmark(name: str, entries: list[dict], protocol: str) -> Table:
         protocol: what they were measured with.
     """
     entries = [entry for entry in entries if entry["set"] == name]
-    number, file = PAPER_SETS.get(name, (name.lower(), None))
-    paper = paper_rows(file) if file else []
+    paper = {row["method"]: row for row in paper_rows(PAPER_SETS[name])} if name in PAPER_SETS else {}
     keys = [f"x{scale}_{figure}" for scale in SCALES for figure in ("psnr", "ssim")]
-    rows = [Row((row["method"], *(row[key] for key in keys))) for row in paper]
-    published = {row["method"]: row for row in paper}
-    if entries:
-        rows += _measured(entries, keys, published)
-        notes = [f"Bold: measured here, with {PROTOCOLS[protocol]}. PSNR in dB, on luma."]
-        if paper:
-            notes.append(
-                "Bicubic is measured too, on the same pictures and in the same way; the paper's row of it "
-                "has the figures of earlier papers."
-            )
-    else:
-        notes = [f"{name} was not measured: it was not there."]
-    columns = [
-        Column("method", "Method"),
-        *(Column(key, f"x{key[1]} {key[3:].upper()}", ".2f" if "psnr" in key else ".4f") for key in keys),
-    ]
-    what = f"PSNR and SSIM on {name}"
-    return Table(number, what + ("" if file else " (the pictures that come with this project)"), columns, rows, notes)
-
-
-def _measured(entries: list[dict], keys: list[str], published: dict[str, dict]) -> list[Row]:
-    """The rows measured here, each followed by its difference to the paper's."""
-    figures = {"Bicubic": {}, "LESRCNN": {}, "LESRCNN-S": {}}
+    rows = [Row((method, *(row[key] for key in keys))) for method, row in paper.items()]
+    ours = {"Bicubic": {}, "LESRCNN": {}, "LESRCNN-S": {}}
     for entry in entries:
         for figure in ("psnr", "ssim"):
             key = f"x{entry['scale']}_{figure}"
-            figures[entry["label"]][key] = mean(entry, figure)
-            figures["Bicubic"][key] = mean(entry, f"bicubic_{figure}")
-    rows = []
-    for method, measured in figures.items():
-        if not measured:
-            continue
-        rows.append(Row((f"{method} (ours)", *(measured.get(key) for key in keys)), "ours"))
-        if method in published:
-            rows.append(
-                Row(
-                    (
-                        f"- difference to the paper's {method}",
-                        *(_difference(measured.get(key), published[method][key]) for key in keys),
-                    ),
-                    "difference",
-                )
-            )
-    return rows
+            ours[entry["label"]][key] = mean(entry, figure)
+            ours["Bicubic"][key] = mean(entry, f"bicubic_{figure}")
+    for method, measured in ours.items():
+        if measured:
+            rows.append(Row((f"{method} (ours)", *(measured.get(key) for key in keys)), "ours"))
+        if measured and method in paper:
+            cells = (_difference(measured.get(key), paper[method][key]) for key in keys)
+            rows.append(Row((f"- difference to the paper's {method}", *cells), "difference"))
+    notes = [f"{name} was not measured: it was not there."]
+    if entries:
+        notes = [f"Bold: measured here, with {PROTOCOLS[protocol]}. PSNR in dB, on luma."]
+    if entries and paper:
+        notes.append(
+            "Bicubic is measured too, on the same pictures and in the same way; the paper's row of it "
+            "has the figures of earlier papers."
+        )
+    forms = {"psnr": ".2f", "ssim": ".4f"}
+    columns = [Column(key, f"x{key[1]} {key[3:].upper()}", forms[key[3:]]) for key in keys]
+    number = str(4 + BENCHMARKS.index(name)) if paper else name.lower()
+    title = f"PSNR and SSIM on {name}" + ("" if paper else " (the pictures that come with this project)")
+    return Table(number, title, [Column("method", "Method"), *columns], rows, notes)
 
 
 def _difference(ours: float | None, paper: float | None) -> float | None:
@@ -139,17 +115,17 @@ def headline(entries: list[dict]) -> Table:
     ]
     rows = []
     for name in (*BENCHMARKS, SAMPLE):
-        paper = {row["method"]: row for row in paper_rows(PAPER_SETS[name][1])} if name in PAPER_SETS else {}
+        paper = {row["method"]: row for row in paper_rows(PAPER_SETS[name])} if name in PAPER_SETS else {}
         for scale in SCALES:
-            found = {e["label"]: e for e in entries if e["set"] == name and e["scale"] == scale}
-            if not found:
+            ours = {e["label"]: e for e in entries if e["set"] == name and e["scale"] == scale}
+            if not ours:
                 continue
-            ours = {label: _pair(mean(entry, "psnr"), mean(entry, "ssim")) for label, entry in found.items()}
-            any_entry = next(iter(found.values()))
-            cells = [name, f"x{scale}", _pair(mean(any_entry, "bicubic_psnr"), mean(any_entry, "bicubic_ssim"))]
+            entry = next(iter(ours.values()))
+            cells = [name, f"x{scale}", _pair(mean(entry, "bicubic_psnr"), mean(entry, "bicubic_ssim"))]
             for label in ("LESRCNN", "LESRCNN-S"):
-                row = paper.get(label)
-                cells += [ours.get(label), _pair(row[f"x{scale}_psnr"], row[f"x{scale}_ssim"]) if row else None]
+                own, row = ours.get(label), paper.get(label)
+                cells.append(own and _pair(mean(own, "psnr"), mean(own, "ssim")))
+                cells.append(row and _pair(row[f"x{scale}_psnr"], row[f"x{scale}_ssim"]))
             rows.append(Row(tuple(cells)))
     return Table("headline", "In short: PSNR (dB) / SSIM on luma", columns, rows)
 
@@ -171,14 +147,12 @@ def ablation(path: Path = ABLATION) -> Table:
         InputError: if it is damaged.
     """
     paper = paper_rows("table1_ablation_set5_x4")
-    try:
-        trained = json.loads(path.read_text(encoding="utf-8"))
-        ours = {row["network"]: row for row in trained["networks"]}
-        notes = _ablation_notes(trained)
-    except FileNotFoundError:
-        trained, ours, notes = None, {}, ["Not trained here yet: `python results/experiments.py ablation` does it."]
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path}: is damaged; make it again with results/experiments.py ablation") from None
+    ours, where, notes = {}, "Set5, x4", ["Not trained here yet: `python results/experiments.py ablation` does it."]
+    if path.exists():
+        with readable(path, "make it again with results/experiments.py ablation"):
+            trained = json.loads(path.read_text(encoding="utf-8"))
+            ours = {row["network"]: row for row in trained["networks"]}
+            where, notes = f"{trained['set']}, x{trained['scale']}", _ablation_notes(trained)
     columns = [
         Column("network", "Network"),
         Column("paper_psnr", "PSNR (paper)", ".2f"),
@@ -194,14 +168,8 @@ def ablation(path: Path = ABLATION) -> Table:
         mine = ours.get(row["method"])
         cells = (None,) * 3 if mine is None else (mine["psnr"], mine["ssim"], ours["LESRCNN"]["psnr"] - mine["psnr"])
         rows.append(Row((row["method"], row["psnr"], row["ssim"], round(whole - row["psnr"], 2), *cells)))
-    where = f"{trained['set']}, x{trained['scale']}" if trained else "Set5, x4"
-    return Table(
-        "1",
-        f"The ablation on {where} (the paper: Set5, x4)" if where != "Set5, x4" else "The ablation on Set5, x4",
-        columns,
-        rows,
-        notes,
-    )
+    title = f"The ablation on {where}" + (" (the paper: Set5, x4)" if where != "Set5, x4" else "")
+    return Table("1", title, columns, rows, notes)
 
 
 def _ablation_notes(trained: dict) -> list[str]:
@@ -232,19 +200,16 @@ def runtime(number: str, folder: Path = RESULTS) -> Table:
     Raises:
         InputError: if one is damaged.
     """
-    file, scale, measured, flags = {
-        "2": ("table2_runtime_x4_seconds", 4, "runtime", " --networks SN HN"),
-        "8": ("table8_runtime_x2_seconds", 2, "benchmark", ""),
+    file, scale, measured, command = {
+        "2": ("table2_runtime_x4_seconds", 4, "runtime", "results/benchmark.py sampling --networks SN HN"),
+        "8": ("table8_runtime_x2_seconds", 2, "benchmark", "results/benchmark.py sampling"),
     }[number]
-    command = f"results/benchmark.py sampling{flags}"
     paper = paper_rows(file)
     sizes = [row["sr_size"] for row in paper]
     rows = [Row((name, "the paper's machine", *(row[name] for row in paper))) for name in paper[0] if name != "sr_size"]
     for path in sorted(folder.glob(f"{measured}*.csv")):
-        try:
+        with readable(path, f"make it again with {command}"):
             rows += _timed(path, scale, sizes)
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f"{path}: is damaged; make it again with {command}") from None
     notes = ["Seconds of different machines cannot be compared; what can is one row with another of its machine."]
     if not any(row.kind == "ours" for row in rows):
         notes.append(f"Not measured here yet: `python {command}` does it.")
@@ -256,8 +221,6 @@ def _timed(path: Path, scale: int, sizes: list[str]) -> list[Row]:
     """The rows of one machine: each network, or form and precision of LESRCNN, whole pictures at a time."""
     seconds, machine = {}, ""
     for line in read_csv(path):
-        if "width" not in line:
-            return []  # another benchmark's
         machine = f"{line['device']}, torch {line['torch']}"
         form = line.get("form")
         form = form if form in NETWORKS else f"LESRCNN, {form}"
@@ -275,9 +238,18 @@ def complexity(number: str) -> Table:
     """Table 3 (SN and HN) or Table 9 (LESRCNN among others), at x2 for a 64x64 LR patch."""
     from . import complexity as counts
 
-    file, title = {
-        "3": ("table3_complexity", "Complexity of SN and HN, x2"),
-        "9": ("table9_complexity_x2", "Complexity, x2"),
+    file, title, remark = {
+        "3": (
+            "table3_complexity",
+            "Complexity of SN and HN, x2",
+            "Its 3.06G for the SN is the true count; its 1.38G for the HN leaves the up-sampler out.",
+        ),
+        "9": (
+            "table9_complexity_x2",
+            "Complexity, x2",
+            "Its 3.08G for LESRCNN is no count that we find: the 17 layers at LR size take 1.35G and "
+            "the five of the refinement block 2.44G.",
+        ),
     }[number]
     columns = [
         Column("method", "Network"),
@@ -290,21 +262,15 @@ def complexity(number: str) -> Table:
     ]
     rows = []
     for row in paper_rows(file):
-        count = counts.of(row["method"]) if row["method"] in NETWORKS else None
-        ours = (
-            (None,) * 4
-            if count is None
-            else (count.paper_parameters, _giga(count.macs_without_up), count.parameters, _giga(count.macs))
-        )
+        ours = (None,) * 4
+        if row["method"] in NETWORKS:
+            count = counts.of(row["method"])
+            ours = count.paper_parameters, _giga(count.macs_without_up), count.parameters, _giga(count.macs)
         rows.append(Row((row["method"], row["parameters"], row["flops"], *ours)))
     notes = [
         "The paper counts the up-sampler's parameters as those of one 3x3 convolution from 64 to 64 "
         "channels, and what it calls FLOPs are multiply-adds for an LR patch of 64x64 pixels.",
-        {
-            "3": "Its 3.06G for the SN is the true count; its 1.38G for the HN leaves the up-sampler out.",
-            "9": "Its 3.08G for LESRCNN is no count that we find: the 17 layers at LR size take 1.35G and "
-            "the five of the refinement block 2.44G.",
-        }[number],
+        remark,
         "True: all trainable parameters, and half of what `torch.utils.flop_counter` counts in one forward "
         "pass of this project's network, which runs its up-sampler once for the sum of both inputs.",
     ]
@@ -327,11 +293,8 @@ def complexity_by_scale() -> Table:
     for label, multi_scale in (("LESRCNN", False), ("LESRCNN-S", True)):
         for scale in SCALES:
             small, large = (counts.count("lesrcnn", scale, side, multi_scale=multi_scale) for side in (64, 128))
-            rows.append(
-                Row(
-                    (label, f"x{scale}", small.parameters, small.parameters / 1e6, _giga(small.macs), _giga(large.macs))
-                )
-            )
+            macs = _giga(small.macs), _giga(large.macs)
+            rows.append(Row((label, f"x{scale}", small.parameters, small.parameters / 1e6, *macs)))
     notes = [
         "Model zoos publish 0.626 M parameters (x2) and 0.774 M (x4) with a 3x128x128 LR input; some of them "
         "call a multiply-add two FLOPs."
@@ -341,10 +304,3 @@ def complexity_by_scale() -> Table:
 
 def _giga(count: float) -> str:
     return f"{count / 1e9:.2f}G"
-
-
-def _number(text: str):
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return text

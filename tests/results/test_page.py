@@ -23,7 +23,8 @@ def report(tmp_path, data, methods):
         methods,
         data / "Sample",
         "published",
-        logs={"Runs": [log]},
+        {},
+        {"Runs": [log]},
     )
     return path
 
@@ -57,7 +58,7 @@ def test_page_asks_nothing_of_any_network(report):
 def test_page_cannot_be_broken_by_a_name(tmp_path, data, methods):
     file = tmp_path / "a<b>&`.csv"
     file.write_text("step,x</script>_psnr\n1,30\n")
-    page.write(tmp_path / "index.html", [], methods[:1], data / "Sample", "published", logs={"</script>": [file]})
+    page.write(tmp_path / "index.html", [], methods[:1], data / "Sample", "published", {}, {"</script>": [file]})
     assert content(tmp_path / "index.html")["plots"][0]["title"] == "</script>"
 
 

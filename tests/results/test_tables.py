@@ -99,7 +99,6 @@ def test_runtime_tables(tmp_path):
             lines += [f"{scale},{side},{side},{side},{form},1,{side / 1000},A CPU,2.15.0" for scale in (2, 4)]
     lines.append("2,1080p,1920,1080,published,fp32,1,,A CPU,2.15.0")
     (tmp_path / "benchmark.csv").write_text("\n".join(lines))
-    (tmp_path / "benchmark_training.csv").write_text("loop,steps\nours,3\n")
     table = tables.runtime("8", tmp_path)
     rows = [table.texts(row) for row in table.rows]
     assert rows[3:] == [
