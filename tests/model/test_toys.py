@@ -104,6 +104,13 @@ class NewWeightNorm(Toy):
         self.last = parametrized_weight_norm(self.last)
 
 
+class Hooked(Toy):
+    """A layer whose output is changed from outside."""
+
+    def prepare(self):
+        self.first.register_forward_hook(lambda module, inputs, output: 2 * output)
+
+
 class Attention(Toy):
     """Channels are weighed by their means over the picture."""
 
@@ -327,6 +334,32 @@ def test_bf16_is_near_it(net, scale, picture, monkeypatch):
 @pytest.mark.parametrize("toy, scale", [(Plain, 2), (Broadcast, 2), (OneMap, 2), (Gate, 2), (Few, 3)])
 def test_what_is_known_is_computed_the_fast_way(net, scale):
     assert Sampler(net, scale)._backend._fused is not None
+
+
+class Facing(Network):
+    """Nothing but a layer that faces the picture."""
+
+    picture_facing = ("only",)
+    after = staticmethod(F.relu)
+
+    def __init__(self, scale: int = 2) -> None:
+        super().__init__(scale)
+        self.only = conv(3, 3 * scale**2)
+
+    def forward(self, x, scale=None, margins=NONE):
+        return trim(F.pixel_shuffle(self.after(self.only(x)), self.chosen(scale)), margins, scale)
+
+
+class FacingPlainly(Facing):
+    after = staticmethod(torch.tanh)
+
+
+@pytest.mark.parametrize("toy, scale", [(Facing, 2), (FacingPlainly, 2)])
+def test_layers_that_face_the_picture_stay_in_fp32(net, scale, picture, monkeypatch):
+    monkeypatch.setattr("solver.machine.has_bf16", lambda device: True)
+    rgb = picture(9, 8)
+    result = stitched(Sampler(net, scale, precision="bf16"), rgb)
+    assert (result - plainly(net, rgb)).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("toy, scale", [(Attention, 2)])
