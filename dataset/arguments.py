@@ -22,8 +22,7 @@ def add_boundary(parser: argparse.ArgumentParser, default: str) -> None:
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """``--workers``: how many threads, 0 for one per core."""
-    text = "threads (default: one per core)"
-    parser.add_argument("--workers", type=whole_number(0), default=0, metavar="N", help=text)
+    parser.add_argument("--workers", type=whole_number(0), default=0, metavar="N", help="threads (default: all cores)")
 
 
 def whole_number(least: int) -> Callable[[str], int]:

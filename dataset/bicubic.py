@@ -63,10 +63,8 @@ def imresize(
         ValueError: for a type, shape, scale, size or option that is not one of the above.
     """
     if boundary not in BOUNDARIES or intermediate not in INTERMEDIATES:
-        raise ValueError(
-            f"boundary is one of {BOUNDARIES} and intermediate one of {INTERMEDIATES}, "
-            f"not {boundary!r} and {intermediate!r}"
-        )
+        known = f"boundary is one of {BOUNDARIES} and intermediate one of {INTERMEDIATES}"
+        raise ValueError(f"{known}, not {boundary!r} and {intermediate!r}")
     image = np.asarray(image)
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise ValueError(f"a picture is (H, W) or (H, W, C) and not empty, not of shape {image.shape}")
@@ -74,27 +72,24 @@ def imresize(
         raise ValueError(f"a picture is uint8, uint16 or floating point, not {image.dtype}")
     if (scale is None) == (size is None):
         raise ValueError("give either scale or size")
-    height, width = image.shape[:2]
+    sides = image.shape[:2]
     if size is None:
         if not (math.isfinite(scale) and scale > 0):
             raise ValueError(f"scale is a positive number, not {scale}")
-        factors = (scale, scale)
-        size = (math.ceil(height * scale), math.ceil(width * scale))
+        size, factors = [math.ceil(side * scale) for side in sides], (scale, scale)
     else:
         if len(size) != 2 or any(int(side) != side or side < 1 for side in size):
             raise ValueError(f"size is (height, width) in whole pixels, not {size}")
-        size = (int(size[0]), int(size[1]))
-        factors = (size[0] / height, size[1] / width)
+        size, factors = [int(side) for side in size], [new / old for new, old in zip(size, sides)]
 
-    rows = resizing_matrix(height, size[0], factors[0], boundary)
-    columns = resizing_matrix(width, size[1], factors[1], boundary)
-    pixels = rows @ image.reshape(height, -1).astype(np.float64)  # (size[0], W * C)
-    if intermediate == "uint8":
-        pixels = _to_type(pixels, image.dtype)
-    pixels = pixels.reshape(size[0], width, -1).swapaxes(0, 1)
-    pixels = columns @ pixels.reshape(width, -1).astype(np.float64)  # (size[1], size[0] * C)
-    pixels = pixels.reshape(size[1], size[0], -1).swapaxes(0, 1)
-    return np.ascontiguousarray(_to_type(pixels, image.dtype)).reshape(*size, *image.shape[2:])
+    pixels = image
+    for axis in (0, 1):
+        matrix = resizing_matrix(sides[axis], size[axis], factors[axis], boundary)
+        pixels = matrix @ pixels.reshape(sides[axis], -1).astype(np.float64)
+        if axis == 1 or intermediate == "uint8":
+            pixels = _to_type(pixels, image.dtype)
+        pixels = pixels.reshape(size[axis], -1, *image.shape[2:]).swapaxes(0, 1)
+    return np.ascontiguousarray(pixels)
 
 
 def modcrop(image: np.ndarray, scale: int) -> np.ndarray:

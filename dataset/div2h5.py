@@ -29,11 +29,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset import arguments, errors, images  # noqa: E402
-from dataset.bicubic import imresize, modcrop  # noqa: E402
-from dataset.errors import InputError, Parser  # noqa: E402
-from dataset.make_benchmark import shrunk  # noqa: E402
-from dataset.parallel import with_progress  # noqa: E402
+from dataset import arguments, errors, images
+from dataset.bicubic import imresize, modcrop
+from dataset.errors import InputError, Parser
+from dataset.make_benchmark import shrunk
+from dataset.parallel import with_progress
 
 VERSION = 1  # of what the attributes say
 
@@ -55,7 +55,30 @@ class Source:
 
 
 def main() -> None:
-    args = _arguments()
+    parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
+    lr = "for each of them a folder with X2, X3, … of LR pictures, which are made where it has none"
+    parser.add_argument("--hr", type=Path, nargs="+", metavar="DIR", help="folders of HR pictures (default: DIV2K's)")
+    parser.add_argument("--lr", type=Path, nargs="+", metavar="DIR", help=lr)
+    arguments.add_scales(parser)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="what to write (default: DIV2K_train.h5)")
+    arguments.add_boundary(parser, "symmetric")
+    copies = "add copies of all pictures, shrunk by these factors below 1 (default: none)"
+    parser.add_argument("--downscale", type=float, nargs="+", default=[], metavar="F", help=copies)
+    arguments.add_workers(parser)
+    args = parser.parse_args()
+    args.scales, here = sorted(set(args.scales)), Path()
+    if not all(0 < factor < 1 for factor in args.downscale) or len(set(args.downscale)) < len(args.downscale):
+        parser.error("--downscale are different numbers between 0 and 1")
+    if args.hr is None:
+        here = next((folder for folder in (here, Path(__file__).parent) if (folder / "DIV2K").is_dir()), here)
+        hr, lr = here / "DIV2K" / "DIV2K_train_HR", here / "DIV2K" / "DIV2K_train_LR_bicubic"
+        if not hr.is_dir():
+            raise InputError(f"{hr}: no such folder; get it with dataset/download.py DIV2K, or give another by --hr")
+        args.hr, args.lr = [hr], args.lr or ([lr] if lr.is_dir() else None)
+    args.out = args.out or here / "DIV2K_train.h5"
+    if args.lr and len(args.lr) != len(args.hr):
+        parser.error(f"--lr names {len(args.lr)} folders for the {len(args.hr)} of --hr")
+
     sources = find(args.hr, args.lr, args.scales)
     copies = [Source(source.hr, downscale=factor) for factor in args.downscale for source in sources]
     sources += copies
@@ -205,36 +228,6 @@ class _Disk(io.FileIO):
         super().__exit__(kind, *exception)
         if self.error and kind is None:
             raise self.error
-
-
-def _arguments() -> argparse.Namespace:
-    parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
-    hr, lr = (
-        "folders of HR pictures (default: DIV2K's)",
-        "for each a folder with X2, X3, … of LR, made where it has none",
-    )
-    parser.add_argument("--hr", type=Path, nargs="+", metavar="DIR", help=hr)
-    parser.add_argument("--lr", type=Path, nargs="+", metavar="DIR", help=lr)
-    arguments.add_scales(parser)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="what to write (default: DIV2K_train.h5)")
-    arguments.add_boundary(parser, "symmetric")
-    copies = "add copies of all pictures, shrunk by these factors below 1 (default: none)"
-    parser.add_argument("--downscale", type=float, nargs="+", default=[], metavar="F", help=copies)
-    arguments.add_workers(parser)
-    args = parser.parse_args()
-    args.scales, here = sorted(set(args.scales)), Path()
-    if not all(0 < factor < 1 for factor in args.downscale) or len(set(args.downscale)) < len(args.downscale):
-        parser.error("--downscale are different numbers between 0 and 1")
-    if args.hr is None:
-        here = next((folder for folder in (here, Path(__file__).parent) if (folder / "DIV2K").is_dir()), here)
-        hr, lr = here / "DIV2K" / "DIV2K_train_HR", here / "DIV2K" / "DIV2K_train_LR_bicubic"
-        if not hr.is_dir():
-            raise InputError(f"{hr}: no such folder; get it with dataset/download.py DIV2K, or give another by --hr")
-        args.hr, args.lr = [hr], args.lr or ([lr] if lr.is_dir() else None)
-    args.out = args.out or here / "DIV2K_train.h5"
-    if args.lr and len(args.lr) != len(args.hr):
-        parser.error(f"--lr names {len(args.lr)} folders for the {len(args.hr)} of --hr")
-    return args
 
 
 if __name__ == "__main__":

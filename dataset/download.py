@@ -30,11 +30,11 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from dataset import errors, images  # noqa: E402
-from dataset.bicubic import imresize  # noqa: E402
-from dataset.errors import InputError, Parser, describe  # noqa: E402
-from dataset.make_benchmark import Pair, make_pair, pair_files  # noqa: E402
-from dataset.parallel import do_all  # noqa: E402
+from dataset import errors, images
+from dataset.bicubic import imresize
+from dataset.errors import InputError, Parser, describe
+from dataset.make_benchmark import Pair, make_pair, pair_files
+from dataset.parallel import do_all
 
 DIV2K_SITE = "https://data.vision.ee.ethz.ch/cvl/DIV2K"
 SELFEXSR = "https://raw.githubusercontent.com/jbhuang0604/SelfExSR/HEAD/data"
@@ -95,7 +95,16 @@ WEIGHTS = {
 
 
 def main() -> None:
-    args = _arguments()
+    parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
+    choices = ["DIV2K", "benchmarks", "released-weights", *BENCHMARKS]
+    parser.add_argument("what", nargs="+", choices=choices, metavar="WHAT", help=", ".join(choices))
+    root = "where dataset/ and checkpoint/ are (default: in the repository)"
+    parser.add_argument("--root", type=Path, default=ROOT, metavar="DIR", help=root)
+    parser.add_argument("--mirror", metavar="URL", help="fetch from this server, which has the same paths")
+    args = parser.parse_args()
+    if args.mirror and not args.mirror.startswith(("http://", "https://")):
+        parser.error("--mirror begins with http:// or https://")
+
     for what in args.what:
         if what == "DIV2K":
             for archive in DIV2K:
@@ -236,7 +245,8 @@ def _receive(url: str, part: Path, progress: bool) -> None:
             there = 0
         length = answer.headers["Content-Length"]
         total = there + int(length) if length else None
-        bar = tqdm(total=total, initial=there, unit="B", unit_scale=True, desc=part.stem, disable=not progress or None)
+        hidden = None if progress else True
+        bar = tqdm(total=total, initial=there, unit="B", unit_scale=True, desc=part.stem, disable=hidden)
         with part.open("ab" if there else "wb") as file, bar:
             while block := answer.read(1 << 20):
                 there += file.write(block)
@@ -276,30 +286,15 @@ def _fetch_pair(published_name: str, out: Path, mirror: str | None, pair: tuple[
 def _hr_pixels(folder: Path) -> str:
     """The digest of a folder's HR pictures, as in :data:`HR_PIXELS`."""
     digest = hashlib.sha256()
-    for file in images.list_images(folder):
-        if file.stem.endswith("_HR"):
-            rgb = images.read_rgb(file)
-            digest.update(repr(rgb.shape).encode())
-            digest.update(rgb.tobytes())
+    for file in sorted(folder.glob("*_HR.png")):
+        rgb = images.read_rgb(file)
+        digest.update(repr(rgb.shape).encode() + rgb.tobytes())
     return digest.hexdigest()
 
 
 def _address(url: str, mirror: str | None) -> str:
     """The same path below ``mirror`` instead of the public host."""
     return url if mirror is None else mirror.rstrip("/") + urlsplit(url).path
-
-
-def _arguments() -> argparse.Namespace:
-    parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
-    choices = ["DIV2K", "benchmarks", "released-weights", *BENCHMARKS]
-    parser.add_argument("what", nargs="+", choices=choices, metavar="WHAT", help=", ".join(choices))
-    root, mirror = "folder for dataset/ and checkpoint/ (default: the repository)", "server to fetch from, with the public paths"
-    parser.add_argument("--root", type=Path, default=ROOT, metavar="DIR", help=root)
-    parser.add_argument("--mirror", metavar="URL", help=mirror)
-    args = parser.parse_args()
-    if args.mirror and not args.mirror.startswith(("http://", "https://")):
-        parser.error("--mirror begins with http:// or https://")
-    return args
 
 
 if __name__ == "__main__":

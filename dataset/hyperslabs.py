@@ -56,7 +56,6 @@ class Hyperslabs:
     def __init__(self, path: Path) -> None:
         self._file = h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE)
         self._bytes = open(path, "rb", buffering=0)
-        self._plain = not self._file.userblock_size  # whose bytes HDF5 does not count
         self._tiles = lru_cache(maxsize=None)(self._find)
         self._picture = lru_cache(OPEN_PICTURES)(self._open)
 
@@ -66,10 +65,13 @@ class Hyperslabs:
         Raises:
             OSError, RuntimeError: if the file can no longer be read.
         """
+        square = np.empty((side, side, 3), np.uint8)
         tiles = self._tiles(group, index)
         if tiles is None:
-            return self._read_by_hdf5(group, index, top, left, side)
-        square = np.empty((side, side, 3), np.uint8)
+            data, place = self._picture(group, index)
+            place.select_hyperslab((top, left, 0), square.shape)
+            data.read(h5py.h5s.create_simple(square.shape), place, square)
+            return square
         for row, rows, down in _parts(top, side, tiles.height):
             for column, columns, right in _parts(left, side, tiles.width):
                 square[down, right] = self._read_rows(tiles, row, column, rows)[:, columns]
@@ -84,13 +86,6 @@ class Hyperslabs:
             raise OSError("it has become shorter")
         return np.frombuffer(pixels, np.uint8).reshape(shape)
 
-    def _read_by_hdf5(self, group: str, index: int, top: int, left: int, side: int) -> np.ndarray:
-        data, place = self._picture(group, index)
-        square = np.empty((side, side, 3), np.uint8)
-        place.select_hyperslab((top, left, 0), square.shape)
-        data.read(h5py.h5s.create_simple(square.shape), place, square)
-        return square
-
     def _open(self, group: str, index: int) -> tuple[h5py.h5d.DatasetID, h5py.h5s.SpaceID]:
         data = h5py.h5d.open(self._file[group].id, str(index).encode())
         return data, data.get_space()
@@ -99,29 +94,24 @@ class Hyperslabs:
         """The tiles of a picture, or None if only HDF5 can read it."""
         data, _ = self._open(group, index)
         made = data.get_create_plist()
-        if not self._plain or made.get_nfilters() or made.get_external_count():
+        # HDF5 does not count the bytes of a user block.
+        if self._file.userblock_size or made.get_nfilters() or made.get_external_count():
             return None
         height, width, _ = data.shape
         if made.get_layout() == h5py.h5d.CONTIGUOUS:
-            offset = data.get_offset()
-            return None if offset is None else Tiles(height, width, [[offset]])
-        if made.get_layout() != h5py.h5d.CHUNKED or made.get_chunk()[2] != 3:
+            down, right, offsets = height, width, [[data.get_offset()]]
+        elif made.get_layout() == h5py.h5d.CHUNKED and made.get_chunk()[2] == 3:
+            down, right, _ = made.get_chunk()
+            corners = [[(top, left, 0) for left in range(0, width, right)] for top in range(0, height, down)]
+            offsets = [[data.get_chunk_info_by_coord(corner).byte_offset for corner in row] for row in corners]
+        else:
             return None
-        down, right, _ = made.get_chunk()
-        offsets = [
-            [data.get_chunk_info_by_coord((top, left, 0)).byte_offset for left in range(0, width, right)]
-            for top in range(0, height, down)
-        ]
         # What was never written is not in the file.
         return None if None in itertools.chain(*offsets) else Tiles(down, right, offsets)
 
 
 def _parts(start: int, length: int, tile: int) -> Iterator[tuple[int, slice, slice]]:
-    """Cut pixels ``start`` to ``start + length`` of a row or column into those of each tile.
-
-    Yields:
-        the tile's number, where its part is in the tile, and where among the ``length`` pixels.
-    """
+    """Cut some pixels of a row into those of each tile: its number, where they are in it, and which of them."""
     for number in range(start // tile, (start + length - 1) // tile + 1):
         first, last = max(start, number * tile), min(start + length, (number + 1) * tile)
         yield (number, slice(first - number * tile, last - number * tile), slice(first - start, last - start))
@@ -137,9 +127,8 @@ def readable(path: Path) -> Iterator[None]:
     except IsADirectoryError:
         raise InputError(f"{path}: is a folder, expected an HDF5 file") from None
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: not a readable HDF5 file (truncated, or of another kind): {describe(error)}"
-        ) from None
+        reason = f"not a readable HDF5 file (truncated, or of another kind): {describe(error)}"
+        raise InputError(f"{path}: {reason}") from None
 
 
 def picture_sizes(file: h5py.File, path: Path, scales: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -151,10 +140,8 @@ def picture_sizes(file: h5py.File, path: Path, scales: tuple[int, ...]) -> dict[
     groups = ["HR", *(f"X{scale}" for scale in scales)]
     for group in groups:
         if not isinstance(file.get(group), h5py.Group):
-            raise InputError(
-                f"{path}: has no group {group}, only {', '.join(sorted(file)) or 'nothing'}; "
-                "make the file with dataset/div2h5.py"
-            )
+            there = ", ".join(sorted(file)) or "nothing"
+            raise InputError(f"{path}: has no group {group}, only {there}; make the file with dataset/div2h5.py")
     sizes = {group: _group_sizes(file[group], path) for group in groups}
     hr = sizes["HR"]
     for scale in scales:
@@ -164,25 +151,22 @@ def picture_sizes(file: h5py.File, path: Path, scales: tuple[int, ...]) -> dict[
         rest = hr - scale * lr
         wrong = np.flatnonzero(((rest < 0) | (rest >= scale)).any(axis=1))
         if len(wrong):
-            first = wrong[0]
-            raise InputError(
-                f"{path}: picture {first} has {hr[first, 1]}x{hr[first, 0]} pixels in HR and "
-                f"{lr[first, 1]}x{lr[first, 0]} in X{scale}, which do not match"
-            )
+            (height, width), (lr_height, lr_width) = hr[wrong[0]], lr[wrong[0]]
+            both = f"{width}x{height} pixels in HR and {lr_width}x{lr_height} in X{scale}"
+            raise InputError(f"{path}: picture {wrong[0]} has {both}, which do not match")
     return sizes
 
 
 def _group_sizes(group: h5py.Group, path: Path) -> np.ndarray:
-    sizes = np.empty((len(group), 2), np.int64)
+    sizes, name = np.empty((len(group), 2), np.int64), group.name[1:]
     for index in range(len(group)):
         if str(index) not in group:
-            raise InputError(f"{path}: {group.name[1:]} has {len(group)} entries, but none named {index}")
+            raise InputError(f"{path}: {name} has {len(group)} entries, but none named {index}")
         data = h5py.h5d.open(group.id, str(index).encode())
         if data.rank != 3 or data.shape[2] != 3 or data.dtype != np.uint8:
-            raise InputError(
-                f"{path}: {group.name[1:]}/{index} is no RGB picture of 8 bits, but {data.dtype} of shape {data.shape}"
-            )
+            there = f"{data.dtype} of shape {data.shape}"
+            raise InputError(f"{path}: {name}/{index} is no RGB picture of 8 bits, but {there}")
         sizes[index] = data.shape[:2]
     if not len(sizes):
-        raise InputError(f"{path}: has no pictures in {group.name[1:]}")
+        raise InputError(f"{path}: has no pictures in {name}")
     return sizes

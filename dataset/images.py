@@ -198,16 +198,17 @@ def encode(picture: Picture, suffix: str) -> bytes:
     Raises:
         InputError: if the format cannot hold a picture of this size.
     """
-    rgb, alpha = picture.rgb, picture.alpha
     kind = Image.registered_extensions()[suffix.lower()]
-    if kind in ("JPEG", "BMP"):
-        alpha = None
-    if rgb.dtype == np.uint16 and kind in ("PNG", "TIFF"):
-        return _encode_opencv(rgb, alpha, picture.grey, suffix)
-    channels = to_uint8(rgb[:, :, 0] if picture.grey else rgb)
+    deep = picture.rgb.dtype == np.uint16 and kind in ("PNG", "TIFF")
+    alpha = None if kind in ("JPEG", "BMP") else picture.alpha
+    # Grey with alpha at 16 bits is a kind of file that many programs do not read.
+    grey = picture.grey and not (deep and alpha is not None)
+    pixels = picture.rgb[:, :, 0] if grey else picture.rgb
     if alpha is not None:
-        channels = np.dstack([channels, to_uint8(alpha)])
-    image = Image.fromarray(np.ascontiguousarray(channels))
+        pixels = np.dstack([pixels, alpha])
+    if deep:
+        return _encode_opencv(pixels if grey else pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]], suffix)
+    image = Image.fromarray(np.ascontiguousarray(to_uint8(pixels)))
     options = {
         "PNG": {"compress_level": 3},  # level 6 takes three times as long for 5 % less
         "JPEG": {"quality": 95, "subsampling": 0},
@@ -285,20 +286,15 @@ def remove_leftovers(folder: Path, recursive: bool = False) -> None:
 
 def _is_running(process: int) -> bool:
     try:
-        os.kill(process, 0)  # sends nothing
+        with suppress(PermissionError):  # it is another user's
+            os.kill(process, 0)  # sends nothing
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # it is another user's
-        pass
     return True
 
 
 def _is_deep(image: Image.Image, file: BinaryIO) -> bool:
-    """Whether a file has 16 bits per channel, not 8 or fewer.
-
-    Raises:
-        ValueError: if it is of a kind that decoders read without an error, but not as it is meant.
-    """
+    """Whether a file has 16 bits per channel; ValueError for what decoders would read, but not as it is meant."""
     if image.format == "PNG":
         file.seek(24)  # IHDR: width, height, then the bit depth
         return file.read(1)[0] == 16
@@ -343,13 +339,10 @@ def _from_opencv(image: Image.Image, file: BinaryIO) -> Picture:
     return Picture(pixels[:, :, 2::-1], pixels[:, :, 3] if pixels.shape[2] == 4 else None)
 
 
-def _encode_opencv(rgb: np.ndarray, alpha: np.ndarray | None, grey: bool, suffix: str) -> bytes:
+def _encode_opencv(bgr: np.ndarray, suffix: str) -> bytes:
     import cv2
 
-    pixels = rgb[:, :, 0] if grey and alpha is None else rgb[:, :, ::-1]
-    if alpha is not None:
-        pixels = np.dstack([pixels, alpha])
-    ok, data = cv2.imencode(suffix, np.ascontiguousarray(pixels))
+    ok, data = cv2.imencode(suffix, np.ascontiguousarray(bgr))
     if not ok:
-        raise InputError(f"{rgb.shape[1]}x{rgb.shape[0]} pixels do not fit into {suffix}")
+        raise InputError(f"{bgr.shape[1]}x{bgr.shape[0]} pixels do not fit into {suffix}")
     return data.tobytes()

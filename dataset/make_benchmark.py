@@ -22,10 +22,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset import arguments, errors, images  # noqa: E402
-from dataset.bicubic import imresize, modcrop  # noqa: E402
-from dataset.errors import InputError, Parser, describe  # noqa: E402
-from dataset.parallel import with_progress  # noqa: E402
+from dataset import arguments, errors, images
+from dataset.bicubic import imresize, modcrop
+from dataset.errors import InputError, Parser, describe
+from dataset.parallel import with_progress
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,19 @@ class Pair:
 
 
 def main() -> None:
-    args = _arguments()
+    parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hr", type=Path, required=True, metavar="DIR", help="folder of HR pictures")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the set's folder, as dataset/Set5")
+    arguments.add_scales(parser)
+    parser.add_argument("--keep_names", action="store_true", help="baby_SRF_2_HR.png, not img_001_…, for baby.png")
+    arguments.add_boundary(parser, "replicate")
+    parser.add_argument("--downscale", type=float, default=1.0, metavar="F", help="shrink the pictures by this first")
+    arguments.add_workers(parser)
+    args = parser.parse_args()
+    args.scales = sorted(set(args.scales))
+    if not 0 < args.downscale <= 1:
+        parser.error("--downscale is above 0 and at most 1")
+
     sources, out = images.list_images(args.hr, needed=True), args.out
     names = [source.stem if args.keep_names else f"img_{number:03}" for number, source in enumerate(sources, start=1)]
     for name, count in Counter(names).items():
@@ -66,8 +78,7 @@ def main() -> None:
 
 def pair_files(out: Path, scale: int, name: str) -> tuple[Path, Path]:
     """The HR and LR files of a set's picture, for example ``Set5/x2/img_001_SRF_2_HR.png``."""
-    hr, lr = (out / f"x{scale}" / f"{name}_SRF_{scale}_{kind}.png" for kind in ("HR", "LR"))
-    return hr, lr
+    return tuple(out / f"x{scale}" / f"{name}_SRF_{scale}_{kind}.png" for kind in ("HR", "LR"))
 
 
 def make_pair(pair: Pair, boundary: str) -> bool:
@@ -139,22 +150,6 @@ def sha256(file: Path) -> str:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {describe(error)}") from None
-
-
-def _arguments() -> argparse.Namespace:
-    parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hr", type=Path, required=True, metavar="DIR", help="folder of HR pictures")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the set's folder, as dataset/Set5")
-    arguments.add_scales(parser)
-    parser.add_argument("--keep_names", action="store_true", help="baby_SRF_2_HR.png, not img_001_…, for baby.png")
-    arguments.add_boundary(parser, "replicate")
-    parser.add_argument("--downscale", type=float, default=1.0, metavar="F", help="shrink the pictures by this first")
-    arguments.add_workers(parser)
-    args = parser.parse_args()
-    args.scales = sorted(set(args.scales))
-    if not 0 < args.downscale <= 1:
-        parser.error("--downscale is above 0 and at most 1")
-    return args
 
 
 if __name__ == "__main__":

@@ -28,11 +28,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset import arguments, errors, images  # noqa: E402
-from dataset.bicubic import imresize  # noqa: E402
-from dataset.errors import Parser  # noqa: E402
-from dataset.make_benchmark import claim, sha256  # noqa: E402
-from dataset.parallel import do_all  # noqa: E402
+from dataset import arguments, errors, images
+from dataset.bicubic import imresize
+from dataset.errors import Parser
+from dataset.make_benchmark import claim, sha256
+from dataset.parallel import do_all
 
 SEED = 7
 
@@ -53,7 +53,18 @@ STRETCH = (0.8, 1.25)  # height over width
 
 
 def main() -> None:
-    args = _arguments()
+    parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=("leaves", "turned"), help="what to make")
+    parser.add_argument("--pictures", type=Path, nargs="+", required=True, metavar="DIR", help="folders of real ones")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the new ones")
+    count, side = arguments.whole_number(1), arguments.whole_number(16)
+    parser.add_argument("--count", type=count, default=3000, metavar="N", help="how many (default: %(default)s)")
+    parser.add_argument(
+        "--side", type=side, default=256, metavar="N", help="of leaves in pixels (default: %(default)s)"
+    )
+    arguments.add_workers(parser)
+    args = parser.parse_args()
+
     pictures = [picture for folder in args.pictures for picture in images.list_images(folder, needed=True)]
     side = {"side": args.side} if args.kind == "leaves" else {}
     others = [file.name for file in args.out.glob("[0-9]*.png")]
@@ -82,8 +93,6 @@ def turned(pictures: list[Path], number: int) -> np.ndarray:
 
 def turn(picture: np.ndarray, angle: float) -> np.ndarray:
     """Turn a picture, (H, W, 3) uint8, by -45 to 45 degrees, and cut the largest upright rectangle out of it."""
-    if angle == 0:
-        return picture
     height, width = picture.shape[:2]
     sin, cos = (abs(part(math.radians(angle))) for part in (math.sin, math.cos))
     short, long = sorted((height, width))
@@ -189,20 +198,6 @@ def _fill(palette: list[np.ndarray], height: int, width: int, random: np.random.
     top, left = random.integers(rows - tall + 1), random.integers(columns - wide + 1)
     piece = picture[top : top + tall, left : left + wide]
     return cv2.resize(piece, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32)
-
-
-def _arguments() -> argparse.Namespace:
-    parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=("leaves", "turned"), help="what to make")
-    parser.add_argument("--pictures", type=Path, nargs="+", required=True, metavar="DIR", help="folders of real ones")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the new ones")
-    count, side = arguments.whole_number(1), arguments.whole_number(16)
-    parser.add_argument("--count", type=count, default=3000, metavar="N", help="how many (default: %(default)s)")
-    parser.add_argument(
-        "--side", type=side, default=256, metavar="N", help="of leaves in pixels (default: %(default)s)"
-    )
-    arguments.add_workers(parser)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

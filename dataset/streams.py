@@ -40,7 +40,7 @@ class Bands:
 
     @property
     def colours(self) -> int:
-        # Grey with alpha at 16 bits is a kind of file that many programs do not read.
+        # As in images.encode.
         return 1 if self.grey and not (self.alpha and self.dtype == np.uint16) else 3
 
     @property
@@ -69,17 +69,17 @@ def write(path: Path, picture: Bands) -> None:
         InputError: if the folder cannot be written or the format cannot hold the picture.
     """
     path = Path(path)
-    writers = {".png": _write_png, ".tif": _write_tiff, ".tiff": _write_tiff}
-    writer = writers.get(path.suffix.lower(), _write_joined)
+    suffix = path.suffix.lower()
+    if suffix == ".png" and max(picture.height, picture.width) > _PNG_LIMIT:
+        raise InputError(f"{path}: a picture of {picture.width}x{picture.height} pixels does not fit into .png")
     with written_whole(path) as temporary:
-        writer(temporary, picture, path)
+        if writer := {".png": _write_png, ".tif": _write_tiff, ".tiff": _write_tiff}.get(suffix):
+            writer(temporary, picture)
+        else:
+            temporary.write_bytes(encode(picture.joined(), suffix))
 
 
-def _write_joined(temporary: Path, picture: Bands, path: Path) -> None:
-    temporary.write_bytes(encode(picture.joined(), path.suffix))
-
-
-def _write_tiff(temporary: Path, picture: Bands, path: Path) -> None:
+def _write_tiff(temporary: Path, picture: Bands) -> None:
     import tifffile
 
     shape = (picture.height, picture.width, picture.channels)
@@ -100,7 +100,7 @@ def _write_tiff(temporary: Path, picture: Bands, path: Path) -> None:
 
 
 def _tiff_tiles(picture: Bands) -> Iterator[np.ndarray]:
-    """The picture in tiles of equal size, row by row; those at the edge are filled up with zeros."""
+    """The picture in tiles, row by row; those at the edge are filled up with zeros."""
     for rows in _in_rows(picture.pixels(), _TILE):
         for left in range(0, picture.width, _TILE):
             part = rows[:, left : left + _TILE]
@@ -123,12 +123,9 @@ def _in_rows(bands: Iterator[np.ndarray], count: int) -> Iterator[np.ndarray]:
         yield np.concatenate(waiting)
 
 
-def _write_png(temporary: Path, picture: Bands, path: Path) -> None:
-    if max(picture.height, picture.width) > _PNG_LIMIT:
-        raise InputError(f"{path}: a picture of {picture.width}x{picture.height} pixels does not fit into .png")
-    depth = 8 * picture.dtype.itemsize
-    colour = _PNG_COLOUR[picture.channels]
-    header = struct.pack(">IIBBBBB", picture.width, picture.height, depth, colour, 0, 0, 0)
+def _write_png(temporary: Path, picture: Bands) -> None:
+    kind = 8 * picture.dtype.itemsize, _PNG_COLOUR[picture.channels]
+    header = struct.pack(">IIBBBBB", picture.width, picture.height, *kind, 0, 0, 0)
     with open(temporary, "wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n")
         _png_chunk(file, b"IHDR", header)
@@ -148,12 +145,11 @@ def _png_chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
 def _png_lines(picture: Bands) -> Iterator[bytes]:
     """The picture's lines, filtered, some at a time, each with its filter's number before it."""
     step = picture.channels * picture.dtype.itemsize
-    length = picture.width * step
-    above = np.zeros((1, length), np.uint8)
+    above = np.zeros((1, picture.width * step), np.uint8)
+    count = max(1, _CHUNK // above.size)
     for band in picture.pixels():
         big_endian = band.astype(picture.dtype.newbyteorder(">"))
         lines = np.concatenate([above, big_endian.reshape(len(band), -1).view(np.uint8)])
-        count = max(1, _CHUNK // length)
         for top in range(1, len(lines), count):
             yield filtered(lines[top - 1 : top + count], step).tobytes()
         above = lines[-1:]

@@ -54,13 +54,13 @@ def find(path: Path | str, scale: int) -> TestSet:
     name = path.resolve().name
     if path.is_file():
         return TestSet(path.stem, scale, _named([(path, None)]))
-    prefix = _div2k_prefix(path, scale)
-    if prefix is not None:
-        return _div2k(prefix, scale)
+    for prefix in _div2k_prefixes(path):
+        if Path(f"{prefix}_LR_bicubic/X{scale}").is_dir():
+            return _div2k(prefix, scale)
     folder = path / f"x{scale}"
     if folder.is_dir():
         return _folder(name, folder, scale)
-    others = sorted(f.name for f in path.glob("x[0-9]")) if path.is_dir() else []
+    others = sorted(f.name for f in path.glob("x[0-9]"))
     if others:
         raise InputError(f"{path}: has {', '.join(others)} but no x{scale}; make it with dataset/make_benchmark.py")
     if re.fullmatch(r"x[0-9]", name):
@@ -72,9 +72,7 @@ def find(path: Path | str, scale: int) -> TestSet:
 
 def _folder(name: str, folder: Path, scale: int) -> TestSet:
     """Pairs by the HR and LR in their names; if the folder has no such pair, LR pictures of any names."""
-    files = images.list_images(folder)
-    if not files:
-        raise InputError(f"{folder}: no pictures in it ({', '.join(s[1:] for s in images.SUFFIXES)})")
+    files = images.list_images(folder, needed=True)
     found = {"HR": {}, "LR": {}}  # the name without the tag -> the file
     problems = []
     for file in files:
@@ -92,35 +90,22 @@ def _folder(name: str, folder: Path, scale: int) -> TestSet:
     return TestSet(name, scale, _named(pairs), problems)
 
 
-def _div2k_prefix(path: Path, scale: int) -> Path | None:
-    """``.../DIV2K_valid`` if that is what ``path`` means, by the folders that exist."""
-    candidates = [path]
+def _div2k_prefixes(path: Path) -> list[str]:
+    """``.../DIV2K_valid``, if that is what ``path`` means: itself, its HR, or the folder around."""
     if path.name.endswith("_HR"):
-        candidates = [path.with_name(path.name.removesuffix("_HR"))]
-    elif path.is_dir():
-        # The folder around: validation pictures are what one samples.
-        candidates += [f.with_name(f.name.removesuffix("_HR")) for f in sorted(path.glob("*_valid_HR"))]
-    for prefix in candidates:
-        if _suffixed(prefix, f"_LR_bicubic/X{scale}").is_dir():
-            return prefix
-    return None
+        return [str(path).removesuffix("_HR")]
+    # Of what is in the folder around, validation pictures are what one samples.
+    return [str(path), *(str(hr).removesuffix("_HR") for hr in sorted(path.glob("*_valid_HR")))]
 
 
-def _suffixed(prefix: Path, suffix: str) -> Path:
-    return prefix.parent / f"{prefix.name}{suffix}"
-
-
-def _div2k(prefix: Path, scale: int) -> TestSet:
-    lr_folder, hr_folder = _suffixed(prefix, f"_LR_bicubic/X{scale}"), _suffixed(prefix, "_HR")
-    lr = {f.stem.removesuffix(f"x{scale}"): f for f in images.list_images(lr_folder)}
+def _div2k(prefix: str, scale: int) -> TestSet:
+    lr_folder, hr_folder = Path(f"{prefix}_LR_bicubic/X{scale}"), Path(f"{prefix}_HR")
+    lr = {f.stem.removesuffix(f"x{scale}"): f for f in images.list_images(lr_folder, needed=True)}
     hr = {f.stem: f for f in images.list_images(hr_folder)} if hr_folder.is_dir() else {}
-    if not lr:
-        raise InputError(f"{lr_folder}: no pictures in it")
-    if not hr:
-        return TestSet(prefix.name, scale, _named([(f, None) for f in lr.values()]))
-    problems = [f"{lr[k]}: LR without its HR in {hr_folder}" for k in lr if k not in hr]
+    problems = [f"{lr[k]}: LR without its HR in {hr_folder}" for k in lr if hr and k not in hr]
     problems += [f"{hr[k]}: HR without its LR in {lr_folder}" for k in hr if k not in lr]
-    return TestSet(prefix.name, scale, _named([(lr[k], hr[k]) for k in lr if k in hr]), problems)
+    pairs = [(lr[k], hr.get(k)) for k in lr if k in hr or not hr]
+    return TestSet(Path(prefix).name, scale, _named(pairs), problems)
 
 
 def _named(pairs: list[tuple[Path, Path | None]]) -> list[Item]:

@@ -81,9 +81,8 @@ class TrainSet:
         scale_shares: Sequence[float] | None = None,
     ):
         if cache not in CACHES or weighting not in WEIGHTINGS:
-            raise ValueError(
-                f"cache is one of {CACHES} and weighting one of {tuple(WEIGHTINGS)}, not {cache!r} and {weighting!r}"
-            )
+            known = f"cache is one of {CACHES} and weighting one of {tuple(WEIGHTINGS)}"
+            raise ValueError(f"{known}, not {cache!r} and {weighting!r}")
         if patch_size < 1 or batch_size < 1:
             raise ValueError(f"patch_size and batch_size are at least 1, not {patch_size} and {batch_size}")
         if scale_shares is not None and (scale or len(scale_shares) != len(scales) or min(scale_shares) <= 0):
@@ -92,10 +91,8 @@ class TrainSet:
         self.scales = (scale,) if scale else tuple(scales)
         self._shares = None if scale_shares is None else np.array(scale_shares) / sum(scale_shares)
         self.patch_size, self.batch_size = patch_size, batch_size
-        self.seed, self.weighting, self.cache = seed, weighting, cache
-        self.device = torch.device(device)
-        if cache == "device" and self.device.type == "cpu":
-            self.cache = "ram"
+        self.seed, self.weighting, self.device = seed, weighting, torch.device(device)
+        self.cache = "ram" if cache == "device" and self.device.type == "cpu" else cache
         self.skipped: list[str] = []
         self._process, self._read = 0, None  # an open HDF5 file must not be shared by two processes
         with readable(self.path), h5py.File(self.path, "r") as file:
@@ -116,18 +113,16 @@ class TrainSet:
         Raises:
             InputError: if the file can no longer be read.
         """
-        return self._made(self._draw(step, rank, world_size))
+        return self.batch_of(None, step, rank, world_size)
 
-    def batch_of(self, scale: int, step: int, rank: int = 0, world_size: int = 1) -> Batch:
+    def batch_of(self, scale: int | None, step: int, rank: int = 0, world_size: int = 1) -> Batch:
         """As :meth:`batch`, but of this scale, whichever the step draws; if it draws this one, the batch is the same.
 
         Raises:
             InputError: if the file can no longer be read.
             KeyError: for a scale that is none of ``scales``.
         """
-        return self._made(self._draw(step, rank, world_size, scale))
-
-    def _made(self, drawn: "_Drawn") -> Batch:
+        drawn = self._draw(step, rank, world_size, scale)
         if self.cache == "device":
             return _batch(drawn.scale, *self._gather(drawn))
         lr, hr = (np.empty(shape, np.uint8) for shape in self._shapes(drawn.scale, len(drawn.picture)))
@@ -155,7 +150,6 @@ class TrainSet:
             slots,
             sampler=slots.tasks(first_step, last_step),
             batch_size=None,
-            collate_fn=_unchanged,
             num_workers=workers,
             prefetch_factor=prefetch,
             multiprocessing_context="fork",
@@ -168,17 +162,14 @@ class TrainSet:
 
     def _choice(self, file: h5py.File, scale: int) -> tuple[np.ndarray, np.ndarray]:
         """The pictures that hold a patch, and their cumulated probabilities; notes those that do not."""
-        group = f"X{scale}"
-        sizes = self._sizes[group]
+        sizes = self._sizes[f"X{scale}"]
         fits = (sizes >= self.patch_size).all(axis=1)
         pictures = np.flatnonzero(fits)
         if not len(pictures):
             height, width = sizes[sizes.min(axis=1).argmax()]
-            raise InputError(
-                f"{self.path}: a patch of {self.patch_size}x{self.patch_size} pixels is larger "
-                f"than every picture in {group} (the largest has {width}x{height}): "
-                "choose a smaller one"
-            )
+            patch = f"a patch of {self.patch_size}x{self.patch_size} pixels"
+            largest = f"every picture in X{scale} (the largest has {width}x{height})"
+            raise InputError(f"{self.path}: {patch} is larger than {largest}: choose a smaller one")
         for index in np.flatnonzero(~fits):
             name = str(file["HR"][str(index)].attrs.get("name", index))
             if name not in self.skipped:
@@ -188,8 +179,8 @@ class TrainSet:
 
     def _draw(self, step: int, rank: int, world_size: int, scale: int | None = None) -> "_Drawn":
         random = np.random.default_rng([self.seed, step])
-        drawn_scale = int(random.choice(self.scales, p=self._shares)) if len(self.scales) > 1 else self.scales[0]
-        scale = scale or drawn_scale
+        drawn = int(random.choice(self.scales, p=self._shares)) if len(self.scales) > 1 else self.scales[0]
+        scale = scale or drawn
         numbers = random.random((self.batch_size, 4))  # row i: patch i of the global batch
         numbers = numbers[rank * self.batch_size // world_size : (rank + 1) * self.batch_size // world_size]
         pictures, cumulated = self._choices[scale]
@@ -207,9 +198,8 @@ class TrainSet:
         with readable(self.path):
             for group, factor, patches in ((f"X{drawn.scale}", 1, lr), ("HR", drawn.scale, hr)):
                 side, corners = patches.shape[1], (drawn.corner * factor).tolist()
-                for target, picture, (top, left), turn in zip(
-                    patches, drawn.picture.tolist(), corners, drawn.turn.tolist()
-                ):
+                places = zip(patches, drawn.picture.tolist(), corners, drawn.turn.tolist())
+                for target, picture, (top, left), turn in places:
                     _turn(self._reader()(group, picture, top, left, side), turn, target)
 
     def _gather(self, drawn: "_Drawn") -> Iterator[torch.Tensor]:
@@ -234,27 +224,9 @@ class TrainSet:
     def _reader(self) -> Callable[[str, int, int, int, int], np.ndarray]:
         """This process's way to a square of a picture: group, picture, top, left, side -> (side, side, 3)."""
         if self._process != os.getpid():
-            self._read = _Memory(self._pixels, self._sizes) if self._pixels else Hyperslabs(self.path)
+            self._read = _in_memory(self._pixels, self._sizes) if self._pixels else Hyperslabs(self.path)
             self._process = os.getpid()
         return self._read
-
-
-class _Memory:
-    """Squares of pictures that are kept in memory: views of them, (side, side, 3) uint8.
-
-    Args:
-        pixels: the pixels of each group's pictures, one after another.
-        sizes: their heights and widths.
-    """
-
-    def __init__(self, pixels: dict[str, torch.Tensor], sizes: dict[str, np.ndarray]) -> None:
-        self._pictures = {}
-        for group, flat in pixels.items():
-            parts = np.split(flat.numpy(), np.cumsum(3 * sizes[group].prod(axis=1))[:-1])
-            self._pictures[group] = [part.reshape(*size, 3) for part, size in zip(parts, sizes[group])]
-
-    def __call__(self, group: str, index: int, top: int, left: int, side: int) -> np.ndarray:
-        return self._pictures[group][index][top : top + side, left : left + side]
 
 
 class _Drawn(NamedTuple):
@@ -281,9 +253,8 @@ class _Slots(Dataset):
     DataLoader of whole batches, two workers deliver 1.6 times as many patches from the file (x2, 64 of 64x64,
     and 16 of 24x24) and 1.8 and 2.4 times as many from memory (2 cores of a Xeon with AMX, family 6 model 207).
 
-    Args:
-        ahead: how many batches are on their way at most. There are three slots more: for the batch that has
-            come, the one before it, which its user may still hold, and the next one's.
+    There are three slots more than batches on their way (``ahead``): for the one that has come, the one before it,
+    which its user may still hold, and the next.
     """
 
     def __init__(self, train_set: TrainSet, rank: int, world_size: int, ahead: int):
@@ -326,6 +297,12 @@ class _Slots(Dataset):
             start += math.prod(shape)
 
 
+def _in_memory(pixels: dict[str, torch.Tensor], sizes: dict[str, np.ndarray]) -> Callable:
+    """The way to squares of pictures that are kept in memory, as :class:`Hyperslabs` is to those in a file."""
+    pictures = {group: [one.numpy() for one in _pictures(flat, sizes[group])] for group, flat in pixels.items()}
+    return lambda group, index, top, left, side: pictures[group][index][top : top + side, left : left + side]
+
+
 def _turn(patch: np.ndarray, turn: int, target: np.ndarray) -> None:
     """Write a patch to ``target`` flipped and turned, see :class:`_Drawn`."""
     flips = turn & 3
@@ -343,13 +320,8 @@ def _batch(scale: int, lr: torch.Tensor, hr: torch.Tensor) -> Batch:
     return Batch(scale, lr.permute(0, 3, 1, 2), hr.permute(0, 3, 1, 2))
 
 
-def _unchanged(outcome):  # instead of the DataLoader's own conversions
-    return outcome
-
-
 def _leave_signals_to_the_main_process(worker: int) -> None:
-    """Of a signal to the whole process group (Ctrl-C, the end of a batch job) a worker would die first and
-    take the main process with it. As it is, workers end when the main process does."""
+    """A signal to all (Ctrl-C, the end of a batch job) would end a worker first, and that the main process."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
 
@@ -360,13 +332,14 @@ def _load(group: h5py.Group, sizes: np.ndarray, device: torch.device) -> torch.T
     try:
         pixels = torch.empty(count, dtype=torch.uint8, device=device)
     except RuntimeError:  # also torch.OutOfMemoryError
-        raise InputError(
-            f"{group.file.filename}: the {count / 1e9:.1f} GB of its {group.name[1:]} pictures "
-            f"do not fit into the memory of {device}: use another cache"
-        ) from None
-    start = 0
-    for index in range(len(sizes)):
-        picture = torch.from_numpy(group[str(index)][:]).flatten()
-        pixels[start : start + len(picture)] = picture
-        start += len(picture)
+        much = f"the {count / 1e9:.1f} GB of its {group.name[1:]} pictures"
+        raise InputError(f"{group.file.filename}: {much} do not fit into {device} memory: use another cache") from None
+    for index, picture in enumerate(_pictures(pixels, sizes)):
+        picture.copy_(torch.from_numpy(group[str(index)][:]))
     return pixels
+
+
+def _pictures(flat: torch.Tensor, sizes: np.ndarray) -> list[torch.Tensor]:
+    """The pictures of a group, (H, W, 3), as views of its flat tensor."""
+    parts = flat.split((3 * sizes.prod(axis=1)).tolist())
+    return [part.view(*size, 3) for part, size in zip(parts, sizes.tolist())]
