@@ -102,11 +102,7 @@ def _up_sampler(net: nn.Module, scale: int) -> list[Operation]:
 
 
 def _describe(node: fx.Node, whole: nn.Module) -> tuple[str, str]:
-    """Kind and label of an operation.
-
-    Raises:
-        ValueError: for one that there is no way to draw.
-    """
+    """Kind and label of an operation."""
     if node.target in (F.relu, torch.relu):
         return "relu", ""
     if node.target in (F.pixel_shuffle, torch.pixel_shuffle):
@@ -127,9 +123,6 @@ def _block_of(node: fx.Node) -> str:
     """The part of the network that a node was called in: ``net.ieeb.shallow`` is in ``ieeb``."""
     deepest = list(node.meta.get("nn_module_stack") or {"": None})[-1]
     return next(iter(deepest.split(".")[1:]), "")
-
-
-# -- drawing ---------------------------------------------------------------------------------------
 
 
 @contextmanager

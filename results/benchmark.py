@@ -47,11 +47,7 @@ def main() -> None:
 
 
 def chosen_device(name: str | None):
-    """The ``torch.device`` of ``--device``: what is asked for, by default a GPU where there is one.
-
-    Raises:
-        InputError: if it is asked for and is not there.
-    """
+    """The device of ``--device``, by default a GPU where there is one; raises InputError where there is none."""
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():

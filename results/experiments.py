@@ -80,15 +80,8 @@ def main() -> int:
     return {"ablation": compare_networks, "settings": compare_settings}[args.what](args, flags)
 
 
-# -- a run -----------------------------------------------------------------------------------------
-
-
 def settings_of(folder: Path, name: str, scale: int, flags: list[str]) -> argparse.Namespace:
-    """The training settings of one run.
-
-    Raises:
-        InputError: for flags that do not fit.
-    """
+    """The training settings of one run; raises InputError for flags that do not fit."""
     ours = ["--scale", str(scale), "--ckpt_dir", str(folder), "--ckpt_name", name, "--resume"]
     args = parse_training(scale, [*flags, *ours])
     if args.num_gpu > 1:
@@ -98,14 +91,15 @@ def settings_of(folder: Path, name: str, scale: int, flags: list[str]) -> argpar
 
 
 def trained(args: argparse.Namespace) -> int:
-    """Train to the end, unless that has been done; returns the exit status.
-
-    Raises:
-        InputError: if the folder holds a run with other settings or of another file.
-    """
+    """Train to the end, unless that has been done; returns the exit status. Raises InputError beside another run."""
     if (args.ckpt_dir / "run.json").exists():
-        record = record_of(args)
-        if others := differences(record, args):
+        record, file = record_of(args), args.train_data_path
+        if not file.is_file():
+            raise InputError(f"{file}: no such file; make it with dataset/div2h5.py")
+        others, data = differing(record["settings"], args), record["data"]
+        if file.stat().st_size != data["bytes"] or data["sha256"] not in (None, hash_of(file)):
+            others.append(f"its training file was another {data['file']}")
+        if others:
             told = "; ".join(others)
             raise InputError(f"{args.ckpt_dir}: holds another run: {told}; delete it, or give another --ckpt_dir")
         if record.get("steps") == args.max_steps and weights_of(args).exists():
@@ -113,17 +107,6 @@ def trained(args: argparse.Namespace) -> int:
     from solver.training.trainer import launch
 
     return launch(args)
-
-
-def differences(record: dict, args: argparse.Namespace) -> list[str]:
-    """What of a run's record (``run.json``) is not as ``args`` ask for, and changes the weights."""
-    data, path = record["data"], args.train_data_path
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; make it with dataset/div2h5.py")
-    found = differing(record["settings"], args)
-    if path.stat().st_size != data["bytes"] or data["sha256"] not in (None, hash_of(path)):
-        found.append(f"its training file was another {data['file']}")
-    return found
 
 
 @functools.cache
@@ -140,9 +123,6 @@ def record_of(args: argparse.Namespace) -> dict:
 
 def weights_of(args: argparse.Namespace) -> Path:
     return args.ckpt_dir / f"{args.ckpt_name}.pth"
-
-
-# -- Table 1 ---------------------------------------------------------------------------------------
 
 
 def compare_networks(args: argparse.Namespace, flags: list[str]) -> int:
@@ -162,21 +142,13 @@ def compare_networks(args: argparse.Namespace, flags: list[str]) -> int:
         rows.append({"network": name} | figures | effort | {"sha256": hash_of(weights_of(own))})
         print(f"{name}: {figures['psnr']:.2f} dB / {figures['ssim']:.4f} on {pictures.name} x{args.scale}", flush=True)
         write_text(args.out / "curves" / f"{name}.csv", (own.ckpt_dir / "log.csv").read_text(encoding="utf-8"))
-    content = {
-        "set": pictures.name,
-        "scale": args.scale,
-        "protocol": args.protocol,
-        "budget": {name: record["settings"].get(name) for name in _BUDGET},
-        **{key: record[key] for key in ("hardware", "commit", "data")},
-        "networks": rows,
-    }
-    write_json(args.out / "ablation.json", content)
+    content = {"set": pictures.name, "scale": args.scale, "protocol": args.protocol}
+    content["budget"] = {name: record["settings"].get(name) for name in _BUDGET}
+    content |= {key: record[key] for key in ("hardware", "commit", "data")}
+    write_json(args.out / "ablation.json", content | {"networks": rows})
     write_csv(args.out / "ablation.csv", rows)
     print(f"written to {args.out}")
     return 0
-
-
-# -- settings --------------------------------------------------------------------------------------
 
 
 def compare_settings(args: argparse.Namespace, flags: list[str]) -> int:
@@ -220,10 +192,8 @@ def table(rows: dict[str, dict]) -> str:
     """The runs as a Markdown table, ``modern`` among them."""
     steps = list(rows["modern"]["psnr"])
     base = rows["modern"]["psnr"][steps[-1]]
-    lines = [
-        f"| setting | flags | {' | '.join(f'{step} steps' for step in steps)} | difference |",
-        "| --- | --- |" + " --- |" * (len(steps) + 1),
-    ]
+    head = ["setting", "flags", *(f"{step} steps" for step in steps), "difference"]
+    lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for name in filter(rows.get, SETTINGS):
         psnr, flags = rows[name]["psnr"], rows[name]["flags"]
         figures = " | ".join(f"{psnr[step]:.2f}" for step in steps)

@@ -18,16 +18,13 @@ FORMATS = (".png", ".pdf", ".svg")
 
 def parser() -> Parser:
     parser = Parser(
-        "Show a box of a picture as HR, bicubic and each network make it, with PSNR and SSIM of the whole "
-        "picture below."
+        "Show a box of a picture as HR, bicubic and each network make it, with the whole picture's figures."
     )
     add = parser.add_argument
     add("--test_data_dir", type=Path, default="dataset/Sample", help="folder of HR/LR pairs: a benchmark's or DIV2K's")
-    pictures = "names in it, such as img_002, a row for each; by default the three in which the methods differ most"
-    add("--pictures", nargs="+", default=[], help=pictures)
+    add("--pictures", nargs="+", default=[], help="such as img_002; by default three in which the methods differ most")
     add("--scale", type=int, choices=SCALES, default=4, help="enlargement factor")
-    weights = "weights to compare, of this scale or blind (by default the ones that ship)"
-    add("--weights", type=Path, nargs="+", help=weights)
+    add("--weights", type=Path, nargs="+", help="of this scale or blind (by default the ones that ship)")
     add("--labels", nargs="+", help="what to call them (by default their files' names)")
     sides = ("TOP", "LEFT", "HEIGHT", "WIDTH")
     add("--box", type=int, nargs=4, metavar=sides, help="in HR pixels (by default where the methods differ most)")
@@ -47,14 +44,8 @@ def main() -> None:
     items = test_set.find(args.test_data_dir, args.scale).items
     if args.pictures:
         items = [find_item(name, items, args.test_data_dir) for name in args.pictures]
-    rows = crops.rows(
-        items,
-        args.scale,
-        methods,
-        args.protocol,
-        crops.Box(*args.box) if args.box else None,
-        most=None if args.pictures else 3,
-    )
+    box, most = args.box and crops.Box(*args.box), None if args.pictures else 3
+    rows = crops.rows(items, args.scale, methods, args.protocol, box, most)
     crops.draw(rows, args.out)
     for name, _, box in rows:
         print(f"{name}: box {' '.join(map(str, box))}")
@@ -62,11 +53,7 @@ def main() -> None:
 
 
 def find_methods(args: argparse.Namespace) -> tuple:
-    """The weights to compare, with their labels.
-
-    Raises:
-        InputError: if there are none, or they are not of this scale.
-    """
+    """The weights to compare, with their labels; raises InputError for some that are not of this scale."""
     from results.measure import Method, find_methods
     from solver.checkpoint import load_network
 
@@ -82,17 +69,11 @@ def find_methods(args: argparse.Namespace) -> tuple:
 
 
 def find_item(name: str, items: list, folder: Path):
-    """The picture whose name is ``name`` or starts with it.
-
-    Raises:
-        InputError: if none does, or several do.
-    """
+    """The picture whose name is ``name`` or starts with it; raises InputError if there are none or several."""
     found = [item for item in items if item.name == name] or [item for item in items if item.name.startswith(name)]
     if len(found) != 1:
-        names = ", ".join(item.name for item in (found or items)[:8])
-        raise InputError(
-            f"--pictures {name}: {'several' if found else 'no'} such pictures in {folder}; there are {names}"
-        )
+        many, names = "several" if found else "no", ", ".join(item.name for item in (found or items)[:8])
+        raise InputError(f"--pictures {name}: {many} such pictures in {folder}; there are {names}")
     return found[0]
 
 

@@ -23,6 +23,7 @@ NETWORKS = {name: ("ablation", {"variant": name}) for name in ("SN", "HN", "IEEB
 NETWORKS |= {"LESRCNN": ("lesrcnn", {})}
 BENCHMARKS = ("Set5", "Set14", "B100", "Urban100")  # Tables 4 to 7
 SAMPLE = "Sample"
+SETS = (*BENCHMARKS, SAMPLE)
 FIGURES = ("psnr", "ssim", "bicubic_psnr", "bicubic_ssim")
 DIGITS = 6  # of a remembered figure: more than any table prints
 
@@ -51,11 +52,7 @@ class Method:
 
     @cached_property
     def network(self):
-        """The network, loaded when first needed.
-
-        Raises:
-            InputError: if the file does not hold the weights that its name promises.
-        """
+        """The network, loaded when first needed; raises InputError if it is not what the file's name promises."""
         from solver.checkpoint import load_network
 
         net, info = load_network(self.path, None, None if self.blind else self.scales[0])
@@ -107,7 +104,7 @@ def find_sets(folders: list[Path]) -> tuple[list[TestSet], list[str]]:
         folders: that hold sets, as ``Set5/x2/...``; the first that has one counts.
     """
     found, notes = [], []
-    for name in (*BENCHMARKS, SAMPLE):
+    for name in SETS:
         places = [Path(folder) / name for folder in folders if (Path(folder) / name).is_dir()]
         if not places:
             notes.append(f"{name}: not in {', '.join(map(str, folders))}")
@@ -123,17 +120,14 @@ def find_sets(folders: list[Path]) -> tuple[list[TestSet], list[str]]:
 
 
 def _of_another_size(sets: list[TestSet]) -> list[str]:
-    """A line for each set whose HR is not the same picture at all its scales.
-
-    Urban100 often comes with an HR of half the size in its x2 folder.
-    """
+    """A line for each set that is smaller at one scale, as Urban100's x2 pictures often are: by half."""
     heights = [(pictures.name, pictures.scale, images.size(pictures.items[0].hr)[0]) for pictures in sets]
+    cropped = max(SCALES)  # by less they differ where they are cropped to a multiple of their scale
     return [
         f"{name} x{scale}: its HR pictures are smaller than at another scale, so its figures are not the paper's; "
         "remake it with dataset/make_benchmark.py"
         for name, scale, height in heights
-        # by more than cropping to a multiple explains
-        if any(name == other and height + max(SCALES) < taller for other, _, taller in heights)
+        if any(name == other and height + cropped < taller for other, _, taller in heights)
     ]
 
 
@@ -160,16 +154,8 @@ class Memory:
         ``{"set", "scale", "protocol", "label", "file", "weights", "count", "pictures"}``, the last
         a dictionary of picture name -> figures.
         """
-        empty = {
-            "set": pictures.name,
-            "scale": pictures.scale,
-            "protocol": protocol,
-            "label": method.label,
-            "file": method.path.name,
-            "weights": method.sha256,
-            "count": 0,
-            "pictures": {},
-        }
+        empty = {"set": pictures.name, "scale": pictures.scale, "protocol": protocol, "label": method.label}
+        empty |= {"file": method.path.name, "weights": method.sha256, "count": 0, "pictures": {}}
         return self._entries.setdefault(_key(empty), empty)
 
     def complete(self, methods: list[Method], protocol: str) -> list[dict]:
@@ -186,12 +172,9 @@ class Memory:
 
     def write(self) -> None:
         """Write the file, whole or not at all."""
-
-        def place(entry: dict) -> tuple:
-            names = ("scale", "label", "protocol", "weights")
-            return (*BENCHMARKS, SAMPLE).index(entry["set"]), *(entry[name] for name in names)
-
-        write_json(self.path, {"measured": sorted(self._entries.values(), key=place)})
+        names = ("scale", "label", "protocol", "weights")
+        entries = sorted(self._entries.values(), key=lambda e: [SETS.index(e["set"]), *map(e.get, names)])
+        write_json(self.path, {"measured": entries})
 
 
 def plan(methods: list[Method], sets: list[TestSet]) -> list[tuple[Method, TestSet]]:
@@ -255,11 +238,7 @@ def rounded(scores, figures: Sequence[str] = ("psnr", "ssim")) -> dict:
 
 
 def fingerprint(item: Item) -> str:
-    """A hash of the contents of a picture's LR and HR files.
-
-    Raises:
-        InputError: if one cannot be read.
-    """
+    """A hash of the contents of a picture's LR and HR files; raises InputError if one cannot be read."""
     try:
         return hashlib.sha256(item.lr.read_bytes() + item.hr.read_bytes()).hexdigest()[:16]
     except OSError as error:

@@ -10,34 +10,18 @@ from pathlib import Path
 from dataset.errors import InputError
 
 from . import tables
-from .files import write_text
+from .files import readable, write_text
 
 
 def results_section(entries: list[dict], protocol: str) -> str:
-    """What the README shows of the measurements, as Markdown.
-
-    Args:
-        entries: of :class:`results.measure.Memory`, of the weights that ship.
-        protocol: what they were measured with.
-    """
-    table = tables.headline(entries)
-    return "\n".join(
-        [
-            *table.markdown().splitlines()[2:],
-            "",
-            f"Bold: the weights that ship, measured with "
-            f"{tables.PROTOCOLS[protocol]}; `Sample` is what was validated on during training.",
-        ]
-    )
+    """What the README shows, as Markdown, of the entries (:class:`results.measure.Memory`) of the weights that ship."""
+    table = "\n".join(tables.headline(entries).markdown().splitlines()[2:])
+    note = "`Sample` is what was validated on during training."
+    return f"{table}\n\nBold: the weights that ship, measured with {tables.PROTOCOLS[protocol]}; {note}"
 
 
 def weights_section(cards: list[Path], root: Path) -> str:
-    """How the weights that ship were trained and what they reach, as a Markdown table.
-
-    Args:
-        cards: the JSON files beside the weights, see ``results/ship_weights.py``.
-        root: of the project, where the README is.
-    """
+    """How the weights that ship were trained and what they reach, read off their cards, as a Markdown table."""
     lines = [
         "| weights | scale | Set5 PSNR / SSIM | Set14 PSNR / SSIM | the paper's | trained |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -63,10 +47,8 @@ def replace(path: Path, name: str, section: str) -> None:
         InputError: if one of the two markers is missing, or the file cannot be read or written.
     """
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-    try:
+    with readable(path, "it is where results are shown"):
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror.lower()}") from None
     if begin not in text and end not in text:
         return
     before, found_begin, rest = text.partition(begin)

@@ -57,21 +57,15 @@ def numbers(last: int) -> Callable[[str], list[int]]:
 
 def main() -> int:
     args = parser().parse_args()
-    if args.out is None:
-        args.out = RESULTS
-        if args.weights is not None or args.protocol != "published":
-            weights = "shipped" if args.weights is None else args.weights.resolve().name
-            args.out = Path("samples") / f"results-{weights}-{args.protocol}"
+    usual = args.weights is None and args.protocol == "published"
+    weights = args.weights.resolve().name if args.weights else "shipped"
+    args.out = args.out or (RESULTS if usual else Path(f"samples/results-{weights}-{args.protocol}"))
     reproduce(args)
     return 0
 
 
 def reproduce(args: argparse.Namespace) -> None:
-    """Measure what is not known yet, then write tables, figures and page.
-
-    Raises:
-        InputError: for weights, pictures or files that cannot be used.
-    """
+    """Measure what is not known yet, then write tables, figures and page."""
     from tqdm import tqdm
 
     methods, missing = measure.find_methods(args.weights)
@@ -101,11 +95,7 @@ def reproduce(args: argparse.Namespace) -> None:
 def list_products(
     args: argparse.Namespace, methods: list[measure.Method], memory: measure.Memory
 ) -> list[tuple[str, Callable[[], None]]]:
-    """What is to be written once everything is measured: a name and what makes it, in order.
-
-    Raises:
-        InputError: if the pictures to show are not there.
-    """
+    """What is to be written once everything is measured: a name and what makes it, in order."""
     from dataset import test_set
     from results import architecture, crops, page, readme, table, tables
 

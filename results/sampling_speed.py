@@ -83,19 +83,12 @@ def main(args: argparse.Namespace) -> None:
 
 
 def parse_size(name: str) -> tuple[int, int]:
-    """Width and height of a result, of a name in :data:`SIZES` or as ``640x360``.
-
-    Raises:
-        InputError: for anything else.
-    """
+    """Width and height of a result, of a name in :data:`SIZES` or as ``640x360``; raises InputError for others."""
     match = re.fullmatch(r"(\d+)x(\d+)", name)
     size = SIZES.get(name) or (match and (int(match[1]), int(match[2])))
     if not size or min(size) == 0:
         raise InputError(f"--sizes {name}: give {', '.join(SIZES)} or a width and height as 640x360")
     return size
-
-
-# -- contenders ------------------------------------------------------------------------------------
 
 
 def contenders(lr: np.ndarray, scale: int, device: torch.device, args: argparse.Namespace) -> Iterator[Contender]:
@@ -147,9 +140,6 @@ def matrix_product(precision: str, device: torch.device) -> tuple[Callable[[], o
     side = 8192 if device.type == "cuda" else 4096
     a, b = (torch.randn(side, side, device=device).to(PRECISIONS[precision]) for _ in range(2))
     return partial(torch.mm, a, b, out=torch.empty_like(a)), 2.0 * side**3
-
-
-# -- measuring -------------------------------------------------------------------------------------
 
 
 def measure(contenders: list[Contender], scale: int, lr: np.ndarray, device: torch.device, rounds: int) -> list[dict]:

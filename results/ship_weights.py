@@ -79,11 +79,7 @@ def ship(run_folder: Path, data: Path, pictures: str, validation_sets: Sequence[
 
 
 def read_run(folder: Path) -> dict:
-    """What a training run tells of itself.
-
-    Raises:
-        InputError: if it does not, or not what weights it took, as older ones.
-    """
+    """What a training run tells of itself; raises InputError for an older one, which does not tell all."""
     record = read_json(folder / "run.json", "is this the folder of a training run?")
     if "taken" not in record:
         raise InputError(f"{folder}: is a run of an older version, which did not note what weights it took")
@@ -95,9 +91,6 @@ def cards() -> list[Path]:
     networks = sorted(model.names(), key=lambda name: name != "lesrcnn")
     paths = [ROOT / shipped(network, scale) for network in networks for scale in (*SCALES, 0)]
     return [path.with_suffix(".json") for path in paths if path.with_suffix(".json").exists()]
-
-
-# -- the card --------------------------------------------------------------------------------------
 
 
 def make_card(net, info, name: str, record: dict, pictures: str, validation: dict, data: Path) -> dict:
@@ -155,11 +148,7 @@ def teachers(run_folder: Path, record: dict) -> list[dict]:
 
 
 def find(run_folder: Path, path: str, sha256: str) -> Path:
-    """The weights file that a run took: where it was, or beside the run, as ``checkpoint/NAME`` puts other runs.
-
-    Raises:
-        InputError: if it has gone or has changed.
-    """
+    """The weights file that a run took, unchanged: where it was, or beside the run as ``checkpoint/`` puts others."""
     from solver.checkpoint import file_hash
 
     places = [ROOT / path, run_folder.parent / Path(path).parent.name / Path(path).name]
@@ -188,15 +177,8 @@ def compact(value, indent: int = 0, width: int = 150) -> str:
     return "{\n" + ",\n".join(rows) + "\n" + " " * indent + "}"
 
 
-# -- measuring -------------------------------------------------------------------------------------
-
-
 def validate(weights: Path, scales: Sequence[int], sets: Sequence[Path]) -> dict[str, dict]:
-    """PSNR and SSIM on validation sets at these scales: ``{"Sample": {"x2": {"psnr": ...}}}``.
-
-    Raises:
-        InputError: for a test set, two sets of one name, or pictures without HR.
-    """
+    """PSNR and SSIM on validation sets at these scales: ``{"Sample": {"x2": {"psnr": ...}}}``; none is a test set."""
     result = {}
     for folder in sets:
         if folder.name in TEST_SETS or folder.name in result:

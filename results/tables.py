@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from .files import read_csv, readable
-from .measure import BENCHMARKS, NETWORKS, SAMPLE, SCALES, mean
+from .measure import BENCHMARKS, NETWORKS, SAMPLE, SCALES, SETS, mean
 from .table import Column, Row, Table
 
 RESULTS = Path(__file__).parent
@@ -25,9 +25,7 @@ PROTOCOLS = {
 def every(entries: list[dict], protocol: str, numbers: Sequence[int] = range(1, 10)) -> list[Table]:
     """The tables of these numbers, then those of our own: ``Sample`` and the complexity in full.
 
-    Args:
-        entries: what has been measured, of :class:`results.measure.Memory`.
-        protocol: what it was measured with.
+    ``entries`` of :class:`results.measure.Memory` were measured with this protocol.
     """
     make = {1: ablation, 2: partial(runtime, "2"), 3: partial(complexity, "3")}
     make |= {n: partial(benchmark, name, entries, protocol) for n, name in enumerate(BENCHMARKS, start=4)}
@@ -52,17 +50,8 @@ def paper_rows(name: str) -> list[dict]:
     return [{key: value(text) for key, text in row.items()} for row in read_csv(PAPER / f"{name}.csv")]
 
 
-# -- Tables 4 to 7 ---------------------------------------------------------------------------------
-
-
 def benchmark(name: str, entries: list[dict], protocol: str) -> Table:
-    """Tables 4 to 7, or for ``Sample`` the same without the paper's rows.
-
-    Args:
-        name: of the data set.
-        entries: of :class:`results.measure.Memory`.
-        protocol: what they were measured with.
-    """
+    """Tables 4 to 7, of this data set; of ``Sample`` the same without the paper's rows."""
     entries = [entry for entry in entries if entry["set"] == name]
     paper = {row["method"]: row for row in paper_rows(PAPER_SETS[name])} if name in PAPER_SETS else {}
     keys = [f"x{scale}_{figure}" for scale in SCALES for figure in ("psnr", "ssim")]
@@ -114,7 +103,7 @@ def headline(entries: list[dict]) -> Table:
         Column("lesrcnn_s_paper", "LESRCNN-S, blind (paper)"),
     ]
     rows = []
-    for name in (*BENCHMARKS, SAMPLE):
+    for name in SETS:
         paper = {row["method"]: row for row in paper_rows(PAPER_SETS[name])} if name in PAPER_SETS else {}
         for scale in SCALES:
             ours = {e["label"]: e for e in entries if e["set"] == name and e["scale"] == scale}
@@ -132,9 +121,6 @@ def headline(entries: list[dict]) -> Table:
 
 def _pair(psnr: float | None, ssim: float | None) -> str | None:
     return None if psnr is None or ssim is None else f"{psnr:.2f}/{ssim:.4f}"
-
-
-# -- Table 1 ---------------------------------------------------------------------------------------
 
 
 def ablation(path: Path = ABLATION) -> Table:
@@ -187,9 +173,6 @@ def _ablation_notes(trained: dict) -> list[str]:
     ]
 
 
-# -- Tables 2 and 8 --------------------------------------------------------------------------------
-
-
 def runtime(number: str, folder: Path = RESULTS) -> Table:
     """Table 2 (SN and HN, x4) or Table 8 (LESRCNN among others, x2), in seconds for a picture.
 
@@ -229,9 +212,6 @@ def _timed(path: Path, scale: int, sizes: list[str]) -> list[Row]:
             times = seconds.setdefault(label, {})
             times[f"{line['width']}x{line['height']}"] = float(f"{float(line['seconds']):.3g}")
     return [Row((label, machine, *(times.get(size) for size in sizes)), "ours") for label, times in seconds.items()]
-
-
-# -- Tables 3 and 9, and complexity in full --------------------------------------------------------
 
 
 def complexity(number: str) -> Table:
