@@ -58,10 +58,8 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, nargs="+", required=True, metavar="DIR", help="folders of real ones")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the new ones")
     count, side = arguments.whole_number(1), arguments.whole_number(16)
-    parser.add_argument("--count", type=count, default=3000, metavar="N", help="how many (default: %(default)s)")
-    parser.add_argument(
-        "--side", type=side, default=256, metavar="N", help="of leaves in pixels (default: %(default)s)"
-    )
+    parser.add_argument("--count", type=count, default=3000, metavar="N", help="how many to make (default: 3000)")
+    parser.add_argument("--side", type=side, default=256, metavar="N", help="of leaves, in pixels (default: 256)")
     arguments.add_workers(parser)
     args = parser.parse_args()
 
