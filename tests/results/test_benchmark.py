@@ -57,6 +57,14 @@ def test_every_form_is_measured_beside_the_published_one(measure, tmp_path, caps
     assert any("LESRCNN, ours, fp32" in row.cells for row in runtime("8", tmp_path).rows)
 
 
+def test_what_is_too_large_for_the_memory_is_not_run(measure, tmp_path, monkeypatch):
+    monkeypatch.setattr(sampling_speed.memory, "free", lambda device: 1000)
+    measure(f"sampling --scale 4 --sizes 32x24 --precision fp32 --rounds 1 --output {tmp_path}/benchmark")
+    published, whole, pieces = csv.DictReader((tmp_path / "benchmark.csv").open())
+    assert published["note"].startswith("not run: needs about") and whole["seconds"] == published["seconds"] == ""
+    assert float(pieces["seconds"]) > 0 and pieces["times_published"] == ""
+
+
 def test_networks_of_table_2(measure, tmp_path):
     measure(f"sampling --networks SN HN --sizes 32x32 256 --precision fp32 --rounds 1 --output {tmp_path}/runtime")
     rows = runtime("2", tmp_path).rows
