@@ -57,7 +57,8 @@ _BUDGET += ["precision", "seed"]
 def parser() -> Parser:
     parser = Parser(
         "Train alike but for one thing, and compare: the five networks of the paper's ablation (Table 1), or settings "
-        "of x2's training. All other flags are those of train.py, for all runs alike."
+        "of x2's training. All other flags are those of train.py, as "
+        "--train_data_path and --max_steps, for all runs alike."
     )
     add = parser.add_argument
     add("what", choices=("ablation", "settings"), help="what is compared")

@@ -1,7 +1,7 @@
 """Train all of LESRCNN's weights in one go, in pieces: ``python results/gpu.py --help``; results/gpu.md tells more.
 
-The blind network comes first, then each scale from it. Each call works for so many minutes and stops its run, saved; the
-next call goes on.
+The blind network comes first, then each scale from it. Each call works for so many minutes and stops its run, saved;
+the next call goes on.
 """
 
 import argparse

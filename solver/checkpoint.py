@@ -8,7 +8,7 @@ runs. Read are:
 - a training checkpoint of this project, of which the averaged weights (``"ema"``) are taken where there are any, else
   the last (``"model"``).
 
-What we write says what it is: the network, its scale, its options. A foreign file is recognised by its names and shapes;
+What we write says what it is: the network, its scale, its options. A foreign file is recognised by names and shapes;
 where these fit several networks, the flag that decides is named. A ``module.`` prefix, as ``DataParallel`` leaves it,
 is dropped.
 """
@@ -139,10 +139,8 @@ def read_state(path: Path | str) -> dict:
 def _opened(path: Path) -> tuple[dict, dict | None]:
     """The content of a weights file, and what a safetensors file says of itself."""
     if not path.exists():
-        raise InputError(
-            f"{path}: no such weights file; `python dataset/download.py released-weights` "
-            "fetches the paper's into checkpoint/released/"
-        )
+        advice = "`python dataset/download.py released-weights` fetches the paper's into checkpoint/released/"
+        raise InputError(f"{path}: no such weights file; {advice}")
     if not path.is_file():
         raise InputError(f"{path}: is a folder, expected a weights file")
     if path.suffix == ".safetensors":
@@ -153,9 +151,8 @@ def _opened(path: Path) -> tuple[dict, dict | None]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises anything on a damaged file
         if re.search(r"Unsupported (global|class)|GLOBAL|call reduce", str(error)):
-            raise InputError(
-                f"{path}: refused: it holds more than weights and could run code (nothing of it was run)"
-            ) from None
+            why = "it holds more than weights and could run code (nothing of it was run)"
+            raise InputError(f"{path}: refused: {why}") from None
         raise InputError(f"{path}: not a readable weights file (truncated or of another kind?)") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, not a dictionary of weights")

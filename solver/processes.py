@@ -116,10 +116,8 @@ def join(num_gpu: int) -> Group:
     device = torch.device("cpu")
     if num_gpu and torch.cuda.is_available():
         if local >= torch.cuda.device_count():
-            raise InputError(
-                f"process {local} of this machine has no GPU, it has {torch.cuda.device_count()}: "
-                "start fewer, or compute on the CPU with --num_gpu 0"
-            )
+            have = f"process {local} of this machine has no GPU, it has {torch.cuda.device_count()}"
+            raise InputError(f"{have}: start fewer, or compute on the CPU with --num_gpu 0")
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     if size > 1:

@@ -153,7 +153,6 @@ def _read(item: Item, scale: int) -> tuple[images.Picture, np.ndarray | None]:
     hr = images.read_rgb(item.hr)
     expected = tuple(scale * n for n in lr.rgb.shape[:2])
     if hr.shape[:2] != expected:
-        raise InputError(
-            f"{item.hr}: is {hr.shape[1]}x{hr.shape[0]}, but {scale} times its LR is {expected[1]}x{expected[0]}"
-        )
+        sizes = f"is {hr.shape[1]}x{hr.shape[0]}, but {scale} times its LR is {expected[1]}x{expected[0]}"
+        raise InputError(f"{item.hr}: {sizes}")
     return images.Picture(images.to_uint8(lr.rgb)), hr

@@ -326,10 +326,8 @@ class Sampler:
     def _do_with_less(self, piece: str, width: int, height: int) -> None:
         """From now on, have pieces at most half as large as one for which the memory was too little."""
         if self._most_pixels == math.inf:
-            print(
-                f"{self.device}: out of memory for a {piece} of {width}x{height} LR pixels; going on with smaller ones",
-                file=sys.stderr,
-            )
+            what = f"{self.device}: out of memory for a {piece} of {width}x{height} LR pixels"
+            print(f"{what}; going on with smaller ones", file=sys.stderr)
         self._most_pixels = width * height / 2
 
     def _freed(self, pixels: int) -> AbstractContextManager:

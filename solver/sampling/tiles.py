@@ -5,7 +5,7 @@ with zeros at the picture's edge. So a tile is computed on a larger window, its 
 radius, and a window never reaches over the picture's edge: there the halo ends and the same zeros
 follow. What the core then gets is what it gets from the whole picture, but for rounding.
 
-Where a network can be given a picture strip by strip (:mod:`solver.sampling.backends.rolling`), only its columns have halos.
+Where a network can be given a picture strip by strip (:mod:`.backends.rolling`), only its columns have halos.
 
 All windows of a picture have one size, which a compiled network wants. They lie evenly, the first and the
 last at the picture's edges, and neighbours share at least two halos.
@@ -124,7 +124,7 @@ def by_pixels(height: int, width: int, halo: int, pixels: float) -> Grid:
 
 @dataclass(frozen=True)
 class Strips:
-    """How a picture flows through a network (:mod:`solver.sampling.backends.rolling`): in columns side by side, so many rows at a
+    """How a picture flows through a network (:mod:`.backends.rolling`): in columns side by side, so many rows at a
     time. Rows of neighbouring columns come together."""
 
     height: int  # of the picture, in LR pixels

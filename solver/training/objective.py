@@ -1,4 +1,4 @@
-"""What a training makes smaller, and how: losses, the learning rate, optimizers, clipping, the average of the weights."""
+"""What a training makes smaller, and how: losses, learning rate, optimizers, clipping, the average of the weights."""
 
 import argparse
 import math

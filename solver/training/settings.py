@@ -1,6 +1,6 @@
 """Every setting of a training run: its default, what it is worth, and whether a resumed run must keep it.
 
-The command line (:mod:`solver.training.command`) is made from this list. Order of precedence, lowest first: the defaults
+The command line (:mod:`solver.training.command`) is made from this list. Precedence, lowest first: the defaults
 here, the network's own ``published`` training, a recipe, the flags that are given.
 """
 

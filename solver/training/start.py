@@ -65,10 +65,7 @@ def copy_weights(paths: Sequence[Path], net: Network, name: str) -> tuple[list[s
         if not state:
             raise InputError(f"{path}: has no layer that this network has too")
         if shared and state.keys() != shared.keys():
-            raise InputError(
-                f"--init_from {path}: shares other layers with this network than {paths[0]} does: "
-                "there is no mean of them"
-            )
+            raise InputError(f"--init_from {path}: shares other layers than {paths[0]} does: there is no mean of them")
         shared = {k: shared.get(k, 0) + v / len(paths) for k, v in state.items()}
     net.load_state_dict(shared, strict=False)
     files = " and ".join(map(str, paths))
@@ -82,9 +79,7 @@ def find_run(folder: RunFolder, args: argparse.Namespace) -> tuple[dict | None, 
         InputError: if there is a run and neither ``--resume`` nor ``--overwrite``, or it cannot be resumed so.
     """
     if not (args.resume or args.overwrite) and folder.in_use():
-        raise InputError(
-            f"{folder.folder}: has a run already; continue it with --resume, or start anew over it with --overwrite"
-        )
+        raise InputError(f"{folder.folder}: has a run already; go on with --resume, or start anew with --overwrite")
     if not args.resume:
         return None, []
     if not folder.has_checkpoint():

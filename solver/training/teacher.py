@@ -50,10 +50,8 @@ class Teacher:
             self.nets = dict.fromkeys(knows, net) | self.nets
             self.sha256.append(info.sha256)
         if missing := scales - self.nets.keys():
-            raise InputError(
-                f"--teacher {' '.join(map(str, paths))}: has nobody for "
-                f"{', '.join(f'x{s}' for s in sorted(missing))}, and a blind network learns all scales"
-            )
+            untaught = ", ".join(f"x{s}" for s in sorted(missing))
+            raise InputError(f"--teacher: has nobody for {untaught}, and a blind network learns all scales")
 
     @torch.no_grad()
     def target(self, lr: torch.Tensor, hr: torch.Tensor, scale: int, step: int) -> torch.Tensor:

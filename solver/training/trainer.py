@@ -94,9 +94,8 @@ class Trainer:
         self.optimizers = build_optimizers(args.optimizer, self.net, args.lr)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=self.precision == "fp16")
         self.average = Average(self.net, args.ema) if args.ema else None
-        every, last = args.revive, args.max_steps // 2
         nets = self.net, self.average.net if self.average else None
-        self.upkeep = Upkeep(*nets, self.optimizers[0], self.data, every, last, group, self._to_device)
+        self.upkeep = Upkeep(*nets, self.optimizers[0], self.data, args, group, self._to_device)
         self.step = 0  # steps done
         self.seconds = 0.0  # of training, over all resumed parts
         self.best = -math.inf  # mean PSNR
@@ -127,10 +126,8 @@ class Trainer:
                 self.save()
                 raise
             except torch.OutOfMemoryError:
-                raise InputError(
-                    f"step {self.step + 1}: the GPU's memory is full; a smaller --batch_size or "
-                    "--patch_size, or --precision bf16, takes less"
-                ) from None
+                less = "a smaller --batch_size or --patch_size, or --precision bf16, takes less"
+                raise InputError(f"step {self.step + 1}: the GPU's memory is full; {less}") from None
             except torch._dynamo.exc.TorchDynamoException as error:
                 reason = describe(error).split(" Set TORCH")[0]  # what follows is advice to developers
                 raise InputError(f"--compile: {reason}; train without it") from None
@@ -321,9 +318,8 @@ class Trainer:
         teacher = state.get("teacher", [])
         if teacher != self._taken()["teacher"]:
             had = "another" if teacher else "no"
-            raise InputError(
-                f"{self.folder.folder}: its run has {had} --teacher: give the same weights, or another --ckpt_dir"
-            )
+            advice = "give the same weights, or another --ckpt_dir"
+            raise InputError(f"{self.folder.folder}: its run has {had} --teacher: {advice}")
         self.net.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)

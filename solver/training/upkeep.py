@@ -1,13 +1,10 @@
 """What is done between steps now and then: silent units are revived, and layers' inputs looked at for whitening."""
 
-from collections.abc import Callable
-
 import torch
 
 from dataset.train_set import TrainSet
 from model.ops import Network
 
-from ..processes import Group
 from .muon import WhitenedMuon
 from .revive import Hidden
 
@@ -22,25 +19,14 @@ class Upkeep:
         average: the network with the averaged weights, if there is one, which gets what the other gets.
         optimizer: the first of its optimizers, which may want to look at the layers' inputs.
         data: where patches to look at come from.
-        revive: every so many steps, silent units are revived; 0: never.
-        last: the step after which none are.
+        args: the run's settings: ``revive`` and ``max_steps``.
         group: the run's processes. All look at the same whole batches, and get what the leading one finds.
         patches: the patches of a batch as the network takes them.
     """
 
-    def __init__(
-        self,
-        net: Network,
-        average: Network | None,
-        optimizer: torch.optim.Optimizer,
-        data: TrainSet,
-        revive: int,
-        last: int,
-        group: Group,
-        patches: Callable[[torch.Tensor], torch.Tensor],
-    ) -> None:
+    def __init__(self, net: Network, average: Network | None, optimizer, data: TrainSet, args, group, patches) -> None:
         self.net, self.average, self.optimizer, self.data = net, average, optimizer, data
-        self.revive, self.last, self.group, self.patches = revive, last, group, patches
+        self.revive, self.last, self.group, self.patches = args.revive, args.max_steps // 2, group, patches
 
     def is_due(self, step: int) -> bool:
         """Whether there is something to do before a step."""

@@ -1,9 +1,7 @@
-"""Validation: what the network makes of pictures that it is not trained on, by the functions that sample and measure."""
+"""Validation: what a network makes of pictures that it is not trained on, by what samples and measures elsewhere."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-import torch
 
 from dataset import images, test_set
 from dataset.errors import InputError
@@ -11,7 +9,7 @@ from dataset.test_set import Item, TestSet
 from model.ops import Network
 
 from ..measuring.evaluate import evaluate
-from ..processes import Stopped, StopRequest
+from ..processes import Stopped
 from ..sampling.sampler import Sampler
 
 
@@ -29,14 +27,7 @@ class Validation:
         InputError: if a set is missing or has pictures without HR.
     """
 
-    def __init__(
-        self,
-        folders: Sequence[Path],
-        scales: Sequence[int],
-        device: torch.device,
-        sample_dir: Path | None = None,
-        stop: StopRequest | None = None,
-    ) -> None:
+    def __init__(self, folders: Sequence[Path], scales: Sequence[int], device, sample_dir=None, stop=None) -> None:
         self.device, self.sample_dir, self.stop = device, sample_dir, stop
         self.sets = [test_set.find(folder, scale) for folder in folders for scale in scales]
         for pictures in self.sets:
