@@ -29,14 +29,13 @@ def weights_section(cards: list[Path], root: Path) -> str:
     for path in cards:
         card = json.loads(path.read_text(encoding="utf-8"))
         training, name = card["training"], path.with_name(card["weights"]).relative_to(root)
-        device, processor = (training["hardware"][key] for key in ("device", "processor"))
         how = f"{training['steps_in_all']:,} steps in all, {training['hours_in_all']:.1f} h"
-        where = device if processor in device else f"{processor} {device}"
+        how += f", last on {training['hardware']['device']}"
         for scale in card["scales"]:
             found = [card["test"][test_set][f"x{scale}"] for test_set in ("Set5", "Set14")]
             ours = " | ".join(f"{figures['psnr']:.2f} / {figures['ssim']:.4f}" for figures in found)
             paper = ", ".join(f"{figures['paper'][0]:.2f}" for figures in found if figures["paper"]) or "-"
-            lines.append(f"| [`{name}`]({name.with_suffix('.json')}) | x{scale} | {ours} | {paper} | {how}, {where} |")
+            lines.append(f"| [`{name}`]({name.with_suffix('.json')}) | x{scale} | {ours} | {paper} | {how} |")
     return "\n".join(lines)
 
 

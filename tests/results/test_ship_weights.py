@@ -78,7 +78,7 @@ def test_weights_card_and_readme(house):
     text = (house / "README.md").read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     assert (
-        f"{set5['psnr']:.2f} / {set5['ssim']:.4f}" in text and "6 steps in all, 1.5 h, Abacus CPU (2 threads)" in text
+        f"{set5['psnr']:.2f} / {set5['ssim']:.4f}" in text and "6 steps in all, 1.5 h, last on CPU (2 threads)" in text
     )
 
 
