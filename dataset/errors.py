@@ -24,8 +24,9 @@ class Parser(argparse.ArgumentParser):
 def run(main: Callable[[], int | None]) -> None:
     """Run a command's ``main`` and leave the process with its exit status.
 
-    0 or what ``main`` returns; 2 and one line on standard error for an :class:`InputError`; 130
-    after Ctrl-C and 143 after SIGTERM, both of which unwind the stack, so nothing half-made stays.
+    0 or what ``main`` returns; 2 and one line on standard error for an :class:`InputError`, and where the file system
+    or the memory refuses; 130 after Ctrl-C and 143 after SIGTERM, both of which unwind the stack, so nothing half-made
+    stays.
     """
 
     def terminate(signum, frame):
@@ -35,12 +36,13 @@ def run(main: Callable[[], int | None]) -> None:
     program = Path(sys.argv[0]).name
     try:
         status = main() or 0
-    except InputError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
-        status = 2
     except BrokenPipeError:  # the reader of our output has gone: `... | head`
         sys.stderr.close()
         status = 141
+    except (InputError, OSError, MemoryError) as error:
+        where = getattr(error, "filename", None)
+        print(f"{program}: error: {f'{where}: ' if where else ''}{describe(error)}", file=sys.stderr)
+        status = 2
     except KeyboardInterrupt:
         print(f"\n{program}: interrupted", file=sys.stderr)
         status = 130

@@ -158,7 +158,7 @@ def to_tensor(pixels: np.ndarray, device="cpu"):
     peak = np.iinfo(pixels.dtype).max
     if pixels.dtype == np.uint16:
         pixels = pixels.astype(np.int32)  # torch computes little in uint16
-    tensor = torch.from_numpy(np.ascontiguousarray(pixels))
+    tensor = torch.from_numpy(np.require(pixels, requirements="CW"))
     if torch.device(device).type == "cuda":
         tensor = tensor.pin_memory().to(device, non_blocking=True)
     return tensor.permute(2, 0, 1)[None].float().div_(peak)
@@ -181,11 +181,6 @@ def quantise(tensor, dtype=np.uint8, rounding: str = "truncate"):
     if rounding == "round":
         scaled = scaled.round_()
     return scaled.clamp_(0, peak).to(torch.uint8 if dtype == np.uint8 else torch.int32).contiguous()
-
-
-def from_tensor(tensor, dtype=np.uint8, rounding: str = "truncate") -> np.ndarray:
-    """As :func:`quantise`, but to (H, W, 3) pixels in memory."""
-    return quantise(tensor, dtype, rounding).cpu().numpy().astype(dtype, copy=False)
 
 
 def encode(picture: Picture, suffix: str) -> bytes:

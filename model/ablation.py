@@ -60,7 +60,6 @@ class Net(Network):
         ValueError: for another scale or variant.
     """
 
-    blind = False
     options = tuple({"variant": variant} for variant in VARIANTS)
 
     def __init__(self, scale: int = 2, multi_scale: bool = False, variant: str = "IEEB") -> None:

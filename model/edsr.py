@@ -43,6 +43,7 @@ class Net(Network):
         ValueError: for another scale.
     """
 
+    blind = True
     picture_facing = ("head", "last")
 
     def __init__(self, scale: int = 2, multi_scale: bool = False) -> None:

@@ -51,7 +51,7 @@ class Network(nn.Module):
     """
 
     scales: tuple[int, ...] = (2, 3, 4)
-    blind: ClassVar[bool] = True
+    blind: ClassVar[bool] = False
     options: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     picture_facing: ClassVar[tuple[str, ...]] = ()
     published: ClassVar[dict[str, Any]] = {}

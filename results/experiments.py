@@ -32,21 +32,14 @@ SHORT = shlex.split(  # what the compared settings have in common
 )
 SETTINGS = {
     "modern": "",
-    "half the learning rate": "--lr 5e-4",
-    "twice the learning rate": "--lr 2e-3",
     "Muon, 3e-3": "--optimizer Muon --lr 3e-3",
     "Adam, 8e-4": "--optimizer Adam --lr 8e-4",
     "silent units left silent": "--revive 0",
     "default start": "--init default",
-    "Charbonnier": "--loss_fn Charbonnier",
     "MSE": "--loss_fn MSE",
-    "PSNR": "--loss_fn PSNR",
-    "no average of the weights": "--ema 0",
-    "learning rate kept": "--schedule step",
     "pictures drawn alike": "--weighting uniform",
     "pictures drawn by their area": "--weighting area",
     "4 patches of 48x48": "--patch_size 48 --batch_size 4",
-    "36 patches of 16x16": "--patch_size 16 --batch_size 36",
 }
 _OURS = ("--model", "--variant", "--scale", "--ckpt_dir", "--ckpt_name", "--resume", "--overwrite")
 # What a reader of Table 1 needs to know of the training, of train.py's settings.

@@ -57,7 +57,7 @@ def positive(text: str) -> int:
 
 
 def natural(text: str) -> int:
-    return _number(text, int, lambda value: value >= 0, "a whole number, 0 or more")
+    return _number(text, int, lambda value: 0 <= value < 2**63, "a whole number from 0 to 2^63")
 
 
 def positive_number(text: str) -> float:

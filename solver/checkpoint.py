@@ -139,7 +139,7 @@ def read_state(path: Path | str) -> dict:
 def _opened(path: Path) -> tuple[dict, dict | None]:
     """The content of a weights file, and what a safetensors file says of itself."""
     if not path.exists():
-        advice = "`python dataset/download.py released-weights` fetches the paper's into checkpoint/released/"
+        advice = "train them, or fetch LESRCNN's published ones: python dataset/download.py released-weights"
         raise InputError(f"{path}: no such weights file; {advice}")
     if not path.is_file():
         raise InputError(f"{path}: is a folder, expected a weights file")
@@ -180,6 +180,10 @@ def weights_of(content: dict, path: Path | str) -> dict[str, torch.Tensor]:
             break
     if not content or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in content.items()):
         raise InputError(f"{path}: holds no dictionary of weights")
+    for name, value in content.items():
+        if not value.is_floating_point() or not value.isfinite().all():
+            what = "numbers that are not finite" if value.is_floating_point() else f"{value.dtype}, no weights"
+            raise InputError(f"{path}: {name} holds {what}")
     if all(name.startswith("module.") for name in content):
         content = {name.removeprefix("module."): value for name, value in content.items()}
     return content
@@ -233,6 +237,11 @@ def _said(says: Any, path: Path) -> tuple[str, dict] | None:
     name = configuration.pop("name")
     if name not in model.names():
         raise InputError(f"{path}: says that it is of {name!r}, a network that is not known here")
+    network, types = model.network_class(name), (type(configuration["scale"]), type(configuration["multi_scale"]))
+    blind = configuration["multi_scale"] and configuration["scale"] in network.scales  # only its default
+    known = configuration | {"scale": network.scales[0]} if blind else configuration
+    if types != (int, bool) or known not in network.configurations():
+        raise InputError(f"{path}: says that it is of {name} with {configuration}, which there is not")
     return name, configuration
 
 
@@ -258,7 +267,6 @@ def _kind(configuration: dict) -> str:
 def _check_constants(net: Network, state: dict[str, torch.Tensor]) -> None:
     """Raise ValueError if the file's constants are not the network's."""
     for name, value in net.released_constants().items():
-        if name in state and (
-            state[name].shape != value.shape or not torch.allclose(state[name].float(), value, atol=1e-5)
-        ):
+        found = state.get(name, value).float()
+        if found.shape != value.shape or not torch.allclose(found, value, atol=1e-5):
             raise ValueError(f"{name} is not the constant that the network was published with")

@@ -46,7 +46,7 @@ def precision_for(wanted: str, device: torch.device) -> tuple[str, str]:
     """The precision to compute in, and a line about it where it is not the one that was asked for.
 
     Args:
-        wanted: ``fp32``, ``bf16``, ``fp16`` or ``auto``: the fastest of those within 0.02 dB of fp32.
+        wanted: ``fp32``, ``bf16``, ``fp16`` or ``auto``: the fastest of those within 0.03 dB of fp32.
         device: where.
     """
     if wanted == "auto":

@@ -4,7 +4,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
@@ -17,18 +16,6 @@ from .. import background
 from .metrics import psnr_ssim
 
 _ENCODED = 3  # times its own bytes that a picture takes while it is encoded: the encoder's copy, and the file
-
-
-class Enlarger(Protocol):
-    """What is measured: :class:`solver.sampling.sampler.Sampler` is one."""
-
-    waiting_room: float
-
-    def enlarge(self, picture: images.Picture, rounding: str) -> images.Picture: ...
-
-    def enlarge_in_bands(self, picture: images.Picture, rounding: str) -> Bands: ...
-
-    def too_large(self, rgb: np.ndarray) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -71,7 +58,7 @@ class Scores:
 
 
 def evaluate(
-    sampler: Enlarger,
+    sampler,
     test_set: TestSet,
     protocol: str = "published",
     channel: str = "luma",
@@ -87,7 +74,7 @@ def evaluate(
     :mod:`solver.background`).
 
     Args:
-        sampler: the network, its scale and device.
+        sampler: what enlarges, as :class:`solver.sampling.sampler.Sampler` does.
         test_set: what :func:`dataset.test_set.find` found.
         protocol, channel: see :mod:`solver.measuring.metrics`; the protocol decides the rounding too.
         compare_bicubic: measure bicubic interpolation beside it.

@@ -40,20 +40,14 @@ def sample_parser(weights: int) -> Parser:
         f"weights: ours, the paper's released ones, or a training checkpoint (by default {shipped('lesrcnn', weights)})"
     )
     add("--ckpt_path", type=Path, help=what)
-    what = (
-        "a benchmark folder (x2/img_001_SRF_2_{HR,LR}.png), a DIV2K folder, a folder of low-resolution pictures "
-        "without HR, or one picture"
-    )
+    what = "a benchmark folder (x2/img_001_SRF_2_{HR,LR}.png), a DIV2K folder, a folder of LR pictures, or one picture"
     add("--test_data_dir", type=Path, default="dataset/Sample", help=what)
     what = "results go to SAMPLE_DIR/<weights' name>/<data set>/x<scale>/"
     add("--sample_dir", type=Path, default="samples", help=what)
     add("--scale", type=positive, default=weights or 2, help="enlargement factor")
     add("--cuda", action="store_true", help="compute on the GPU")
     add_group(published)
-    what = (
-        "LR pixels of surroundings that a tile gets at least, when a picture is cut into tiles; the network's own "
-        "reach, which makes tiles exact, it gets anyway (published: 20)"
-    )
+    what = "LR pixels of surroundings that a tile gets at least; the network's reach it gets anyway (published: 20)"
     add("--shave", type=natural, default=0, help=what)
     add = (ours := parser.add_argument_group("further flags")).add_argument
     add_protocol(ours)
@@ -64,10 +58,7 @@ def sample_parser(weights: int) -> Parser:
     add_sampler(speed)
     what = "the mean over the eight flips and turns of a picture: eight times the work for 0.15 dB (Set5 x4)"
     add("--self_ensemble", action="store_true", help=what)
-    what = (
-        "split the pictures over so many GPUs of this machine; for more machines, or several processes on CPUs, start "
-        "this script with torchrun"
-    )
+    what = "split the pictures over so many GPUs; for more machines, or processes on CPUs, start this with torchrun"
     add("--num_gpu", type=positive, default=1, help=what)
     return parser
 
@@ -84,10 +75,7 @@ def add_sampler(group) -> None:
         "of what is free; large results are written as they are made"
     )
     group.add_argument("--memory", type=memory, help=what)
-    what = (
-        "of the network's arithmetic; bf16 is twice as fast on CPUs and GPUs that have it, and within 0.02 dB; fp16 is "
-        "for GPUs; auto is bf16 where there is such a gain"
-    )
+    what = "bf16 is twice as fast where it is known, and within 0.03 dB; fp16 is for GPUs; auto is bf16 where it gains"
     group.add_argument("--precision", choices=("fp32", "bf16", "fp16", "auto"), default="fp32", help=what)
     what = "torch.compile the network: a minute at the start, again for each new size; on a CPU it gains nothing"
     group.add_argument("--compile", action="store_true", help=what)

@@ -5,6 +5,7 @@ import csv
 import json
 import platform
 import shutil
+import tempfile
 import time
 from dataclasses import asdict, replace
 from functools import partial
@@ -14,7 +15,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dataset import images, streams, test_set
+from dataset import errors, images, streams, test_set
 from dataset.errors import InputError
 from dataset.streams import Bands
 from dataset.test_set import Item, TestSet
@@ -155,10 +156,12 @@ def prepare(folder: Path) -> None:
     Raises:
         InputError: if it cannot be made or written.
     """
-    with images.written_whole(folder / "writable") as temporary:
-        temporary.touch()
-    (folder / "writable").unlink()
-    images.remove_leftovers(folder, recursive=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            images.remove_leftovers(folder, recursive=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {errors.describe(error)}") from None
 
 
 def describe(

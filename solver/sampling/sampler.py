@@ -5,7 +5,7 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -100,7 +100,6 @@ class Sampler:
         self.halo = max(math.ceil(reach or 0), shave)
         self._backend = Torch(net, scale, self.device, PRECISIONS[self.precision], compile)
         self._program = resident()  # without any picture
-        self._network = lru_cache(maxsize=64)(self._backend.network)  # by margins
 
     def __call__(self, rgb: np.ndarray, rounding: str = "truncate") -> np.ndarray:
         """(H, W, 3) RGB of 8 or 16 bits -> (scale * H, scale * W, 3) of the same type.
@@ -341,7 +340,7 @@ class Sampler:
         """(H, W, 3) pixels -> float32 (1, 3, h, w), without the margins."""
         x = images.to_tensor(window, self.device)
         if not self.self_ensemble:
-            return self._network(margins)(x).float()
+            return self._backend.network(margins)(x).float()
         return sum(self._compute_view(x, margins, *view) for view in VIEWS) / len(VIEWS)
 
     def _compute_view(self, x: torch.Tensor, margins: Margins, turned: bool, flips: tuple[int, ...]) -> torch.Tensor:
@@ -354,7 +353,7 @@ class Sampler:
             left, right = right, left
         margins = (left, right, top, bottom) if turned else (top, bottom, left, right)
         x = x.flip(flips)
-        output = self._network(margins)(x.mT if turned else x).float()
+        output = self._backend.network(margins)(x.mT if turned else x).float()
         return (output.mT if turned else output).flip(flips)
 
 

@@ -38,7 +38,7 @@ def parse(scale: int, arguments: Sequence[str] | None = None) -> argparse.Namesp
     parser = train_parser(scale)
     first = parser.parse_known_args(arguments)[0]
     network = model.network_class(first.model)
-    parser.set_defaults(**network.published | RECIPES[first.recipe])
+    parser.set_defaults(**network.published | recipe(first.recipe, network))
     args = parser.parse_args(arguments)
     if args.ckpt_name is None:
         args.ckpt_name = args.model if args.scale == 0 else f"{args.model}_x{args.scale}"
@@ -51,6 +51,8 @@ def parse(scale: int, arguments: Sequence[str] | None = None) -> argparse.Namesp
             raise InputError(f"--{name} {getattr(args, name)}: must be at most 1")
     if args.ema == 1:
         raise InputError("--ema 1: must be less than 1, or the first weights would stay")
+    if args.variant is not None and {"variant": args.variant} not in network.options:
+        raise InputError(f"--variant {args.variant}: {args.model} has no such variant")
     if args.scale == 0 and not network.blind:
         raise InputError(f"--scale 0: there is no blind {args.model}")
     if args.scale and args.scale not in network.scales:
@@ -61,6 +63,13 @@ def parse(scale: int, arguments: Sequence[str] | None = None) -> argparse.Namesp
     if args.scale_shares and len(args.scale_shares) != len(network.scales):
         raise InputError(f"--scale_shares: wants {len(network.scales)} numbers, one for each scale of {args.model}")
     return args
+
+
+def recipe(name: str, network) -> dict:
+    """What a recipe sets, as far as a network knows it: not all have a start as an enlarger, or tell hidden units."""
+    unknown = {"revive": "hidden", "init": "init_identity"}
+    own = {setting for setting, method in unknown.items() if method in vars(network)}
+    return {setting: value for setting, value in RECIPES[name].items() if setting not in unknown or setting in own}
 
 
 def train_parser(scale: int) -> Parser:

@@ -22,19 +22,9 @@ NOTHING = "nothing"  # the weights do not depend on it
 # A recipe sets other defaults and nothing else: each of its flags can still be given explicitly.
 RECIPES = {
     "paper": {},
-    "modern": {
-        "loss_fn": "L1",
-        "optimizer": "WhitenedMuon",
-        "lr": 1e-3,
-        "schedule": "cosine",
-        "warmup": 200,
-        "ema": 0.999,
-        "revive": 100,
-        "weighting": "root",
-        "init": "identity",
-    },
+    "modern": {"loss_fn": "L1", "optimizer": "WhitenedMuon", "lr": 1e-3, "schedule": "cosine", "warmup": 200}
+    | {"ema": 0.999, "revive": 100, "weighting": "root", "init": "identity"},
 }
-
 
 # Name: default, type or choices (a default of False is a flag without a value), what it does to a run.
 GROUPS: dict[str, dict[str, tuple[Any, Any, str]]] = {
@@ -116,13 +106,11 @@ print_interval   steps between validations, each a row in log.csv
 shave            accepted as published; a validation's result is that of whole pictures, so nothing is shaved
 group            accepted as published; the released LESRCNN does not use it, and neither do we
 verbose          print every setting and the network at the start
-recipe           modern sets other defaults: L1, whitened Muon, learning rate 1e-3 with warm-up and cosine decay,
-                 averaged weights, silent units revived, pictures drawn by their area's root, start as an enlarger;
-                 flags given with it win
+recipe           modern sets other defaults: L1, whitened Muon, a cosine schedule, averaged weights, silent units
+                 revived, start as an enlarger; flags given with it win
 variant          of a network that comes in several, which; ablation: SN, HN, IEEB or IEEB+RB
-optimizer        Muon makes each layer's step orthogonal, WhitenedMuon its effect on the layer's output, whatever the
-                 directions that the inputs lie in; it wants a third of Muon's rate (results/training.md); modern:
-                 WhitenedMuon
+optimizer        Muon makes each layer's step orthogonal, WhitenedMuon its effect on the layer's output; it wants a
+                 third of Muon's rate (results/training.md); modern: WhitenedMuon
 schedule         step halves the learning rate every DECAY steps; cosine lets it fall to 0 at MAX_STEPS; trapezoid keeps
                  it, and lets it fall to 0 over the end of the run; modern: cosine
 cooldown         schedule trapezoid: that end, as a share of MAX_STEPS
@@ -131,21 +119,18 @@ clip_by          what CLIP bounds: the norm of the whole gradient, each value of
                  rate (VDSR's adjustable clipping)
 ema              decay of an exponential moving average of the weights, which then is what is validated and kept; 0 is
                  none; modern: 0.999
-revive           every so many steps of the first half, draw the weights of units anew that nothing excites any more,
-                 and that would stay silent for good; 0 leaves them; modern: 100
+revive           every so many steps of the first half, draw the weights of units anew that nothing excites any more; 0
+                 leaves them; modern: 100
 weighting        how a patch's picture is drawn: each alike, or by its area, so that every pixel is as likely as any
                  other, or halfway between, by the area's root; modern: root
 scale_shares     blind: how many of the steps are of each scale, in any unit; 3 2 1 spends about as much time on each of
-                 2, 3 and 4, and most steps on x2, where they teach the shared layers for the least time; by default as
-                 many of each
-init             identity starts as a bilinear enlarger instead of at random: 31.84 dB on Set5 x2 before the first step
-                 (a default start: 12.66), and 37.03 after 3,000 steps of batch 16 and patch 32, where a default start
-                 has 36.01, and 36.73 after 9,000; modern: identity
+                 2, 3 and 4; by default as many of each
+init             identity starts as a bilinear enlarger instead of at random: Set5 x2 has 37.03 dB after 3,000 steps of
+                 batch 16 and patch 32, a default start 36.01; modern: identity
 init_from        start from these weights, of the same network at any scale: all layers of the same name and shape are
                  copied; of several files (of one training, or they fit ill) the mean is taken
-teacher          weights that are trained already, of this network or another, as edsr: the targets become the mean of
-                 the picture and of what they make of the patch flipped or turned, which has less noise; of several, the
-                 first that knows a scale teaches it
+teacher          weights that are trained already, of this network or another: the targets become the mean of the
+                 picture and of what they make of the patch, flipped or turned; the first that knows a scale teaches it
 teacher_share    of the target, from 0 to 1; the rest is the picture; 0.8 where its mean is far better than the student,
                  as after a long run without a teacher
 seed             of the start and of the patches

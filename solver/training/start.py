@@ -1,6 +1,7 @@
 """What a run starts from: fresh weights, those of other runs, or its own state."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -88,5 +89,10 @@ def find_run(folder: RunFolder, args: argparse.Namespace) -> tuple[dict | None, 
     then = state["settings"]
     if others := settings.differing(then, args, (settings.WEIGHTS,)):
         raise InputError(f"{folder.folder}: its run has {'; '.join(others)}: give the same, or another --ckpt_dir")
-    changed = settings.differing(then, args, (settings.COURSE,))
-    return state, [line for line in (note, changed and f"the run had {'; '.join(changed)}") if line]
+    notes = [note] if note else []
+    if changed := settings.differing(then, args, (settings.COURSE,)):
+        notes.append(f"the run had {'; '.join(changed)}")
+    if then.get("val_data_dir") != settings.plain(args)["val_data_dir"]:
+        state["best"] = -math.inf
+        notes.append("the run had another --val_data_dir: its best weights are found anew")
+    return state, notes

@@ -28,6 +28,7 @@ from dataset.train_set import Batch, TrainSet
 from .. import machine, processes
 from ..checkpoint import description
 from ..processes import Group, Stopped, StopRequest, noting
+from ..sampling.sampler import PRECISIONS
 from . import settings
 from .objective import LOSSES, Average, Objective, build_optimizers, clip, learning_rate, set_rate
 from .run_folder import RunFolder
@@ -37,7 +38,6 @@ from .upkeep import Upkeep
 from .validation import Validation
 
 _COUNTED = ("step", "seconds", "best", "loss_sum", "loss_count", "logged")  # of a Trainer, kept in a checkpoint
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def launch(args: argparse.Namespace) -> int:
@@ -142,23 +142,22 @@ class Trainer:
     def _loop(self) -> None:
         """Steps, and what is due between them, until the last one or until a stop is asked for."""
         self._row_if_due()  # the run was stopped between a step and its row
-        batches = self.data.loader(self.step, self.args.max_steps, self._workers(), self.group.rank, self.group.size)
+        workers = self.args.num_workers
+        if workers is None:  # beside a GPU there is time for them, a CPU they have to share
+            workers = 4 if self.group.device.type == "cuda" else 0
+        batches = self.data.loader(self.step, self.args.max_steps, workers, self.group.rank, self.group.size)
         with contextlib.closing(batches):
             for batch in batches:
                 self.train_step(batch)
-                self._progress()
+                rate = learning_rate(self.step - 1, self.args)
+                self.bar.set_postfix(loss=f"{self.loss_sum / self.loss_count:.5f}", lr=f"{rate:.2e}", refresh=False)
+                self.bar.update()
                 self._row_if_due()
                 if self.stopped:
                     break
                 if self._save_is_due():
                     self.save()
             self.save(finished=self.step == self.args.max_steps)
-
-    def _workers(self) -> int:
-        """How many processes read patches: beside a GPU there is time for them, a CPU they have to share."""
-        if self.args.num_workers is None:
-            return 4 if self.group.device.type == "cuda" else 0
-        return self.args.num_workers
 
     def _save_is_due(self) -> bool:
         minutes = (time.monotonic() - self.saved) / 60
@@ -240,8 +239,8 @@ class Trainer:
         return patches.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
     def _autocast(self):
-        dtype = _AUTOCAST.get(self.precision)
-        return torch.autocast(self.group.device.type, dtype, enabled=dtype is not None)
+        enabled = self.precision != "fp32"
+        return torch.autocast(self.group.device.type, PRECISIONS[self.precision] if enabled else None, enabled=enabled)
 
     # -- validation ----------------------------------------------------------------------------------
 
@@ -365,11 +364,6 @@ class Trainer:
             self._say(note)
         if resumed:
             self._say(f"resuming after step {self.step} of {args.max_steps}")
-
-    def _progress(self) -> None:
-        rate = self.optimizers[0].param_groups[0]["lr"]
-        self.bar.set_postfix(loss=f"{self.loss_sum / self.loss_count:.5f}", lr=f"{rate:.2e}", refresh=False)
-        self.bar.update()
 
     def _bar(self) -> tqdm:
         # disable=None: no bar where nobody watches (a file, a pipe); the rows are printed all the same.

@@ -156,6 +156,39 @@ class OneMap(Toy):
         return F.relu(F.relu(self.second(y) + one) * one + self.to_one(y)) + F.relu(self.to_one(y) + y)
 
 
+class Grouped(Toy):
+    """A residual around a convolution in groups, which oneDNN does not add to in bf16."""
+
+    def prepare(self):
+        self.grouped = conv(groups=4)
+
+    def middle(self, y):
+        return F.relu(self.grouped(y) + y)
+
+
+class Keywords(Toy):
+    def middle(self, y):
+        return self.second(F.relu(F.conv2d(input=y, weight=self.first.weight, padding=(1,)) + 0.1))
+
+
+class ComputedWeight(Toy):
+    def prepare(self):
+        self.gain = nn.Parameter(torch.rand(CHANNELS, 1, 1, 1))
+
+    def middle(self, y):
+        return F.relu(F.conv2d(y, self.first.weight * self.gain, self.first.bias, padding=1) + y)
+
+
+class Unrecorded(Toy):
+    """What is made of weights behind the recorder's back is computed anew each time."""
+
+    def prepare(self):
+        self.gain = nn.Parameter(torch.rand(1, CHANNELS, 1, 1))
+
+    def middle(self, y):
+        return F.relu(self.first(y) * (dict(self.named_parameters())["gain"] * 2))
+
+
 class Gate(Toy):
     def middle(self, y):
         return y * F.relu(self.first(y)) - F.relu(self.second(y))

@@ -185,8 +185,8 @@ def test_damaged_safetensors_are_one_line(tmp_path):
         ("[" * 100_000, "not a readable safetensors file"),
         ('{"name": "nonesuch", "scale": 2, "multi_scale": false}', "says that it is of 'nonesuch'"),
         ('{"name": "lesrcnn", "scale": 3, "multi_scale": false}', "x3 weights of lesrcnn do not load"),
-        ('{"name": "lesrcnn", "scale": [2], "multi_scale": false}', "do not load"),
-        ('{"name": "lesrcnn", "scale": 2, "multi_scale": false, "depth": 9}', "do not load"),
+        ('{"name": "lesrcnn", "scale": [2], "multi_scale": false}', "which there is not"),
+        ('{"name": "lesrcnn", "scale": 2, "multi_scale": false, "depth": 9}', "which there is not"),
     ],
     ids=["half", "deep", "unknown", "other", "listed", "more"],
 )
@@ -241,3 +241,18 @@ def test_where_weights_fit_several_networks_the_flag_that_decides_is_named(ambig
     assert isinstance(load_network(path, "twin")[0], Twin)
     assert load_network(path, "deconvolution", 3)[1].scales == (3,)
     refused("was asked for", path, "lesrcnn")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named(value, tmp_path):
+    net = model.build("lesrcnn", 2)
+    with torch.no_grad():
+        net.irb.last.weight[0, 0, 0, 0] = value
+    save_weights(net, tmp_path / "w.pth")
+    refused("w.pth: conv18.0.weight holds numbers that are not finite", tmp_path / "w.pth")
+
+
+def test_what_are_no_weights_is_named(tmp_path):
+    state = model.build("lesrcnn", 2).state_dict()
+    torch.save({name: value.to(torch.int8) for name, value in state.items()}, tmp_path / "w.pth")
+    refused("w.pth: ieeb.shallow.weight holds torch.int8, no weights", tmp_path / "w.pth")

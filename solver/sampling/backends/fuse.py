@@ -93,14 +93,14 @@ def convolve(
 
     A CPU may compute so many ``pixels`` side by side at once, see :func:`_convolve_to_few`.
     """
-    if add is not None and add.shape[1] != len(weight):  # spread over the channels of the other
+    grouped = groups > 1 and weight.dtype != torch.float32  # which oneDNN does not add to
+    if add is not None and (grouped or add.shape[1:2] != (len(weight),) or add.shape[2:] != x.shape[2:]):
         y = convolve(x, weight, bias, stride, padding, dilation, groups) + add
         return y.relu_() if relu else y
     on_cpu = weight.device.type == "cpu"
     if on_cpu and pixels > 1 and x.shape[3] % pixels == 0:
         return _convolve_to_few(x, weight, padding, pixels)
-    x = x.to(weight.dtype)
-    add = None if add is None else add.to(weight.dtype)
+    x, bias, add = (value if value is None else value.to(weight.dtype) for value in (x, bias, add))
     if not on_cpu or not _has_onednn():
         y = F.conv2d(x, weight, bias, stride, padding, dilation, groups)
         y = y if add is None else y.add_(add)
@@ -178,8 +178,10 @@ def _has_onednn() -> bool:
 
 
 def _is_known(node: fx.Node) -> bool:
-    if node.op != "call_function":
-        return node.op in ("placeholder", "get_attr", "output")
+    if node.op != "call_function":  # a constant that was computed while recording would stay as it was
+        return node.op in ("placeholder", "output") or node.op == "get_attr" and "_tensor_constant" not in node.target
+    if node.target in (*SUMS, operator.sub, operator.mul) and len(node.args) != 2:
+        return False
     if _works_in_place(node) and not _is_all_that_sees(node, node.args[0]):
         return False
     # What is not given by its place may be anything, as the alpha of a sum.
@@ -198,7 +200,7 @@ def _is_all_that_sees(node: fx.Node, value) -> bool:
 
 def _is_convolution(module: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_module":
-        return is_plain(module.get_submodule(node.target))
+        return is_plain(module.get_submodule(node.target)) and len(node.args) == 1
     words = any(isinstance(argument, str) for argument in (*node.args, *node.kwargs.values()))  # as padding="same"
     return node.op == "call_function" and node.target is F.conv2d and not words
 
@@ -226,7 +228,8 @@ def _as_convolve(module: fx.GraphModule, node: fx.Node, scale: int) -> None:
 
 def _conv2d_arguments(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> tuple:
     """A call of ``F.conv2d`` as arguments of :func:`convolve`."""
-    pairs = (value if isinstance(value, (tuple, list)) else (value, value) for value in (stride, padding, dilation))
+    values = (value if isinstance(value, (tuple, list)) else (value,) for value in (stride, padding, dilation))
+    pairs = (tuple(value) * 2 if len(value) == 1 else value for value in values)
     return (input, weight, bias, *pairs, groups)
 
 

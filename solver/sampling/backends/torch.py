@@ -1,11 +1,12 @@
 """PyTorch as what computes a network: fused, and in strips, where every operation is known; else the plain way."""
 
 import copy
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
 
 import torch
-from torch import fx, nn
+from torch import fx
 
 from model.ops import NONE, Margins, Network, trim
 
@@ -35,12 +36,17 @@ class Torch:
         # The order of pixels on disk; on the CPU 1.3 times as fast as the default one.
         self._net = net.to(device, memory_format=torch.channels_last)
         self._compile = compile
+        self._ways: dict[Margins, Function] = {}
+        self._made_of = _parts(self._net)
 
     def network(self, margins: Margins = NONE) -> Function:
         """The network as a function whose result lacks ``scale`` times these margins."""
+        self._begin_anew_if_changed()
         if self._compile:  # one for all tiles, so it is compiled once
             return lambda x: trim(self._compiled(x), margins, self.scale)
-        return self._way(margins)
+        if margins not in self._ways:
+            self._ways[margins] = self._way(margins)
+        return self._ways[margins]
 
     @cached_property
     def flows(self) -> bool:
@@ -64,13 +70,45 @@ class Torch:
             return kept_bytes(self._fused, self.device)
 
     def _way(self, margins: Margins) -> Function:
-        if self._fused is None:
-            return partial(self._plainly, margins=margins)
-        return fuse(self._converted, self.scale, margins) if any(margins) else self._fused
+        fused = self._fused
+        if fused is not None and any(margins):
+            fused = fuse(self._converted, self.scale, margins)
+        return partial(self._plainly, margins=margins) if fused is None else fused
+
+    def _begin_anew_if_changed(self) -> None:
+        """Forget what was made of the network, if its parts are no longer those that it was made of.
+
+        Weights that change in place are the same parts.
+        """
+        parts, before = _parts(self._net), self._made_of
+        same = len(parts) == len(before) and all(map(operator.is_, parts, before))
+        if self.dtype == torch.float32 and not same:
+            for name, made in vars(type(self)).items():
+                if isinstance(made, cached_property):
+                    vars(self).pop(name, None)
+            self._ways.clear()
+            self._made_of = parts
 
     @cached_property
     def _fused(self) -> fx.GraphModule | None:
-        return fuse(self._converted, self.scale)
+        fused = fuse(self._converted, self.scale)
+        return fused if fused is not None and self._agrees(fused) else None
+
+    @torch.inference_mode()
+    def _agrees(self, fused: fx.GraphModule) -> bool:
+        """Whether the fused network makes of two small pictures what the network itself does."""
+        tolerance = 1e-4 if self.dtype == torch.float32 else 0.1
+        random = torch.Generator().manual_seed(0)
+        for side in (9, 16):
+            x = torch.rand(1, 3, side, 25 - side, generator=random).to(self.device)
+            expected = self._net(x, self.scale, NONE)
+            try:
+                difference = (fused(x).float() - expected).abs().max()
+            except (RuntimeError, TypeError, ValueError):
+                return False
+            if not difference <= tolerance * expected.abs().max():
+                return False
+        return True
 
     @cached_property
     def _compiled(self) -> Function:
@@ -82,7 +120,7 @@ class Torch:
         if self.dtype == torch.float32:
             return self._net
         net = _copied(self._net)
-        facing = {net.get_submodule(name) for name in net.picture_facing}
+        facing = {module for name in net.picture_facing for module in net.get_submodule(name).modules()}
         for module in net.modules():
             if is_plain(module) and module not in facing:
                 module.to(self.dtype)
@@ -99,8 +137,25 @@ class Torch:
         """The network for autocast, whose layers that face the picture stay out of it."""
         net = _copied(self._net)
         for name in net.picture_facing:
-            net.set_submodule(name, _Exact(net.get_submodule(name)))
+            for module in net.get_submodule(name).modules():
+                module.forward = partial(_exactly, module.forward, self.device.type)
         return net
+
+
+def _exactly(forward: Callable, device: str, *inputs):
+    """What a layer makes of its inputs in float32, within autocast."""
+    with torch.autocast(device, enabled=False):
+        return forward(*(x.float() if isinstance(x, torch.Tensor) else x for x in inputs))
+
+
+def _parts(net: Network) -> list:
+    """What a network is made of: its modules, their weights, hooks and plain attributes."""
+    parts = []
+    for module in net.modules():
+        hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
+        plain = (value for value in vars(module).values() if isinstance(value, (bool, int, float, str, torch.Tensor)))
+        parts += [module, *module._parameters.values(), *module._buffers.values(), *hooks, *plain]
+    return parts
 
 
 def _copied(net: Network) -> Network:
@@ -108,15 +163,3 @@ def _copied(net: Network) -> Network:
     attributes = (value for module in net.modules() for value in vars(module).values())
     computed = {id(a): a.detach() for a in attributes if isinstance(a, torch.Tensor) and not a.is_leaf}
     return copy.deepcopy(net, computed)
-
-
-class _Exact(nn.Module):
-    """A layer in float32 within autocast."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            return self.layer(x.float())
