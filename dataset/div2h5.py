@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--hr", type=Path, nargs="+", metavar="DIR", help="folders of HR pictures (default: DIV2K's)")
     parser.add_argument("--lr", type=Path, nargs="+", metavar="DIR", help=lr)
     arguments.add_scales(parser)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="what to write (default: dataset/DIV2K_train.h5)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="what to write (default: DIV2K_train.h5)")
     arguments.add_boundary(parser, "symmetric")
     copies = "add copies of all pictures, shrunk by these factors below 1 (default: none)"
     parser.add_argument("--downscale", type=float, nargs="+", default=[], metavar="F", help=copies)
@@ -75,7 +75,7 @@ def main() -> None:
         if not hr.is_dir():
             raise InputError(f"{hr}: no such folder; get it with dataset/download.py DIV2K, or give another by --hr")
         args.hr, args.lr = [hr], args.lr or ([lr] if lr.is_dir() else None)
-    args.out = args.out or Path(__file__).parent / "DIV2K_train.h5"
+    args.out = args.out or here / "DIV2K_train.h5"
     if args.lr and len(args.lr) != len(args.hr):
         parser.error(f"--lr names {len(args.lr)} folders for the {len(args.hr)} of --hr")
 

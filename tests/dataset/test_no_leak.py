@@ -136,6 +136,7 @@ def test_the_woman_of_set5_is_found_in_its_larger_scene(benchmarks, reference):
     assert found(benchmarks, jpeg(symmetry(scene, 6), 75)) == {"Set5/img_005_SRF_2_HR.png"}
 
 
+@pytest.mark.timeout(900)  # some 1,300 pictures
 def test_no_training_picture_is_in_set5_or_set14(benchmarks, reference):
     folders = sorted(folder for folder in (reference / ".." / "train").iterdir() if folder.is_dir())
     sources = list(itertools.chain(*map(training_sources, folders)))

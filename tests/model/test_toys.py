@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm as parametrized_weight_norm
 
 from dataset import images
-from model.ops import NONE, Bicubic, Network, OnLuma, trim
+from model.ops import NONE, Bicubic, Network, OnLuma, SubPixelUpsampler, trim
+from solver import machine
 from solver.sampling.sampler import Sampler
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
@@ -405,3 +406,50 @@ def test_a_network_that_sees_the_whole_picture_is_cut_only_where_a_number_insist
     stitched(cut, rgb)
     told = capsys.readouterr().err
     assert told.count("\n") == 1 and "sees the whole picture" in told
+
+
+@pytest.mark.parametrize("change", ["assigned", "replaced", "hooked", "attribute"])
+def test_a_sampler_follows_its_network(change, picture):
+    """A network's parts may be exchanged between two calls, not only change in place."""
+
+    class Factor(Toy):
+        factor = 1.0
+
+        def middle(self, y):
+            return self.second(F.relu(self.first(y))) * self.factor
+
+    torch.manual_seed(0)
+    net, rgb = Factor().eval(), picture(20, 24)
+    sampler = Sampler(net, 2)
+    before = stitched(sampler, rgb)
+    if change == "assigned":
+        net.load_state_dict({name: 1.1 * value for name, value in net.state_dict().items()}, assign=True)
+    elif change == "replaced":
+        net.last = conv(CHANNELS, 3, bias=False)
+    elif change == "hooked":
+        net.last.register_forward_hook(lambda module, inputs, output: 2 * output)
+    else:
+        net.factor = 3.0
+    with torch.inference_mode():
+        expected = net(images.to_tensor(rgb), 2)
+    after = stitched(sampler, rgb)
+    assert (after - expected).abs().max() < 1e-5 < (after - before).abs().max()
+
+
+def test_all_of_a_layer_that_faces_the_picture_stays_exact(picture, monkeypatch):
+    """In bf16 too, and if it is made of others."""
+
+    class Facing3(Network):
+        picture_facing = ("head", "up")
+
+        def __init__(self):
+            super().__init__(scale=2)
+            self.head, self.up = conv(3, 3), SubPixelUpsampler(2, 3)
+
+        def forward(self, x, scale=None, margins=NONE):
+            return trim(self.up(self.head(x)), margins, 2)
+
+    monkeypatch.setattr(machine, "has_bf16", lambda device: True)
+    net, rgb = Facing3().eval(), picture(20, 24)
+    with torch.inference_mode():
+        assert (stitched(Sampler(net, 2, precision="bf16"), rgb) - net(images.to_tensor(rgb), 2)).abs().max() < 1e-5

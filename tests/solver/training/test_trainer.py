@@ -16,6 +16,7 @@ from dataset.errors import InputError
 from solver import checkpoint, processes
 from solver.processes import Group
 from solver.training import objective, run_folder, upkeep
+from solver.training.command import parse
 from solver.training.objective import Average, learning_rate
 from solver.training.settings import differing, plain
 from solver.training.trainer import Trainer
@@ -510,3 +511,25 @@ def test_more_gpus_than_there_are_is_an_error():
     with pytest.raises(InputError, match="--num_gpu 99: this machine has"):
         processes.check_gpus(99)
     processes.check_gpus(1)  # without a GPU, one falls back to the CPU
+
+
+def test_a_recipe_leaves_out_what_a_network_has_not(monkeypatch):
+    """A start as an enlarger, and hidden units: a new network need not have them."""
+    network = model.network_class("edsr")
+    monkeypatch.delattr(network, "hidden")
+    monkeypatch.delattr(network, "init_identity")
+    args = parse(2, ["--model", "edsr", "--recipe", "modern"])
+    assert (args.revive, args.init, args.optimizer) == (0, "default", "WhitenedMuon")
+
+
+def test_a_variant_is_one_of_the_network(settings):
+    with pytest.raises(InputError, match="--variant SN: lesrcnn has no such variant"):
+        settings("--variant", "SN")
+    assert settings("--model", "ablation", "--variant", "SN").variant == "SN"
+
+
+def test_with_other_validation_sets_the_best_weights_are_found_anew(settings, validation_folder, capsys):
+    train(settings("--val_data_dir", validation_folder))
+    run = Trainer(settings("--resume", "--max_steps", 8), ALONE)
+    assert run.best == -math.inf and "its best weights are found anew" in capsys.readouterr().out
+    assert Trainer(settings("--resume", "--val_data_dir", validation_folder), ALONE).best > -math.inf
