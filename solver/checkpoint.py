@@ -64,7 +64,7 @@ def load_network(path: Path | str, network: str | None = None, scale: int | None
     path = Path(path)
     content, says = _opened(path)
     state = weights_of(content, path)
-    says = says or content.get("network") if content is not state else says or _says_itself(state)
+    says = says or (_says_itself(state) if state is content else content.get("network"))
     name, configuration = _said(says, path) or recognise(state, path, network, scale)
     kind = _kind(configuration)
     _check_name([name], network, path)

@@ -5,7 +5,6 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -221,7 +220,7 @@ class Sampler:
         program = self._program if device == _HOST else 0
         return max(self.memory - program, self.memory / 8)
 
-    @cached_property
+    @property
     def _rolls(self) -> bool:
         """Whether pictures flow through the network in strips."""
         return self.tile == "auto" and not self.self_ensemble and self._backend.flows
@@ -237,6 +236,7 @@ class Sampler:
         Args:
             held: bytes that the result takes meanwhile.
         """
+        self._backend.refresh()
         height, width = rgb.shape[:2]
         strips = self.strips(height, width, rgb.nbytes + held)
         if strips:

@@ -408,8 +408,9 @@ def test_a_network_that_sees_the_whole_picture_is_cut_only_where_a_number_insist
     assert told.count("\n") == 1 and "sees the whole picture" in told
 
 
+@pytest.mark.parametrize("strips", [False, True])
 @pytest.mark.parametrize("change", ["assigned", "replaced", "hooked", "attribute"])
-def test_a_sampler_follows_its_network(change, picture):
+def test_a_sampler_follows_its_network(change, strips, picture, monkeypatch):
     """A network's parts may be exchanged between two calls, not only change in place."""
 
     class Factor(Toy):
@@ -420,8 +421,10 @@ def test_a_sampler_follows_its_network(change, picture):
 
     torch.manual_seed(0)
     net, rgb = Factor().eval(), picture(20, 24)
+    monkeypatch.setattr("solver.sampling.sampler._WHOLE", 100 if strips else 2**16)
     sampler = Sampler(net, 2)
     before = stitched(sampler, rgb)
+    assert bool(sampler.strips(*rgb.shape[:2])) == strips
     if change == "assigned":
         net.load_state_dict({name: 1.1 * value for name, value in net.state_dict().items()}, assign=True)
     elif change == "replaced":

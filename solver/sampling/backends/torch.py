@@ -41,7 +41,6 @@ class Torch:
 
     def network(self, margins: Margins = NONE) -> Function:
         """The network as a function whose result lacks ``scale`` times these margins."""
-        self._begin_anew_if_changed()
         if self._compile:  # one for all tiles, so it is compiled once
             return lambda x: trim(self._compiled(x), margins, self.scale)
         if margins not in self._ways:
@@ -75,14 +74,15 @@ class Torch:
             fused = fuse(self._converted, self.scale, margins)
         return partial(self._plainly, margins=margins) if fused is None else fused
 
-    def _begin_anew_if_changed(self) -> None:
-        """Forget what was made of the network, if its parts are no longer those that it was made of.
+    def refresh(self) -> None:
+        """Before a picture: forget what was made of the network, if its parts are no longer those that it was made of.
 
         Weights that change in place are the same parts.
         """
+        if self.dtype != torch.float32:  # a copy, which nobody changes
+            return
         parts, before = _parts(self._net), self._made_of
-        same = len(parts) == len(before) and all(map(operator.is_, parts, before))
-        if self.dtype == torch.float32 and not same:
+        if len(parts) != len(before) or not all(map(operator.is_, parts, before)):
             for name, made in vars(type(self)).items():
                 if isinstance(made, cached_property):
                     vars(self).pop(name, None)
