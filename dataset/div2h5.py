@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dataset import arguments, errors, images
 from dataset.bicubic import imresize, modcrop
 from dataset.errors import InputError, Parser
+from dataset.files import remove_leftovers, written_whole
 from dataset.make_benchmark import shrunk
 from dataset.parallel import with_progress
 
@@ -118,10 +119,10 @@ def write(path: Path, sources: list[Source], scales: list[int], boundary: str = 
     Raises:
         InputError: for a picture that cannot be read or does not match, or if the file cannot be written.
     """
-    images.remove_leftovers(path.parent)
+    remove_leftovers(path.parent)
     loaded = with_progress(partial(load, scales=scales, boundary=boundary), sources, workers, unit="picture")
     with (
-        images.written_whole(path) as temporary,
+        written_whole(path) as temporary,
         _Disk(temporary, "w+") as disk,
         h5py.File(disk, "w") as file,
         closing(loaded),

@@ -1,14 +1,21 @@
 """What happens when the user's input is bad: one clear line, exit status 2, no traceback."""
 
 import argparse
+import io
+import os
+import re
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 
 class InputError(Exception):
-    """Bad input. The message is one line: which file or flag, what is wrong, what to do."""
+    """Bad input. The message is one line, whatever a name in it holds: which file or flag, what is wrong, what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shown(message))
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,7 +25,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=description, formatter_class=formatter_class)
 
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+        self.exit(2, f"{self.prog}: error: {shown(message)} (see --help)\n")
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -33,15 +40,26 @@ def run(main: Callable[[], int | None]) -> None:
         raise SystemExit(128 + signum)
 
     signal.signal(signal.SIGTERM, terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # where few characters are known, the others become escapes
+            stream.reconfigure(errors="backslashreplace")
     program = Path(sys.argv[0]).name
     try:
         status = main() or 0
+        if sys.stdout:
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone: `... | head`
-        sys.stderr.close()
+        _say_no_more(sys.stdout)
         status = 141
-    except (InputError, OSError, MemoryError) as error:
+    except (InputError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not re.search("Symlink loop|can't allocate memory", str(error)):
+            raise
         where = getattr(error, "filename", None)
-        print(f"{program}: error: {f'{where}: ' if where else ''}{describe(error)}", file=sys.stderr)
+        line = f"{f'{where}: ' if where is not None else ''}{describe(error)}"
+        with suppress(OSError):
+            print(f"{program}: error: {shown(line)}", file=sys.stderr)
+        if isinstance(error, OSError):
+            _say_no_more(sys.stdout)
         status = 2
     except KeyboardInterrupt:
         print(f"\n{program}: interrupted", file=sys.stderr)
@@ -49,8 +67,22 @@ def run(main: Callable[[], int | None]) -> None:
     sys.exit(status)
 
 
+def _say_no_more(stream) -> None:
+    """What a stream could not take is not tried again at the end, if it was the stream that refused."""
+    with suppress(OSError, ValueError, AttributeError):
+        stream.flush()
+        return
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def shown(text: object) -> str:
+    """Text, as a path, as one line of a terminal: what would move the cursor, or is no character, as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 def describe(error: BaseException) -> str:
     """An exception as the end of an error line: its text without newlines, or its type."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return " ".join(str(error).split()) or type(error).__name__
+    return shown(" ".join(str(error).split())) or type(error).__name__

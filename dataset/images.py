@@ -1,13 +1,10 @@
 """Read, write and list images. Every bad file becomes one clear :class:`InputError`."""
 
-import hashlib
 import io
-import os
-import platform
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import InputError, describe
+from .files import written_whole
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _KINDS = ", ".join(suffix[1:] for suffix in SUFFIXES)
@@ -24,8 +22,6 @@ _KINDS = ", ".join(suffix[1:] for suffix in SUFFIXES)
 MAX_PIXELS = 2**29
 
 Image.MAX_IMAGE_PIXELS = None  # ours is the limit: Pillow's own would only warn
-
-_LONG_NAME = 60  # bytes; a longer name of a file is not part of its temporary one, which may have 255
 
 # What each EXIF orientation asks for, as (quarter turns anticlockwise, then flip left-right).
 _ORIENTATIONS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
@@ -232,60 +228,6 @@ def write(path: Path, picture: Picture) -> None:
 def write_rgb(path: Path, rgb: np.ndarray) -> None:
     """Write (H, W, 3) uint8 or uint16 RGB pixels, whole or not at all; raises as :func:`write`."""
     write(path, Picture(rgb))
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``, renamed to it on success and removed otherwise.
-
-    So a file of that name is always complete. Missing folders are made.
-
-    Raises:
-        InputError: if anything cannot be written there.
-    """
-    path = Path(path)
-    temporary = temporary_path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {describe(error)}") from None
-    finally:
-        if temporary.exists():
-            temporary.unlink()
-
-
-def temporary_path(path: Path, process: int | None = None) -> Path:
-    """The name under which a process of this machine, by default this one, makes ``path``, in the same folder.
-
-    It tells the machine and the process, and is short enough however long the file's own name is.
-    """
-    name = os.fsencode(path.name)
-    start = path.name if len(name) <= _LONG_NAME else hashlib.sha256(name).hexdigest()[:32]
-    return path.with_name(f".{start}.{platform.node()}.{process or os.getpid()}.part")
-
-
-def remove_leftovers(folder: Path, recursive: bool = False) -> None:
-    """Remove the temporary files in a folder, and those below it, whose process was killed.
-
-    Those of a process that is running stay, and those of other machines: of them nobody here can tell.
-    """
-    ours = re.compile(rf"\..*\.{re.escape(platform.node())}\.(\d+)\.part", re.DOTALL)
-    for file in Path(folder).glob("**/.*.part" if recursive else ".*.part"):
-        name = ours.fullmatch(file.name)
-        if name and not _is_running(int(name[1])):
-            with suppress(OSError):  # another run may have removed it, and what cannot be removed does no harm
-                file.unlink()
-
-
-def _is_running(process: int) -> bool:
-    try:
-        with suppress(PermissionError):  # it is another user's
-            os.kill(process, 0)  # sends nothing
-    except (ProcessLookupError, OverflowError):
-        return False
-    return True
 
 
 def _is_deep(image: Image.Image, file: BinaryIO) -> bool:

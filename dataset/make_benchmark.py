@@ -10,8 +10,6 @@ made_from.json; a folder with other pictures in it is left alone.
 """
 
 import argparse
-import hashlib
-import json
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -24,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset import arguments, errors, images
 from dataset.bicubic import imresize, modcrop
-from dataset.errors import InputError, Parser, describe
+from dataset.errors import InputError, Parser
+from dataset.files import read_json, remove_leftovers, sha256_of, write_json
 from dataset.parallel import with_progress
 
 
@@ -63,9 +62,9 @@ def main() -> None:
             raise InputError(f"{args.hr}: has {count} pictures of the name {name}; leave out --keep_names")
     others = [folder.name for folder in out.glob("x[0-9]*") if folder.is_dir() and any(folder.iterdir())]
     less = {"downscale": args.downscale} if args.downscale < 1 else {}
-    hashes = {source.name: sha256(source) for source in sources}
+    hashes = {source.name: sha256_of(source) for source in sources}
     claim(out, others, boundary=args.boundary, keep_names=args.keep_names, sha256=hashes, **less)
-    images.remove_leftovers(out, recursive=True)
+    remove_leftovers(out, recursive=True)
     pairs = [
         Pair(source, scale, *pair_files(out, scale, name), args.downscale)
         for scale in args.scales
@@ -125,31 +124,14 @@ def claim(out: Path, others: list[str], **made_from) -> None:
     """
     note = out / "made_from.json"
     if note.exists():
-        try:
-            there = json.loads(note.read_text())
-        except (OSError, ValueError) as error:
-            raise InputError(f"{note}: cannot be read: {describe(error)}; choose another --out") from None
-        if there != made_from:
+        if read_json(note, "choose another --out") != made_from:
             what = f"a set made from other pictures or in another way ({note.name} tells which)"
             raise InputError(f"{out}: holds {what}; choose another --out")
         return
     if others:
         what = f"{', '.join(sorted(others)[:3])}, which this command has not made"
         raise InputError(f"{out}: holds {what}; choose another --out")
-    with images.written_whole(note) as temporary:
-        temporary.write_text(json.dumps(made_from, indent=1))
-
-
-def sha256(file: Path) -> str:
-    """The SHA-256 of a file's content, hexadecimal.
-
-    Raises:
-        InputError: if it cannot be read.
-    """
-    try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {describe(error)}") from None
+    write_json(note, made_from)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dataset import arguments, errors, images
 from dataset.bicubic import imresize
 from dataset.errors import Parser
-from dataset.make_benchmark import claim, sha256
+from dataset.files import remove_leftovers, sha256_of
+from dataset.make_benchmark import claim
 from dataset.parallel import do_all
 
 SEED = 7
@@ -66,8 +67,8 @@ def main() -> None:
     pictures = [picture for folder in args.pictures for picture in images.list_images(folder, needed=True)]
     side = {"side": args.side} if args.kind == "leaves" else {}
     others = [file.name for file in args.out.glob("[0-9]*.png")]
-    claim(args.out, others, kind=args.kind, **side, sha256=[sha256(picture) for picture in pictures])
-    images.remove_leftovers(args.out)
+    claim(args.out, others, kind=args.kind, **side, sha256=[sha256_of(picture) for picture in pictures])
+    remove_leftovers(args.out)
     files = [args.out / f"{number:05}.png" for number in range(args.count)]
     missing = [number for number, file in enumerate(files) if not file.exists()]
     draw = partial({"leaves": leaves, "turned": turned}[args.kind], pictures, **side)

@@ -11,7 +11,8 @@ from typing import BinaryIO
 import numpy as np
 
 from .errors import InputError
-from .images import Picture, encode, written_whole
+from .files import written_whole
+from .images import Picture, encode
 
 _TILE = 256  # side of a TIFF tile
 _CHUNK = 2**20  # bytes that are filtered at a time: their intermediate results stay in cache

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from dataset.images import written_whole
+from dataset.files import written_whole
 
 INK, ACCENT = "#1b1f24", "#e4572e"
 

@@ -19,8 +19,8 @@ sys.path.insert(0, str(ROOT))
 
 from dataset import test_set
 from dataset.errors import InputError, Parser, run
+from dataset.files import read_csv, read_json, sha256_of, write_csv, write_json, write_text
 from results import measure, readme
-from results.files import read_csv, read_json, write_csv, write_json, write_text
 from results.measure import NETWORKS, SCALES
 from solver.arguments import add_protocol
 from solver.training.command import parse as parse_training
@@ -45,6 +45,9 @@ _OURS = ("--model", "--variant", "--scale", "--ckpt_dir", "--ckpt_name", "--resu
 # What a reader of Table 1 needs to know of the training, of train.py's settings.
 _BUDGET = "max_steps batch_size patch_size recipe loss_fn lr optimizer schedule decay warmup ema weighting init".split()
 _BUDGET += ["precision", "seed"]
+
+
+hash_of = functools.cache(sha256_of)  # found once: training files are large
 
 
 def parser() -> Parser:
@@ -101,14 +104,6 @@ def trained(args: argparse.Namespace) -> int:
     from solver.training.trainer import launch
 
     return launch(args)
-
-
-@functools.cache
-def hash_of(path: Path) -> str:
-    """SHA-256 of a file, found once: training files are large."""
-    from solver.checkpoint import file_hash
-
-    return file_hash(path)
 
 
 def record_of(args: argparse.Namespace) -> dict:

@@ -14,9 +14,8 @@ from pathlib import Path
 
 from dataset import images, test_set
 from dataset.errors import InputError, describe
+from dataset.files import readable, sha256_of, write_json
 from dataset.test_set import Item, TestSet
-
-from .files import readable, write_json
 
 SCALES = (2, 3, 4)  # of the paper's tables
 NETWORKS = {name: ("ablation", {"variant": name}) for name in ("SN", "HN", "IEEB", "IEEB+RB")}  # Table 1's
@@ -46,9 +45,7 @@ class Method:
 
     @cached_property
     def sha256(self) -> str:
-        from solver.checkpoint import file_hash
-
-        return file_hash(self.path)
+        return sha256_of(self.path)
 
     @cached_property
     def network(self):

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from dataset import test_set
+from dataset.files import read_csv, write_text
 
 from . import crops
-from .files import read_csv, write_text
 from .measure import SCALES, Method
 from .table import Table
 from .tables import PROTOCOLS

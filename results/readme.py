@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 
 from dataset.errors import InputError
+from dataset.files import readable, write_text
 
 from . import tables
-from .files import readable, write_text
 
 
 def results_section(entries: list[dict], protocol: str) -> str:

@@ -21,9 +21,9 @@ from matplotlib.ticker import LogLocator
 import model
 from dataset import images
 from dataset.errors import InputError
+from dataset.files import write_csv
 from results.canvas import canvas
 from results.complexity import flops
-from results.files import write_csv
 from results.measure import NETWORKS
 from results.published_form import PublishedForm
 from results.table import Column, Row, Table

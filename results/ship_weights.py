@@ -20,9 +20,8 @@ sys.path.insert(0, str(ROOT))
 import model
 from dataset import test_set
 from dataset.errors import InputError, Parser, run
-from dataset.images import written_whole
+from dataset.files import read_json, sha256_of, write_text, written_whole
 from results import measure, readme, tables
-from results.files import read_json, write_text
 from results.measure import SCALES
 from solver.arguments import shipped
 
@@ -149,11 +148,9 @@ def teachers(run_folder: Path, record: dict) -> list[dict]:
 
 def find(run_folder: Path, path: str, sha256: str) -> Path:
     """The weights file that a run took, unchanged: where it was, or beside the run as ``checkpoint/`` puts others."""
-    from solver.checkpoint import file_hash
-
     places = [ROOT / path, run_folder.parent / Path(path).parent.name / Path(path).name]
     for place in places:
-        if place.is_file() and file_hash(place) == sha256:
+        if place.is_file() and sha256_of(place) == sha256:
             return place
     raise InputError(f"{path}: is not what the run in {run_folder} took any more; put back the file {sha256[:12]}...")
 

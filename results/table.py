@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .files import write_text
+from dataset.files import write_text
 
 
 @dataclass(frozen=True)

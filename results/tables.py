@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from .files import read_csv, readable
+from dataset.files import read_csv, readable
+
 from .measure import BENCHMARKS, NETWORKS, SAMPLE, SCALES, SETS, mean
 from .table import Column, Row, Table
 

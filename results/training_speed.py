@@ -20,7 +20,7 @@ import torch
 from torch.nn import functional as F
 
 import model
-from results.files import write_json
+from dataset.files import write_json
 from results.published_form import PublishedForm, published_batches
 from results.turns import machine, ratio, take_turns
 from solver.processes import Group

@@ -13,7 +13,6 @@ where these fit several networks, the flag that decides is named. A ``module.`` 
 is dropped.
 """
 
-import hashlib
 import io
 import json
 import re
@@ -29,7 +28,7 @@ from safetensors.torch import save
 
 import model
 from dataset.errors import InputError, describe
-from dataset.images import written_whole
+from dataset.files import sha256_of, written_whole
 from model.ops import Network
 
 _SAYS = "says"  # of a state dict, beside torch's version numbers: what it is
@@ -82,7 +81,7 @@ def load_network(path: Path | str, network: str | None = None, scale: int | None
         net.load_state_dict(own)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: {kind} weights of {name} do not load: {describe(error)}") from None
-    info = WeightsInfo(path, name, tuple(net.scales), net.multi_scale, file_hash(path))
+    info = WeightsInfo(path, name, tuple(net.scales), net.multi_scale, sha256_of(path))
     return net.eval(), info
 
 
@@ -215,12 +214,6 @@ def recognise(
     fitting = _decided(fitting, lambda name, _: name, network, "--model", path)
     blind = [both for both in fitting if both[1]["multi_scale"]]  # serves every scale
     return _decided(blind or fitting, lambda _, configuration: configuration["scale"], scale, "--scale", path)[0]
-
-
-def file_hash(path: Path | str) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _says_itself(state: dict) -> Any:

@@ -12,8 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -182,28 +181,3 @@ def _wait(children: list[subprocess.Popen]) -> int:
         time.sleep(0.1)
     failed = failed or next((c.returncode for c in children if c.returncode), 0)
     return failed if failed >= 0 else 128 - failed
-
-
-class Stopped(Exception):
-    """A stop was asked for."""
-
-
-class StopRequest:
-    """``signal``: the number of the signal that asked this process to stop, or None."""
-
-    signal: int | None = None
-
-
-@contextmanager
-def noting(request: StopRequest) -> Iterator[None]:
-    """Note SIGTERM and Ctrl-C in ``request`` instead of stopping in the middle of something."""
-
-    def note(signum, frame):
-        request.signal = signum
-
-    before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from dataset import errors, images, streams, test_set
 from dataset.errors import InputError
+from dataset.files import remove_leftovers, written_whole
 from dataset.streams import Bands
 from dataset.test_set import Item, TestSet
 
@@ -78,7 +79,7 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         (streams if isinstance(sr, Bands) else images).write(path, sr)
         if item.hr is not None:
             hr = folder / "HR" / item.hr.name
-            with images.written_whole(hr) as temporary:
+            with written_whole(hr) as temporary:
                 shutil.copyfile(item.hr, temporary)
 
     start = time.perf_counter()
@@ -159,7 +160,7 @@ def prepare(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
-            images.remove_leftovers(folder, recursive=True)
+            remove_leftovers(folder, recursive=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {errors.describe(error)}") from None
 
@@ -194,10 +195,10 @@ def megapixels_per_second(scores: Scores) -> float | None:
 
 def write_report(report: dict, folder: Path) -> None:
     """Write ``results.json`` and ``results.csv`` (a line a picture, and one of the means)."""
-    with images.written_whole(folder / "results.json") as temporary:
+    with written_whole(folder / "results.json") as temporary:
         temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     columns = ["name", "height", "width", *_FIGURES, "seconds"]
-    with images.written_whole(folder / "results.csv") as temporary:
+    with written_whole(folder / "results.csv") as temporary:
         with open(temporary, "w", newline="", encoding="utf-8") as file:
             rows = csv.DictWriter(file, columns, extrasaction="ignore")
             rows.writeheader()

@@ -26,9 +26,9 @@ import torch
 from torch import nn
 
 from dataset.errors import InputError
-from dataset.images import remove_leftovers, written_whole
+from dataset.files import remove_leftovers, sha256_of, written_whole
 
-from ..checkpoint import file_hash, read_state, save_weights, serialised
+from ..checkpoint import read_state, save_weights, serialised
 from ..machine import commit, processor
 
 _PACKAGES = ("torch", "numpy", "h5py")
@@ -207,4 +207,4 @@ class Record:
             return []
 
     def _hash(self, path: Path) -> None:
-        self.content["data"]["sha256"] = file_hash(path)
+        self.content["data"]["sha256"] = sha256_of(path)

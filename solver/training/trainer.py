@@ -23,11 +23,12 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from dataset.errors import InputError, describe
+from dataset.signals import Stopped, StopRequest, noting
 from dataset.train_set import Batch, TrainSet
 
 from .. import machine, processes
 from ..checkpoint import description
-from ..processes import Group, Stopped, StopRequest, noting
+from ..processes import Group
 from ..sampling.sampler import PRECISIONS
 from . import settings
 from .objective import LOSSES, Average, Objective, build_optimizers, clip, learning_rate, set_rate

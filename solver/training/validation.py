@@ -5,11 +5,11 @@ from pathlib import Path
 
 from dataset import images, test_set
 from dataset.errors import InputError
+from dataset.signals import Stopped
 from dataset.test_set import Item, TestSet
 from model.ops import Network
 
 from ..measuring.evaluate import evaluate
-from ..processes import Stopped
 from ..sampling.sampler import Sampler
 
 

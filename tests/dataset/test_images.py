@@ -1,7 +1,4 @@
-import os
 import struct
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -121,17 +118,6 @@ def test_bad_files_are_one_clear_line(bad_files, tmp_path):
         images.read(tmp_path / "none.png")
 
 
-def test_nothing_half_written_stays(picture, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        with images.written_whole(tmp_path / "a.png") as temporary:
-            temporary.write_bytes(b"half")
-            raise KeyboardInterrupt
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot be written"):
-        images.write_rgb(tmp_path / "file" / "a.png", picture(3, 3))
-
-
 def twelve_bits(grey):
     """A TIFF of (H, W) numbers below 4096, two of them in three bytes."""
     height, width = grey.shape
@@ -191,48 +177,3 @@ def test_few_bits_of_grey_and_palettes(bits, tmp_path):
     (tmp_path / "grey.tif").write_bytes(b"II*\0" + struct.pack("<IH", 8, 9) + entries + bytes(4) + packed.tobytes())
     again = images.read(tmp_path / "grey.tif")
     assert again.grey and again.rgb[0, :, 0].tolist() == [round(255 * n / (2**bits - 1)) for n in range(2**bits)]
-
-
-@pytest.fixture
-def killed():
-    """The number of a process that is gone."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
-def test_leftovers_are_removed_when_their_process_is_gone(tmp_path, killed, monkeypatch):
-    (tmp_path / "below").mkdir()
-    gone = [images.temporary_path(tmp_path / name, killed) for name in ("a.png", "x" * 251 + ".png", "below/b.png")]
-    live = [images.temporary_path(tmp_path / name, os.getppid()) for name in ("a.png", "below/b.png")]
-    monkeypatch.setattr("platform.node", lambda: "another.machine")
-    live += [images.temporary_path(tmp_path / "a.png", killed), tmp_path / ".mine.part", tmp_path / "a.zip.part"]
-    monkeypatch.undo()
-    for file in gone + live:
-        file.touch()
-    images.remove_leftovers(tmp_path)
-    assert [file.exists() for file in gone] == [False, False, True]
-    images.remove_leftovers(tmp_path, recursive=True)
-    assert not any(file.exists() for file in gone) and all(file.exists() for file in live)
-    images.remove_leftovers(tmp_path / "nowhere")
-
-
-def test_another_command_may_write_into_the_same_folder(tmp_path, picture):
-    with images.written_whole(tmp_path / "a.png") as temporary:
-        temporary.write_bytes(b"half")
-        other = f"from dataset import images; images.remove_leftovers({str(tmp_path)!r})"
-        subprocess.run([sys.executable, "-c", other], check=True, cwd=os.path.dirname(os.path.dirname(images.__file__)))
-    assert (tmp_path / "a.png").read_bytes() == b"half"
-
-
-@pytest.mark.parametrize("stem", ["a" * 251, "絵" * 83, "b" * 244])
-def test_names_as_long_as_the_file_system_takes(tmp_path, picture, stem):
-    for end in ("1", "2"):  # two files at once whose long names begin alike
-        (tmp_path / f"{stem[:-1]}{end}.png").touch()
-    with (
-        images.written_whole(tmp_path / f"{stem[:-1]}1.png") as one,
-        images.written_whole(tmp_path / f"{stem[:-1]}2.png") as two,
-    ):
-        one.write_bytes(b"one")
-        two.write_bytes(b"two")
-    assert [file.read_bytes() for file in sorted(tmp_path.iterdir())] == [b"one", b"two"]

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from dataset import images, test_set
+from dataset import files, images, test_set
 from dataset.bicubic import imresize
 
 
@@ -93,7 +93,7 @@ def test_goes_on_where_it_was(hr, tmp_path, command):
     kept = tmp_path / "Set4" / "x2" / "img_001_SRF_2_LR.png"
     made = kept.stat().st_mtime_ns
     (tmp_path / "Set4" / "x2" / "img_002_SRF_2_LR.png").unlink()  # as if killed between HR and LR
-    images.temporary_path(tmp_path / "Set4" / "x2" / "img_002_SRF_2_LR.png", 4194305).touch()  # no such process
+    files.temporary_path(tmp_path / "Set4" / "x2" / "img_002_SRF_2_LR.png", 4194305).touch()  # no such process
     shutil.rmtree(tmp_path / "Set4" / "x4")
     done = command(*arguments)
     assert done.returncode == 0 and "5 pairs made, 7 were there already" in done.stdout

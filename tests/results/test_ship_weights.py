@@ -8,9 +8,10 @@ import torch
 import model
 from dataset import bicubic, images
 from dataset.errors import InputError
+from dataset.files import sha256_of
 from results import readme, ship_weights
 from solver.arguments import shipped
-from solver.checkpoint import file_hash, save_weights
+from solver.checkpoint import save_weights
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def finished_run(folder, spoil=0.0, steps=6, network="lesrcnn", starts=(), teach
             net.irb.last.weight += spoil
     weights = folder / f"{network}_x2.pth"
     save_weights(net, weights, "release" if network == "lesrcnn" else "own")
-    start = [(str(path), file_hash(path)) for path in starts]
+    start = [(str(path), sha256_of(path)) for path in starts]
     (folder / "run.json").write_text(
         json.dumps(
             {
@@ -52,7 +53,7 @@ def finished_run(folder, spoil=0.0, steps=6, network="lesrcnn", starts=(), teach
                     "model": network,
                     "teacher": [str(path) for path in teachers],
                 },
-                "taken": {"start": start, "teacher": [file_hash(path) for path in teachers]},
+                "taken": {"start": start, "teacher": [sha256_of(path) for path in teachers]},
                 "steps": steps,
                 "seconds": 5400,
                 "data": {"file": "train.h5", "sha256": "0", "bytes": 1},
@@ -111,7 +112,7 @@ def test_card_names_the_teachers(house):
     teachers = [finished_run(house / name, network=name) / f"{name}_x2.pth" for name in ("edsr", "lesrcnn")]
     target = ship(house, finished_run(house / "run", teachers=teachers))
     told = json.loads(target.with_suffix(".json").read_text())["training"]["teachers"]
-    assert told == [{"network": path.stem[:-3], "sha256": file_hash(path)} for path in teachers]
+    assert told == [{"network": path.stem[:-3], "sha256": sha256_of(path)} for path in teachers]
 
 
 def test_a_start_from_weights_that_ship_is_told_by_their_card(house):
@@ -209,7 +210,7 @@ def test_shipped_cards_describe_the_shipped_weights(root):
     assert len(ship_weights.cards()) >= 4
     for path in ship_weights.cards():
         card = json.loads(path.read_text())
-        assert card["sha256"] == file_hash(path.with_name(card["weights"]))
+        assert card["sha256"] == sha256_of(path.with_name(card["weights"]))
         assert path.read_text(encoding="utf-8") == ship_weights.compact(card) + "\n"
 
 

@@ -7,8 +7,9 @@ from safetensors.torch import load_file, save_file
 
 import model
 from dataset.errors import InputError
+from dataset.files import sha256_of
 from model.ops import Network
-from solver.checkpoint import file_hash, load_network, save_weights
+from solver.checkpoint import load_network, save_weights
 
 
 @pytest.fixture(params=[(2, False), (3, False), (4, False), (2, True)], ids=["x2", "x3", "x4", "blind"])
@@ -28,7 +29,7 @@ def test_weights_round_trip_and_are_recognised(net, names, tmp_path):
     loaded, info = load_network(tmp_path / "w.pth")
     assert same(net, loaded) and not loaded.training
     assert (info.network, info.multi_scale, info.scales) == ("lesrcnn", net.multi_scale, net.scales)
-    assert info.sha256 == file_hash(tmp_path / "w.pth")
+    assert info.sha256 == sha256_of(tmp_path / "w.pth")
 
 
 def test_release_names_are_the_release_s(net, tmp_path):

@@ -7,8 +7,9 @@ import time
 
 import pytest
 
+from dataset.signals import StopRequest, noting
 from solver import processes
-from solver.processes import StopRequest, noting, spawn
+from solver.processes import spawn
 
 WORK = """
 import os, sys

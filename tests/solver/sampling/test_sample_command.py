@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import model
-from dataset import images
+from dataset import files, images
 from dataset.bicubic import imresize
 from solver.checkpoint import save_weights
 
@@ -187,7 +187,7 @@ def test_interrupted_and_run_again(root, weights, picture, tmp_path):
     done = sorted(out.iterdir())
     assert 1 <= len(done) < len(sides)
     assert all(images.read(f).rgb.shape == (2 * side, 2 * side, 3) for f, side in zip(done, sides))
-    images.temporary_path(out / "0.png", process.pid).write_bytes(b"left behind by a SIGKILL")
+    files.temporary_path(out / "0.png", process.pid).write_bytes(b"left behind by a SIGKILL")
     assert subprocess.run(arguments, cwd=root, capture_output=True).returncode == 0
     assert sorted(os.listdir(out)) == [f"{i}.png" for i in range(len(sides))]
 

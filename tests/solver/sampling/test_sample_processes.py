@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import model
-from dataset import images
+from dataset import files, images
 from dataset.bicubic import imresize
 from solver.checkpoint import save_weights
 
@@ -86,7 +86,7 @@ def test_killed_in_the_middle_of_a_large_result(root, weights, picture, tmp_path
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert [p.name for p in out.iterdir()] == [images.temporary_path(out / "large.png", process.pid).name]
+    assert [p.name for p in out.iterdir()] == [files.temporary_path(out / "large.png", process.pid).name]
     done = subprocess.run(arguments, cwd=root, env=os.environ | ONE_THREAD, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert os.listdir(out) == ["large.png"] and images.size(out / "large.png") == (1400, 200)

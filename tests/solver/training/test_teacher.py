@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import model
+from dataset import files
 from dataset.errors import InputError
 from dataset.images import quantise, to_tensor
 from solver import checkpoint
@@ -80,7 +81,7 @@ def test_it_teaches(settings, blind, scale):
 def test_each_scale_is_taught_by_the_first_that_knows_it(weights, blind):
     teacher = Teacher([weights, blind], (2, 3, 4), 1, ALONE.device)
     assert teacher.nets[2].scales == (2,) and teacher.nets[3] is teacher.nets[4] and teacher.nets[3].multi_scale
-    assert teacher.sha256 == [checkpoint.file_hash(file) for file in (weights, blind)]
+    assert teacher.sha256 == [files.sha256_of(file) for file in (weights, blind)]
     for scale in (2, 3, 4):
         lr, hr = torch.rand(1, 3, 5, 5), torch.zeros(1, 3, 5 * scale, 5 * scale)
         expected = blind if scale > 2 else weights
@@ -108,7 +109,7 @@ def test_a_resumed_run_must_have_the_same_teacher(settings, weights, tmp_path):
     trained(args)
     last = args.ckpt_dir / "taught_last.pth"
     state = torch.load(last, weights_only=True)
-    assert state["teacher"] == [checkpoint.file_hash(weights)]
+    assert state["teacher"] == [files.sha256_of(weights)]
     moved = weights.rename(tmp_path / "moved.pth")
     assert Trainer(settings("--ckpt_name", "taught", "--teacher", moved, "--resume"), ALONE).step == 2
     torch.manual_seed(1)
