@@ -1,6 +1,7 @@
 """Flags that several commands of this folder have."""
 
 import argparse
+import re
 from collections.abc import Callable
 
 from .bicubic import BOUNDARIES
@@ -22,15 +23,23 @@ def add_boundary(parser: argparse.ArgumentParser, default: str) -> None:
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """``--workers``: how many threads, 0 for one per core."""
-    parser.add_argument("--workers", type=whole_number(0), default=0, metavar="N", help="threads (default: all cores)")
+    kind = whole_number(0, 1024)
+    parser.add_argument("--workers", type=kind, default=0, metavar="N", help="threads (default: all cores)")
 
 
-def whole_number(least: int) -> Callable[[str], int]:
-    """The type of a flag that is a whole number, ``least`` or more."""
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """The type of a flag that is a whole number from ``least`` to ``most``."""
 
     def number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"is a whole number of at least {least}, not {text!r}")
+        if not re.fullmatch(r"[0-9]{1,19}", text) or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"is a whole number from {least} to {most}, not {text!r}")
         return int(text)
 
     return number
+
+
+def shrinking(text: str) -> float:
+    """The type of a flag that is a factor to shrink pictures by: 0.01 to less than 1."""
+    if not re.fullmatch(r"[0-9]*\.?[0-9]*", text) or not 0.01 <= float(text or 0) < 1:
+        raise argparse.ArgumentTypeError(f"is a number from 0.01 to less than 1, not {text!r}")
+    return float(text)

@@ -18,7 +18,7 @@ import io
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +35,7 @@ from dataset.errors import InputError, Parser
 from dataset.files import remove_leftovers, written_whole
 from dataset.make_benchmark import shrunk
 from dataset.parallel import with_progress
+from dataset.signals import StopRequest, noting
 
 VERSION = 1  # of what the attributes say
 
@@ -64,12 +65,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="what to write (default: DIV2K_train.h5)")
     arguments.add_boundary(parser, "symmetric")
     copies = "add copies of all pictures, shrunk by these factors below 1 (default: none)"
-    parser.add_argument("--downscale", type=float, nargs="+", default=[], metavar="F", help=copies)
+    parser.add_argument("--downscale", type=arguments.shrinking, nargs="+", default=[], metavar="F", help=copies)
     arguments.add_workers(parser)
     args = parser.parse_args()
     args.scales, here = sorted(set(args.scales)), Path()
-    if not all(0 < factor < 1 for factor in args.downscale) or len(set(args.downscale)) < len(args.downscale):
-        parser.error("--downscale are different numbers between 0 and 1")
+    if len(set(args.downscale)) < len(args.downscale):
+        parser.error("--downscale are different numbers")
     if args.hr is None:
         here = next((folder for folder in (here, Path(__file__).parent) if (folder / "DIV2K").is_dir()), here)
         hr, lr = here / "DIV2K" / "DIV2K_train_HR", here / "DIV2K" / "DIV2K_train_LR_bicubic"
@@ -114,34 +115,38 @@ def find(hr_folders: list[Path], lr_folders: list[Path] | None, scales: list[int
 def write(path: Path, sources: list[Source], scales: list[int], boundary: str = "symmetric", workers: int = 0) -> None:
     """Write the HDF5 file, whole or not at all, with a progress bar.
 
-    Memory holds a few pictures per worker. The same sources give the same file, byte for byte.
+    Memory holds a few pictures per worker. The same sources give the same file, byte for byte. A signal to stop is
+    obeyed between two pictures.
 
     Raises:
         InputError: for a picture that cannot be read or does not match, or if the file cannot be written.
     """
     remove_leftovers(path.parent)
     loaded = with_progress(partial(load, scales=scales, boundary=boundary), sources, workers, unit="picture")
-    with (
-        written_whole(path) as temporary,
-        _Disk(temporary, "w+") as disk,
-        h5py.File(disk, "w") as file,
-        closing(loaded),
-    ):
-        file.attrs.update(version=VERSION, made_by="dataset/div2h5.py of LESRCNN", scales=scales, pictures=len(sources))
-        factors = sorted({source.downscale for source in sources} - {1.0}, reverse=True)
-        if factors:
-            file.attrs["downscale"] = factors
-        file.create_group("HR").attrs["folders"] = _folders((source.hr for source in sources), 1)
-        for scale in scales:
-            file.create_group(f"X{scale}").attrs.update(_degradation(sources, scale, boundary))
-        for index, (pictures, source) in enumerate(zip(loaded, sources)):
-            for group, pixels in pictures.items():
-                file[group].create_dataset(str(index), data=pixels, chunks=chunk(pixels))
-            of_copy = {"downscale": source.downscale} if source.downscale < 1 else {}
-            name = _ending(source.hr, 2) + f" x{source.downscale:g}" * bool(of_copy)
-            file[f"HR/{index}"].attrs.update(name=name, **of_copy)
-            if disk.error:
-                break
+    stop = StopRequest()
+    with noting(stop), written_whole(path) as temporary:
+        with Disk(temporary) as disk, h5py.File(disk, "w") as file, closing(loaded):
+            _describe(file, sources, scales, boundary)
+            for index, (pictures, source) in enumerate(zip(loaded, sources)):
+                for group, pixels in pictures.items():
+                    file[group].create_dataset(str(index), data=pixels, chunks=chunk(pixels))
+                of_copy = {"downscale": source.downscale} if source.downscale < 1 else {}
+                name = _ending(source.hr, 2) + f" x{source.downscale:g}" * bool(of_copy)
+                file[f"HR/{index}"].attrs.update(name=name, **of_copy)
+                if disk.error or stop.signal:
+                    break
+        stop.obey()
+
+
+def _describe(file: h5py.File, sources: list[Source], scales: list[int], boundary: str) -> None:
+    """Make the groups and say what the file is made from."""
+    file.attrs.update(version=VERSION, made_by="dataset/div2h5.py of LESRCNN", scales=scales, pictures=len(sources))
+    factors = sorted({source.downscale for source in sources} - {1.0}, reverse=True)
+    if factors:
+        file.attrs["downscale"] = factors
+    file.create_group("HR").attrs["folders"] = _folders((source.hr for source in sources), 1)
+    for scale in scales:
+        file.create_group(f"X{scale}").attrs.update(_degradation(sources, scale, boundary))
 
 
 def load(source: Source, scales: list[int], boundary: str) -> dict:
@@ -200,35 +205,54 @@ def chunk(pixels: np.ndarray) -> tuple[int, int, int]:
     return height, width, 3
 
 
-class _Disk(io.FileIO):
+class Disk(io.RawIOBase):
     """The file that HDF5 writes to.
 
-    HDF5 does not survive a write that fails: it goes on, and crashes when it closes the file. So the first
-    error is kept here, to be raised at the end, and what HDF5 writes after it goes nowhere.
+    HDF5 does not survive a write that fails: it goes on, and crashes when it closes the file. And what is raised in
+    the middle of its calls, it swallows. So nothing is: the first error is kept, to be raised at the end, and what HDF5
+    writes after it goes nowhere.
     """
 
-    error: OSError | None = None
+    def __init__(self, path: Path) -> None:
+        self.error: BaseException | None = None
+        self._file = open(path, "w+b", buffering=0)
+
+    def _try(self, method: Callable, *arguments, otherwise: int = 0) -> int:
+        if self.error is None:
+            try:
+                return method(*arguments)
+            except BaseException as error:
+                self.error = error
+        return otherwise
 
     def write(self, data) -> int:
-        rest = memoryview(data).cast("B")
-        try:
-            while self.error is None and len(rest):
-                rest = rest[super().write(rest) :]
-        except OSError as error:
-            self.error = error
+        def write_all() -> None:
+            rest = memoryview(data).cast("B")
+            while len(rest):
+                rest = rest[self._file.write(rest) :]
+
+        self._try(write_all)
         return len(data)
 
+    def readinto(self, buffer) -> int:
+        return self._try(self._file.readinto, buffer, otherwise=len(buffer))
+
+    def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
+        return self._try(self._file.seek, place, whence, otherwise=place)
+
+    def tell(self) -> int:
+        return self._try(self._file.tell)
+
     def truncate(self, size: int | None = None) -> int:
-        try:
-            return super().truncate(size) if self.error is None else 0
-        except OSError as error:
-            self.error = error
-            return 0
+        return self._try(self._file.truncate, size)
+
+    def flush(self) -> None:
+        self._try(self._file.flush)
 
     def __exit__(self, kind, *exception) -> None:
-        super().__exit__(kind, *exception)
-        if self.error and kind is None:
-            raise self.error
+        self._try(self._file.close)
+        if self.error:
+            raise self.error from None
 
 
 if __name__ == "__main__":

@@ -48,12 +48,12 @@ def main() -> None:
     arguments.add_scales(parser)
     parser.add_argument("--keep_names", action="store_true", help="baby_SRF_2_HR.png, not img_001_…, for baby.png")
     arguments.add_boundary(parser, "replicate")
-    parser.add_argument("--downscale", type=float, default=1.0, metavar="F", help="shrink the pictures by this first")
+    parser.add_argument(
+        "--downscale", type=arguments.shrinking, default=1.0, metavar="F", help="shrink the pictures by this first"
+    )
     arguments.add_workers(parser)
     args = parser.parse_args()
     args.scales = sorted(set(args.scales))
-    if not 0 < args.downscale <= 1:
-        parser.error("--downscale is above 0 and at most 1")
 
     sources, out = images.list_images(args.hr, needed=True), args.out
     names = [source.stem if args.keep_names else f"img_{number:03}" for number, source in enumerate(sources, start=1)]

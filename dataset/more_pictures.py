@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("kind", choices=("leaves", "turned"), help="what to make")
     parser.add_argument("--pictures", type=Path, nargs="+", required=True, metavar="DIR", help="folders of real ones")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the new ones")
-    count, side = arguments.whole_number(1), arguments.whole_number(16)
+    count, side = arguments.whole_number(1, 10**6), arguments.whole_number(16, 2048)
     parser.add_argument("--count", type=count, default=3000, metavar="N", help="how many to make (default: 3000)")
     parser.add_argument("--side", type=side, default=256, metavar="N", help="of leaves, in pixels (default: 256)")
     arguments.add_workers(parser)

@@ -125,7 +125,7 @@ def test_refuses_to_mix(hr, tmp_path, picture, command):
         (shutil.rmtree, [], "no such folder"),
         (lambda hr: (hr.parent / "o").write_bytes(b""), [], "cannot be written"),
         (lambda hr: None, ["--downscale", "0.05"], "shrunk by 0.05, has 3x2 pixels, too few for scale 3"),
-        (lambda hr: None, ["--downscale", "2"], "--downscale is"),
+        (lambda hr: None, ["--downscale", "2"], "--downscale: is a number"),
         (lambda hr: None, ["--scales", "1"], "--scales: invalid choice: 1"),
     ],
 )
