@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset import arguments, errors, images, test_set
 from dataset.errors import Parser
-from dataset.hyperslabs import picture_sizes, readable
+from dataset.hyperslabs import open_file, picture_sizes, readable
 from dataset.parallel import with_progress
 
 SIDE = 320  # pixels; larger pictures are shrunk to it before they are compared
@@ -106,7 +106,7 @@ def training_sources(path: Path) -> list[Source]:
         files = images.list_images(path, needed=True)
         return [(f"{file.parent.name}/{file.name}", partial(images.read_rgb, file)) for file in files]
     with readable(path):
-        file = h5py.File(path, "r")
+        file = open_file(path)
         pictures = [file["HR"][str(index)] for index in range(len(picture_sizes(file, path, ())["HR"]))]
 
     def read(picture: h5py.Dataset) -> np.ndarray:

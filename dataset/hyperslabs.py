@@ -23,11 +23,15 @@ import h5py
 import numpy as np
 
 from .errors import InputError, describe
+from .files import opened
+from .images import MAX_PIXELS
 
 # Of each picture that HDF5 has to read, it keeps the last chunks (one of ours has 48 KiB), and so many
 # pictures are kept open. Together they bound the memory of a process (64 MiB), whatever the file's size.
 CHUNK_CACHE = 128 * 1024
 OPEN_PICTURES = 512
+
+_LARGEST_CHUNK = 2**26  # bytes; a compressed one is made anew for each patch
 
 
 class Tiles(NamedTuple):
@@ -54,8 +58,8 @@ class Hyperslabs:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE)
-        self._bytes = open(path, "rb", buffering=0)
+        self._file = open_file(path, rdcc_nbytes=CHUNK_CACHE)
+        self._bytes = opened(path)
         self._tiles = lru_cache(maxsize=None)(self._find)
         self._picture = lru_cache(OPEN_PICTURES)(self._open)
 
@@ -122,13 +126,22 @@ def readable(path: Path) -> Iterator[None]:
     """Turns whatever h5py raises on a bad file into one :class:`InputError`."""
     try:
         yield
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; make it with dataset/div2h5.py") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder, expected an HDF5 file") from None
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = f"not a readable HDF5 file (truncated, or of another kind): {describe(error)}"
         raise InputError(f"{path}: {reason}") from None
+
+
+def open_file(path: Path, **options) -> h5py.File:
+    """Open an HDF5 file to read.
+
+    Raises:
+        InputError: if there is no such file, or it is no regular one: HDF5 would wait for a pipe.
+        OSError: if it is of another kind.
+    """
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such file; make it with dataset/div2h5.py")
+    opened(path).close()
+    return h5py.File(path, "r", **options)
 
 
 def picture_sizes(file: h5py.File, path: Path, scales: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -139,7 +152,8 @@ def picture_sizes(file: h5py.File, path: Path, scales: tuple[int, ...]) -> dict[
     """
     groups = ["HR", *(f"X{scale}" for scale in scales)]
     for group in groups:
-        if not isinstance(file.get(group), h5py.Group):
+        link = file.get(group, getlink=True)
+        if not isinstance(link, h5py.HardLink) or not isinstance(file.get(group), h5py.Group):
             there = ", ".join(sorted(file)) or "nothing"
             raise InputError(f"{path}: has no group {group}, only {there}; make the file with dataset/div2h5.py")
     sizes = {group: _group_sizes(file[group], path) for group in groups}
@@ -162,11 +176,32 @@ def _group_sizes(group: h5py.Group, path: Path) -> np.ndarray:
     for index in range(len(group)):
         if str(index) not in group:
             raise InputError(f"{path}: {name} has {len(group)} entries, but none named {index}")
-        data = h5py.h5d.open(group.id, str(index).encode())
-        if data.rank != 3 or data.shape[2] != 3 or data.dtype != np.uint8:
-            there = f"{data.dtype} of shape {data.shape}"
-            raise InputError(f"{path}: {name}/{index} is no RGB picture of 8 bits, but {there}")
-        sizes[index] = data.shape[:2]
+        if problem := _problem(group, str(index).encode()):
+            raise InputError(f"{path}: {name}/{index} {problem}")
+        sizes[index] = h5py.h5d.open(group.id, str(index).encode()).shape[:2]
     if not len(sizes):
         raise InputError(f"{path}: has no pictures in {name}")
     return sizes
+
+
+def _problem(group: h5py.Group, name: bytes) -> str | None:
+    """Why an entry of a group is no picture whose pixels are all in this file, and soon read; None if it is one."""
+    if group.id.links.get_info(name).type != h5py.h5l.TYPE_HARD:
+        return "is only a link; pictures of other files are not read"
+    data = h5py.h5d.open(group.id, name)
+    if data.rank != 3 or data.shape[2] != 3 or data.dtype != np.uint8:
+        return f"is no RGB picture of 8 bits, but {data.dtype} of shape {data.shape}"
+    made = data.get_create_plist()
+    layout = made.get_layout()
+    if made.get_external_count() or layout == h5py.h5d.VIRTUAL:
+        return "has its pixels in another file; copy them into this one"
+    pixels = math.prod(data.shape[:2])
+    if pixels > MAX_PIXELS:
+        return f"declares {data.shape[1]}x{data.shape[0]} pixels, more than the {MAX_PIXELS:,} that are accepted"
+    chunks = 1
+    if layout == h5py.h5d.CHUNKED:
+        if math.prod(made.get_chunk()) > _LARGEST_CHUNK:
+            return f"has chunks of {math.prod(made.get_chunk()):,} bytes, of which each patch would read one"
+        chunks = math.prod(-(-side // chunk) for side, chunk in zip(data.shape, made.get_chunk()))
+    stored = data.get_num_chunks() if layout == h5py.h5d.CHUNKED else int(data.get_storage_size() > 0)
+    return f"has pixels that were never written ({stored} of its {chunks} parts are there)" if stored < chunks else None

@@ -20,7 +20,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from .errors import InputError
-from .hyperslabs import Hyperslabs, picture_sizes, readable
+from .hyperslabs import Hyperslabs, open_file, picture_sizes, readable
 
 CACHES = ("none", "ram", "device")
 WEIGHTINGS = {"uniform": 0, "root": 0.5, "area": 1}  # power of a picture's area that it is drawn by
@@ -95,7 +95,7 @@ class TrainSet:
         self.cache = "ram" if cache == "device" and self.device.type == "cpu" else cache
         self.skipped: list[str] = []
         self._process, self._read = 0, None  # an open HDF5 file must not be shared by two processes
-        with readable(self.path), h5py.File(self.path, "r") as file:
+        with readable(self.path), open_file(self.path) as file:
             self._sizes = picture_sizes(file, self.path, self.scales)
             self._choices = {s: self._choice(file, s) for s in self.scales}
             self._pixels = {}

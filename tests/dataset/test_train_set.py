@@ -1,6 +1,7 @@
 """Training patches: aligned, the same for the same seed and step, whatever cuts them."""
 
 import itertools
+import os
 
 import h5py
 import numpy as np
@@ -205,6 +206,22 @@ def replace(h5, name, data):
     h5[name] = data
 
 
+def made(h5, shape, **options):
+    del h5["X2/1"]
+    h5.create_dataset("X2/1", shape, "u1", **options)
+
+
+def external(h5):
+    made(h5, (30, 20, 3), external=[("/etc/passwd", 0, 1800)])
+
+
+def virtual(h5):
+    layout = h5py.VirtualLayout((30, 20, 3), "u1")
+    layout[:] = h5py.VirtualSource("other.h5", "a", (30, 20, 3))
+    del h5["X2/1"]
+    h5.create_virtual_dataset("X2/1", layout)
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -213,6 +230,17 @@ def replace(h5, name, data):
         (lambda path: path.write_bytes(b""), "not a readable HDF5 file"),
         (lambda path: path.unlink(), "no such file"),
         (lambda path: (path.unlink(), path.mkdir()), "is a folder"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "is a pipe"),
+        (lambda path: (path.unlink(), path.symlink_to("/dev/zero")), "is a pipe or a device"),
+        (broken(lambda h5: replace(h5, "X2/1", h5py.ExternalLink("/else.h5", "X2/1"))), "X2/1 is only a link"),
+        (broken(lambda h5: replace(h5, "X2/1", h5py.SoftLink("/X2/0"))), "X2/1 is only a link"),
+        (broken(lambda h5: replace(h5, "X2", h5py.ExternalLink("/else.h5", "X2"))), "no group X2"),
+        (broken(external), "X2/1 has its pixels in another file"),
+        (broken(virtual), "X2/1 has its pixels in another file"),
+        (broken(lambda h5: made(h5, (30, 20, 3))), "X2/1 has pixels that were never written"),
+        (broken(lambda h5: made(h5, (30, 20, 3), chunks=(16, 16, 3))), "never written .0 of its 4 parts are there"),
+        (broken(lambda h5: made(h5, (10**6, 10**6, 3), chunks=(128, 128, 3))), "declares 1000000x1000000 pixels"),
+        (broken(lambda h5: made(h5, (5000, 5000, 3), chunks=(5000, 5000, 3), compression="gzip")), "has chunks of"),
         (broken(lambda h5: h5.__delitem__("X2")), "no group X2, only HR, X3, X4"),
         (broken(lambda h5: h5.__delitem__("HR")), "no group HR"),
         (broken(lambda h5: replace(h5, "HR", np.zeros(3))), "no group HR"),
