@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 BOUNDARIES = ("replicate", "symmetric")
 INTERMEDIATES = ("uint8", "float")
 
+_NUMBERS = 2**20  # of double precision that are worked on at once
+
 
 def imresize(
     image: np.ndarray,
@@ -82,14 +84,29 @@ def imresize(
             raise ValueError(f"size is (height, width) in whole pixels, not {size}")
         size, factors = [int(side) for side in size], [new / old for new, old in zip(size, sides)]
 
-    pixels = image
-    for axis in (0, 1):
-        matrix = resizing_matrix(sides[axis], size[axis], factors[axis], boundary)
-        pixels = matrix @ pixels.reshape(sides[axis], -1).astype(np.float64)
-        if axis == 1 or intermediate == "uint8":
-            pixels = _to_type(pixels, image.dtype)
-        pixels = pixels.reshape(size[axis], -1, *image.shape[2:]).swapaxes(0, 1)
-    return np.ascontiguousarray(pixels)
+    down, across = (resizing_matrix(*sides, factor, boundary) for *sides, factor in zip(image.shape, size, factors))
+    result = np.empty((*size, *image.shape[2:]), image.dtype)
+    step = _rows_at_a_time(image, size[0])
+    for top in range(0, size[0], step):
+        band = _resized(image, down[top : top + step])
+        if intermediate == "uint8":
+            band = _to_type(band, image.dtype)
+        band = _resized(band.swapaxes(0, 1), across).swapaxes(0, 1)
+        result[top : top + step] = _to_type(band, image.dtype)
+    return result
+
+
+def _rows_at_a_time(image: np.ndarray, height: int) -> int:
+    """How many rows of a result of this height are made at once: few, so that double precision takes little memory."""
+    numbers_in_a_row = image[0].size * max(1, len(image) / height)
+    return max(1, int(_NUMBERS / numbers_in_a_row))
+
+
+def _resized(pixels: np.ndarray, matrix: "csr_array") -> np.ndarray:
+    """Pixels, (n, m) or (n, m, C), times a matrix (rows, n): float64 (rows, m) or (rows, m, C)."""
+    first, last = matrix.indices.min(), matrix.indices.max() + 1
+    flat = pixels[first:last].reshape(last - first, -1).astype(np.float64)
+    return (matrix[:, first:last] @ flat).reshape(-1, *pixels.shape[1:])
 
 
 def modcrop(image: np.ndarray, scale: int) -> np.ndarray:

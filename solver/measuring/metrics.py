@@ -3,7 +3,7 @@
 Two conventions are in use in super-resolution and differ by 0.02 to 0.15 dB, so every figure names
 its own. Both crop ``scale`` pixels off every side, use a peak of 255 and take SSIM as Wang et al.
 (2004): 11x11 Gaussian window of sigma 1.5, valid region only, K1 = 0.01, K2 = 0.03, population
-covariance. PSNR and SSIM themselves are scikit-image's.
+covariance. SSIM and the mean squared error are scikit-image's, taken band by band of a large picture.
 
 ============  ==================================  =====================================
 protocol      network output to 8 bits            luma
@@ -13,6 +13,9 @@ modern        rounded                             kept as float
 ============  ==================================  =====================================
 """
 
+import math
+from collections.abc import Iterator
+
 import numpy as np
 
 PROTOCOLS = ("published", "modern")
@@ -20,6 +23,7 @@ CHANNELS = ("luma", "rgb")
 
 _LUMA = np.array([65.481, 128.553, 24.966]) / 255  # ITU-R BT.601, as MATLAB's rgb2ycbcr
 _WINDOW = 11
+_PIXELS = 2**19  # of a band, about
 
 
 def luma(rgb: np.ndarray, protocol: str = "published") -> np.ndarray:
@@ -51,36 +55,52 @@ def psnr_ssim(
     Raises:
         ValueError: if the shapes differ, or for an unknown protocol or channel.
     """
-    from skimage.metrics import structural_similarity
-
     if protocol not in PROTOCOLS or channel not in CHANNELS:
         raise ValueError(f"no protocol {protocol!r} with channel {channel!r}")
     if sr.shape != hr.shape:
         raise ValueError(f"SR is {sr.shape}, HR is {hr.shape}")
     cut = (slice(scale, -scale),) * 2 if scale else (slice(None),) * 2
     sr, hr = sr[cut], hr[cut]
-    if channel == "luma":
-        sr, hr = luma(sr, protocol), luma(hr, protocol)
-    ssim = None
-    if min(sr.shape[:2]) >= _WINDOW:
-        ssim = float(
-            structural_similarity(
-                hr,
-                sr,
-                data_range=255,
-                gaussian_weights=True,
-                sigma=1.5,
-                use_sample_covariance=False,
-                channel_axis=2 if channel == "rgb" else None,
-            )
-        )
-    return _psnr(hr, sr), ssim
-
-
-def _psnr(hr: np.ndarray, sr: np.ndarray) -> float | None:
-    from skimage.metrics import peak_signal_noise_ratio
-
+    height, width = hr.shape[:2]
     if hr.size == 0:
-        return None
-    with np.errstate(divide="ignore"):  # equal pictures: infinite, and that is the answer
-        return float(peak_signal_noise_ratio(hr, sr, data_range=255))
+        return None, None
+    squares, similarities = [], []  # sums over bands
+    for rows, window in _bands(height, width):
+        two = [luma(rgb[window], protocol) if channel == "luma" else rgb[window] for rgb in (hr, sr)]
+        inner = slice(rows.start - window.start, rows.stop - window.start)
+        squares.append(_squares(*(pixels[inner] for pixels in two)))
+        if min(height, width) >= _WINDOW:
+            similarities.append(_similarities(*two))
+    mse = math.fsum(squares) / (height * width * (3 if channel == "rgb" else 1))
+    psnr = 10 * math.log10(255**2 / mse) if mse else math.inf
+    places = (height - _WINDOW + 1) * (width - _WINDOW + 1) * (3 if channel == "rgb" else 1)
+    return psnr, math.fsum(similarities) / places if similarities else None
+
+
+def _bands(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Rows of a picture, and those with what SSIM's window needs around them; of a small picture all at once.
+
+    The measures need memory for some ten numbers of double precision per pixel.
+    """
+    count = max(1, min(height // (2 * _WINDOW), height * width // _PIXELS))
+    edges = [height * i // count for i in range(count + 1)]
+    for top, bottom in zip(edges, edges[1:]):
+        # A window belongs to the band that its middle row lies in.
+        yield slice(top, bottom), slice(max(0, top - _WINDOW // 2), min(height, bottom + _WINDOW // 2))
+
+
+def _squares(hr: np.ndarray, sr: np.ndarray) -> float:
+    """The sum of the squared differences."""
+    from skimage.metrics import mean_squared_error
+
+    return float(mean_squared_error(hr, sr)) * hr.size
+
+
+def _similarities(hr: np.ndarray, sr: np.ndarray) -> float:
+    """The sum of SSIM over all places where its window fits."""
+    from skimage.metrics import structural_similarity
+
+    options = {"data_range": 255, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    _, places = structural_similarity(hr, sr, full=True, channel_axis=2 if hr.ndim == 3 else None, **options)
+    around = _WINDOW // 2
+    return float(places[around:-around, around:-around].sum(dtype=np.float64))

@@ -1,11 +1,12 @@
 """imresize against the benchmark's own pictures, MATLAB's own numbers and the definition in loops."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 
-from dataset import images
+from dataset import bicubic, images
 from dataset.bicubic import enlarge, imresize
 from solver.measuring import metrics
 
@@ -174,3 +175,15 @@ def test_wrong_arguments_are_refused(arguments):
 def test_wrong_pictures_are_refused(image):
     with pytest.raises(ValueError):
         imresize(image, 2)
+
+
+@pytest.mark.parametrize("boundary, intermediate", itertools.product(bicubic.BOUNDARIES, bicubic.INTERMEDIATES))
+def test_a_large_picture_is_resized_in_bands_to_the_same_pixels(monkeypatch, boundary, intermediate):
+    random = np.random.default_rng(0)
+    for shape, scale in (((97, 60, 3), 3), ((120, 33), 1 / 4), ((50, 41, 1), 0.7)):
+        image = random.integers(0, 256, shape, dtype=np.uint8)
+        whole = bicubic.imresize(image, scale, boundary=boundary, intermediate=intermediate)
+        with monkeypatch.context() as small:
+            small.setattr(bicubic, "_NUMBERS", 700)
+            bands = bicubic.imresize(image, scale, boundary=boundary, intermediate=intermediate)
+        np.testing.assert_array_equal(bands, whole)

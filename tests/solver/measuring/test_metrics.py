@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 
 from dataset import images
+from solver.measuring import metrics
 from solver.measuring.metrics import luma, psnr_ssim
 
 
@@ -80,3 +82,16 @@ def test_expected_figures_belong_to_the_sets(reference):
     for key, entry in expected.items():
         names = {f.name for f in images.list_images(reference / key) if "HR" in f.name}
         assert names == entry["images"].keys()
+
+
+@pytest.mark.parametrize("protocol, channel", itertools.product(metrics.PROTOCOLS, metrics.CHANNELS))
+def test_bands_of_a_large_picture_give_the_figures_of_the_whole(monkeypatch, protocol, channel):
+    random = np.random.default_rng(0)
+    for height, width in ((11, 40), (64, 35), (131, 200)):
+        hr = random.integers(0, 256, (height + 4, width + 4, 3), dtype=np.uint8)
+        sr = (hr + random.normal(0, 9, hr.shape)).clip(0, 255).astype(np.uint8)
+        whole = metrics.psnr_ssim(sr, hr, 2, protocol, channel)
+        with monkeypatch.context() as small:
+            small.setattr(metrics, "_PIXELS", 900)
+            assert len(list(metrics._bands(131, 200))) == 5
+            assert metrics.psnr_ssim(sr, hr, 2, protocol, channel) == pytest.approx(whole, rel=1e-13)
