@@ -4,6 +4,7 @@ import csv
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import platform
@@ -42,14 +43,14 @@ def opened(path: Path | str) -> BinaryIO:
 
 
 def read_text(path: Path) -> str:
-    """A text file's content, UTF-8.
+    """A text file's content, UTF-8, with or without a byte order mark.
 
     Raises:
         InputError: as :func:`opened`.
         ValueError: if it is no UTF-8.
     """
     with opened(path) as file:
-        return file.read().decode("utf-8")
+        return file.read().decode("utf-8-sig")
 
 
 @contextmanager
@@ -78,7 +79,7 @@ def read_json(path: Path, advice: str):
 def read_csv(path: Path, advice: str = "make it again") -> list[dict[str, str]]:
     """The rows of a CSV file by their columns; raises as :func:`read_json`."""
     with readable(path, advice):
-        return list(csv.DictReader(read_text(path).splitlines(), strict=True))
+        return list(csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True))
 
 
 def sha256_of(path: Path | str) -> str:

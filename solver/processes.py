@@ -18,9 +18,11 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
-from dataset.errors import InputError
+from dataset.errors import InputError, describe
 
+_PATIENCE = timedelta(minutes=5)  # until the leading process answers
 _GRACE = 30  # seconds that the others are given to end when one process has failed
 
 
@@ -91,13 +93,20 @@ def together(work: Callable[[Group], int], num_gpu: int) -> int:
         print(f"process {group.rank} of {group.size}: error: {error}", file=sys.stderr)
         return 2
     except RuntimeError as error:
-        if group.size == 1 or not re.search(r"gloo|NCCL|[Cc]onnection (closed|reset)", str(error)):
+        if not is_lost(error):
             raise
+        if group.size == 1:
+            raise InputError("a process that reads patches was killed; --resume goes on, maybe with less --num_workers")
         print(f"process {group.rank} of {group.size}: another process has ended, and tells why", file=sys.stderr)
         return 2
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def is_lost(error: RuntimeError) -> bool:
+    """Whether an error says that another process of the run has ended."""
+    return bool(re.search(r"gloo|NCCL|[Cc]onnection (closed|reset)|DataLoader worker", str(error)))
 
 
 def check_gpus(wanted: int) -> None:
@@ -109,9 +118,8 @@ def check_gpus(wanted: int) -> None:
 
 def join(num_gpu: int) -> Group:
     """Join the run's other processes, if the environment speaks of any, and choose the device."""
-    rank = int(os.environ.get("RANK", 0))
-    size = int(os.environ.get("WORLD_SIZE", 1))
-    local = int(os.environ.get("LOCAL_RANK", 0))
+    size = _told("WORLD_SIZE", 1, range(1, 2**20))
+    rank, local = _told("RANK", 0, range(size)), _told("LOCAL_RANK", 0, range(size))
     device = torch.device("cpu")
     if num_gpu and torch.cuda.is_available():
         if local >= torch.cuda.device_count():
@@ -120,9 +128,26 @@ def join(num_gpu: int) -> Group:
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     if size > 1:
-        # The others wait while the leading one validates: longer than the usual ten minutes.
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=2))
+        try:
+            store = next(rendezvous("env://", timeout=_PATIENCE))[0]
+            # The others wait while the leading one validates: longer than the usual ten minutes.
+            backend, timeout = "nccl" if device.type == "cuda" else "gloo", timedelta(hours=2)
+            dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+        except (OverflowError, RuntimeError, TypeError, ValueError) as error:
+            where = ":".join(os.environ.get(name, f"(no {name})") for name in ("MASTER_ADDR", "MASTER_PORT"))
+            raise InputError(
+                f"process {rank} of {size}: cannot join the others at {where}: {describe(error)}"
+            ) from None
     return Group(rank, size, device)
+
+
+def _told(name: str, default: int, possible: range) -> int:
+    """A number of the environment; raises InputError for one that is not possible."""
+    text = os.environ.get(name, str(default))
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) not in possible:
+        wanted = f"a number from {possible.start} to {possible.stop - 1}"
+        raise InputError(f"{name}={text}: is not {wanted}; torchrun sets it, or unset RANK and WORLD_SIZE")
+    return int(text)
 
 
 def spawn(count: int, command: list[str]) -> int:

@@ -11,22 +11,23 @@
 =========================  ==========================================================================
 """
 
-import csv
-import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from dataset import files
 from dataset.errors import InputError
-from dataset.files import remove_leftovers, sha256_of, written_whole
 
 from ..checkpoint import read_state, save_weights, serialised
 from ..machine import commit, processor
@@ -35,7 +36,7 @@ _PACKAGES = ("torch", "numpy", "h5py")
 
 
 class RunFolder:
-    """The files of one run.
+    """The files of one run, which has its folder for itself.
 
     Args:
         folder: where they are.
@@ -43,7 +44,7 @@ class RunFolder:
     """
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.folder = Path(folder)
+        self.folder, self.name = Path(folder), name
         self.last = self.folder / f"{name}_last.pth"
         self.previous = self.folder / f"{name}_previous.pth"
         self.weights = self.folder / f"{name}.pth"
@@ -52,6 +53,23 @@ class RunFolder:
         self.record = self.folder / "run.json"
         self.tensorboard = self.folder / "tensorboard"
         self._board = self._record = None
+        self._last_is_good = True
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let no other training write here; a folder in which nothing is written goes again.
+
+        Raises:
+            InputError: if one does, or the folder holds a run of another name.
+        """
+        with files.locked(self.folder, "another training"):
+            try:
+                if other := self._other_run():
+                    raise InputError(f"{self.folder}: holds the run {other}; give another --ckpt_dir")
+                yield
+            finally:
+                with suppress(OSError):
+                    self.folder.rmdir()
 
     def open(self, step: int, settings: dict, taken: dict, device: str, processes: int) -> None:
         """Begin to write, or go on after ``step``: half-written files and later rows of the log go.
@@ -65,7 +83,7 @@ class RunFolder:
 
         if settings["overwrite"]:
             self.clear()
-        remove_leftovers(self.folder)
+        files.remove_leftovers(self.folder)
         self.cut_log(step)
         self._board = SummaryWriter(str(self.tensorboard), purge_step=step + 1)
         self._record = Record(self.record, settings, taken, device, processes)
@@ -96,31 +114,38 @@ class RunFolder:
         shutil.rmtree(self.tensorboard, ignore_errors=True)
 
     def save(self, state: dict) -> None:
-        """Write a checkpoint; the last one becomes the previous one.
+        """Write a checkpoint; the last one, if it is good, becomes the previous one.
 
         Raises:
             InputError: if it cannot be written; the last good one is still there.
         """
-        with written_whole(self.last) as temporary:
+        with files.written_whole(self.last) as temporary:
             temporary.write_bytes(serialised(state))
-            if self.last.exists():
+            if self.last.exists() and self._last_is_good:
                 os.replace(self.last, self.previous)
+        self._last_is_good = True
 
-    def load(self) -> tuple[dict, str]:
-        """The last good checkpoint, and a line about what was passed over (mostly empty).
+    def states(self) -> Iterator[tuple[dict, list[str]]]:
+        """The checkpoints that can be read, the last one first, each with a line about what was passed over.
+
+        Who asks for the next says that the one before was no good.
 
         Raises:
-            InputError: if there is none that can be read.
+            InputError: if there is no further one.
         """
         problems = []
         for path in (self.last, self.previous):
             try:
+                if not path.exists():
+                    raise InputError(f"{path}: is missing")
                 state = read_state(path)
                 if state.get("kind") != "training checkpoint":
                     raise InputError(f"{path}: is no training checkpoint")
-                return state, "; ".join(problems) and f"{'; '.join(problems)}; taking {path} instead"
+                yield state, [f"{'; '.join(problems)}; taking {path} instead"] if problems else []
+                problems.append(f"{path}: is damaged")
             except InputError as error:
-                problems.append(str(error) if path.exists() else f"{path}: is missing")
+                problems.append(str(error))
+            self._last_is_good = False
         raise InputError(f"{'; '.join(problems)}; start anew with --overwrite")
 
     def save_weights(self, net: nn.Module, best: bool) -> None:
@@ -130,9 +155,9 @@ class RunFolder:
 
     def cut_log(self, step: int) -> None:
         """Drop the rows of ``log.csv`` after ``step``, which a resumed run will write again."""
-        columns, rows = self._read_log()
-        if columns:
-            self._write_log(columns, [row for row in rows if int(row["step"]) <= step])
+        rows = self._read_log()
+        if rows:
+            files.write_csv(self.log, [row for row in rows if int(row["step"]) <= step], list(rows[0]))
 
     def add_row(self, row: dict) -> None:
         """Append a row to ``log.csv``, and its figures to TensorBoard.
@@ -142,23 +167,28 @@ class RunFolder:
         for name, value in row.items():
             if name != "step":
                 self._board.add_scalar(name, value, row["step"])
-        columns, rows = self._read_log()
-        self._write_log([*columns, *(name for name in row if name not in columns)], [*rows, row])
+        rows = [*self._read_log(), row]
+        files.write_csv(self.log, rows, list(dict.fromkeys(name for row in rows for name in row)))
 
-    def _read_log(self) -> tuple[list[str], list[dict]]:
-        """Columns and whole rows of the log; none if there is no log."""
+    def _read_log(self) -> list[dict]:
+        """The log's whole rows. A log that cannot be read is kept under another name."""
         if not self.log.exists():
-            return [], []
-        with open(self.log, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = [row for row in reader if (row["step"] or "").isdigit() and None not in row.values()]
-            return list(reader.fieldnames or []), rows
+            return []
+        try:
+            rows = files.read_csv(self.log)
+        except InputError as error:
+            os.replace(self.log, kept := self.log.with_name("log_damaged.csv"))
+            print(f"{error}: it is kept as {kept.name}", file=sys.stderr)
+            return []
+        return [row for row in rows if re.fullmatch("[0-9]{1,18}", row.get("step") or "") and None not in row.values()]
 
-    def _write_log(self, columns: list[str], rows: list[dict]) -> None:
-        with written_whole(self.log) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
+    def _other_run(self) -> str | None:
+        """The name of a run that is not ours, of which something is here."""
+        with suppress(InputError, KeyError, TypeError):
+            name = files.read_json(self.record, "")["settings"]["ckpt_name"]
+            return None if name == self.name else str(name)
+        names = [path.name.removesuffix("_last.pth") for path in self.folder.glob("*_last.pth")]
+        return next((name for name in names if name != self.name), None)
 
 
 class Record:
@@ -192,8 +222,7 @@ class Record:
 
     def write(self, **figures) -> None:
         """Write the file with the figures reached so far."""
-        with written_whole(self.path) as temporary:
-            temporary.write_text(json.dumps(self.content | figures, indent=1) + "\n", encoding="utf-8")
+        files.write_json(self.path, self.content | figures)
 
     def finish(self) -> None:
         """Wait for the hash."""
@@ -201,10 +230,10 @@ class Record:
 
     def _commands(self) -> list[str]:
         """The commands of the run that is resumed."""
-        try:
-            return json.loads(self.path.read_text(encoding="utf-8"))["commands"]
-        except (OSError, ValueError, KeyError):
-            return []
+        with suppress(InputError, KeyError, TypeError):
+            return list(map(str, files.read_json(self.path, "")["commands"]))
+        return []
 
     def _hash(self, path: Path) -> None:
-        self.content["data"]["sha256"] = sha256_of(path)
+        with suppress(InputError):  # it is gone
+            self.content["data"]["sha256"] = files.sha256_of(path)

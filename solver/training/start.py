@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -73,26 +73,28 @@ def copy_weights(paths: Sequence[Path], net: Network, name: str) -> tuple[list[s
     return hashes, f"{len(shared)} of {len(wanted)} weights copied from {'the mean of ' * (len(paths) > 1)}{files}"
 
 
-def find_run(folder: RunFolder, args: argparse.Namespace) -> tuple[dict | None, list[str]]:
+def find_run(folder: RunFolder, args: argparse.Namespace) -> Iterator[tuple[dict | None, list[str]]]:
     """The state of the run to resume, or None for a new one, and lines about it.
+
+    If that state turns out to be no good, the next is the one before.
 
     Raises:
         InputError: if there is a run and neither ``--resume`` nor ``--overwrite``, or it cannot be resumed so.
     """
     if not (args.resume or args.overwrite) and folder.in_use():
         raise InputError(f"{folder.folder}: has a run already; go on with --resume, or start anew with --overwrite")
-    if not args.resume:
-        return None, []
-    if not folder.has_checkpoint():
-        return None, [f"no run in {folder.folder} to resume: starting one"]
-    state, note = folder.load()
-    then = state["settings"]
-    if others := settings.differing(then, args, (settings.WEIGHTS,)):
-        raise InputError(f"{folder.folder}: its run has {'; '.join(others)}: give the same, or another --ckpt_dir")
-    notes = [note] if note else []
-    if changed := settings.differing(then, args, (settings.COURSE,)):
-        notes.append(f"the run had {'; '.join(changed)}")
-    if then.get("val_data_dir") != settings.plain(args)["val_data_dir"]:
-        state["best"] = -math.inf
-        notes.append("the run had another --val_data_dir: its best weights are found anew")
-    return state, notes
+    if not args.resume or not folder.has_checkpoint():
+        yield None, [f"no run in {folder.folder} to resume: starting one"] if args.resume else []
+        return
+    for state, notes in folder.states():
+        then = state.get("settings")
+        if not isinstance(then, dict):
+            continue
+        if others := settings.differing(then, args, (settings.WEIGHTS,)):
+            raise InputError(f"{folder.folder}: its run has {'; '.join(others)}: give the same, or another --ckpt_dir")
+        if changed := settings.differing(then, args, (settings.COURSE,)):
+            notes.append(f"the run had {'; '.join(changed)}")
+        if then.get("val_data_dir") != settings.plain(args)["val_data_dir"]:
+            state["best"] = -math.inf
+            notes.append("the run had another --val_data_dir: its best weights are found anew")
+        yield state, notes

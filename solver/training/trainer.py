@@ -27,10 +27,9 @@ from dataset.signals import Stopped, StopRequest, noting
 from dataset.train_set import Batch, TrainSet
 
 from .. import machine, processes
-from ..checkpoint import description
 from ..processes import Group
 from ..sampling.sampler import PRECISIONS
-from . import settings
+from . import settings, state
 from .objective import LOSSES, Average, Objective, build_optimizers, clip, learning_rate, set_rate
 from .run_folder import RunFolder
 from .start import build, copy_weights, find_run
@@ -38,7 +37,9 @@ from .teacher import Teacher
 from .upkeep import Upkeep
 from .validation import Validation
 
-_COUNTED = ("step", "seconds", "best", "loss_sum", "loss_count", "logged")  # of a Trainer, kept in a checkpoint
+
+class Diverged(InputError):
+    """A loss, a gradient or weights are no numbers any more: nothing of it is saved."""
 
 
 def launch(args: argparse.Namespace) -> int:
@@ -50,7 +51,9 @@ def launch(args: argparse.Namespace) -> int:
 
     def train(group: Group) -> int:
         torch.backends.cudnn.benchmark = True  # patches have one size, or three if blind
-        return Trainer(args, group).run()
+        folder = RunFolder(args.ckpt_dir, args.ckpt_name)
+        with folder.locked() if group.leads else contextlib.nullcontext():
+            return Trainer(args, group).run()
 
     return processes.together(train, args.num_gpu)
 
@@ -69,7 +72,8 @@ class Trainer:
     def __init__(self, args: argparse.Namespace, group: Group) -> None:
         self.args, self.group = args, group
         self.folder = RunFolder(args.ckpt_dir, args.ckpt_name)
-        resumed, notes = group.share(find_run(self.folder, args) if group.leads else None)
+        states = find_run(self.folder, args)
+        resumed, notes = group.share(next(states) if group.leads else None)
         if args.batch_size % group.size:
             raise InputError(f"--batch_size {args.batch_size}: does not divide among {group.size} processes")
         self.precision, note = machine.precision_for(args.precision, group.device)
@@ -102,8 +106,13 @@ class Trainer:
         self.best = -math.inf  # mean PSNR
         self.loss_sum, self.loss_count, self.logged = 0.0, 0, 0  # since the last row of the log
         self.clock = time.monotonic()
-        if resumed is not None:
-            self._restore(resumed)
+        while resumed is not None:
+            try:
+                state.restore(self, resumed)
+                break
+            except state.MALFORMED:
+                resumed, notes = group.share(next(states) if group.leads else None)
+        self.kept = self.step if resumed else None  # the step of the last checkpoint
         self.objective = self._objective()
         self._announce(resumed is not None, notes)
 
@@ -118,13 +127,19 @@ class Trainer:
         """
         if self.group.leads:
             device = machine.device_name(self.group.device)
-            self.folder.open(self.step, settings.plain(self.args), self._taken(), device, self.group.size)
+            self.folder.open(self.step, settings.plain(self.args), self.taken(), device, self.group.size)
         self.saved = time.monotonic()
         with noting(self.stop), self._bar() as self.bar:
             try:
                 self._loop()
+            except Diverged:
+                raise
             except InputError:  # raised between two steps, or before a step has changed the weights
                 self.save()
+                raise
+            except RuntimeError as error:
+                if processes.is_lost(error):  # so is this one
+                    self.save()
                 raise
             except torch.OutOfMemoryError:
                 less = "a smaller --batch_size or --patch_size, or --precision bf16, takes less"
@@ -218,11 +233,12 @@ class Trainer:
         # Under fp16 a gradient may overflow: the scaler then leaves the step out.
         if not math.isfinite(value) or not (self.scaler.is_enabled() or math.isfinite(norm.item())):
             what = f"loss is {value}" if not math.isfinite(value) else f"gradient's norm is {norm.item()}"
-            raise InputError(
-                f"step {self.step + 1}: the {what}; stopped, {self.folder.last} has the state "
-                "before it. A lower --lr or --clip may help, given with --resume"
-            )
+            self._diverged(what)
         return value
+
+    def _diverged(self, what: str) -> None:
+        kept = "nothing was saved" if self.kept is None else f"step {self.kept} is saved in {self.folder.last}"
+        raise Diverged(f"step {self.step + 1}: the {what}; {kept}. A lower --lr or --clip may help, with --resume")
 
     def _zero_unused(self) -> None:
         """Let the up-samplers that a blind step does not use coast on their momentum.
@@ -257,6 +273,7 @@ class Trainer:
 
     def _row(self) -> None:
         if self.group.leads:
+            self._check_finite()
             figures = self.validation(self._result().eval())
             self.net.train()
             psnr = [value for name, value in figures.items() if name.endswith("_psnr")]
@@ -265,7 +282,7 @@ class Trainer:
             self.best = max(self.best, mean)
             row = {
                 "step": self.step,
-                "seconds": round(self._elapsed(), 1),
+                "seconds": round(self.elapsed(), 1),
                 "lr": learning_rate(self.step - 1, self.args),
                 "loss": self.loss_sum / self.loss_count,
             }
@@ -283,53 +300,32 @@ class Trainer:
     # -- state ---------------------------------------------------------------------------------------
 
     def save(self, finished: bool = False) -> None:
-        """Write a checkpoint and ``run.json``.
+        """Write ``run.json`` and, unless no step was done since the last one, a checkpoint.
 
         Raises:
-            InputError: if they cannot be written; the last good checkpoint stays.
+            InputError: if they cannot be written, or the weights are no numbers; the last two good checkpoints stay.
         """
         if self.group.leads:
-            self.folder.save(self._state())
+            if self.step != self.kept:
+                self._check_finite()
+                self.folder.save(state.collect(self))
+                self.kept = self.step
             best = self.best if math.isfinite(self.best) else None
-            figures = {"steps": self.step, "seconds": round(self._elapsed(), 1), "best_psnr": best}
+            figures = {"steps": self.step, "seconds": round(self.elapsed(), 1), "best_psnr": best}
             self.folder.note(figures, finished)
             self.saved = time.monotonic()
 
-    def _state(self) -> dict:
-        state = {
-            "kind": "training checkpoint",
-            "network": description(self.net),
-            "model": self.net.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "scaler": self.scaler.state_dict(),
-            **{name: getattr(self, name) for name in _COUNTED},
-            "seconds": self._elapsed(),
-            "settings": settings.plain(self.args),
-            **self._taken(),
-        }
-        return state | ({"ema": self.average.net.state_dict()} if self.average else {})
+    def _check_finite(self) -> None:
+        """Raise Diverged rather than let weights that are no numbers take the place of good ones."""
+        if not state.is_finite(self):
+            self._diverged("weights are not finite")
 
-    def _taken(self) -> dict:
+    def taken(self) -> dict:
         """The weights files that the run has taken, by their SHA-256: what is there now may be something else."""
         return {"start": self.start, "teacher": self.teacher.sha256 if self.teacher else []}
 
-    def _restore(self, state: dict) -> None:
-        self.start = state.get("start", [])
-        teacher = state.get("teacher", [])
-        if teacher != self._taken()["teacher"]:
-            had = "another" if teacher else "no"
-            advice = "give the same weights, or another --ckpt_dir"
-            raise InputError(f"{self.folder.folder}: its run has {had} --teacher: {advice}")
-        self.net.load_state_dict(state["model"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.scaler.load_state_dict(state["scaler"])
-        if self.average:
-            self.average.net.load_state_dict(state["ema"])
-        for name in _COUNTED:
-            setattr(self, name, state[name])
-
-    def _elapsed(self) -> float:
+    def elapsed(self) -> float:
+        """Seconds of training, over all resumed parts."""
         return self.seconds + time.monotonic() - self.clock
 
     # -- start ---------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import itertools
 import json
 import math
 import os
@@ -16,7 +17,7 @@ from dataset import files
 from dataset.errors import InputError
 from solver import checkpoint, processes
 from solver.processes import Group
-from solver.training import objective, run_folder, upkeep
+from solver.training import objective, run_folder, state, upkeep
 from solver.training.command import parse
 from solver.training.objective import Average, learning_rate
 from solver.training.settings import differing, plain
@@ -260,7 +261,8 @@ def test_a_stopped_and_resumed_run_is_the_run_that_never_stopped(settings, tmp_p
     torch.rand(7)  # a resumed run starts with other random numbers drawn
     rest, status = train(settings("--max_steps", 9, "--resume", *flags))
     assert status == 0
-    assert same(whole._state() | {"seconds": 0, "settings": 0}, rest._state() | {"seconds": 0, "settings": 0})
+    states = [state.collect(run) | {"seconds": 0, "settings": 0} for run in (whole, rest)]
+    assert same(*states)
     rows = [[{**row, "seconds": 0} for row in log_of(run.args)] for run in (whole, rest)]
     assert rows[0] == rows[1]
 
@@ -364,18 +366,131 @@ def test_the_log_is_cut_back_to_the_resumed_step(settings):
     assert [row["step"] for row in log_of(args)] == list("123456")
 
 
+def diverging(args, steps=2, value=math.nan):
+    """Train until a loss is not finite, after so many steps."""
+    run = Trainer(args, ALONE)
+    losses = itertools.chain([1.0] * steps, itertools.repeat(value))
+    run.objective.criterion = lambda sr, hr: (sr - hr).square().mean() * next(losses)
+    with pytest.raises(InputError) as error:
+        run.run()
+    return str(error.value)
+
+
+def steps_kept(args):
+    names = ("lesrcnn_x2_last.pth", "lesrcnn_x2_previous.pth")
+    return [checkpoint.read_state(args.ckpt_dir / name)["step"] for name in names]
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_before_its_step(settings, value):
-    args = settings()
-    run = Trainer(args, ALONE)
-    losses = iter([1.0, 1.0, value])
-    run.objective.criterion = lambda sr, hr: (sr - hr).square().mean() * next(losses)
-    with pytest.raises(InputError, match="step 3: the loss is (nan|inf)"):
-        run.run()
+    args = settings("--save_interval", 1)
+    told = diverging(args, 2, value)
+    assert f"step 3: the loss is {value}; step 2 is saved in {args.ckpt_dir}" in told and "--lr" in told
     state = checkpoint.read_state(args.ckpt_dir / "lesrcnn_x2_last.pth")
     assert state["step"] == 2
     assert all(torch.isfinite(v).all() for v in state["model"].values())
     assert Trainer(settings("--resume"), ALONE).run() == 0
+
+
+def test_the_last_two_good_states_survive_a_diverged_run_whatever_is_tried(settings):
+    args = settings("--save_interval", 2, "--max_steps", 20)
+    diverging(args, 5)
+    assert steps_kept(args) == [4, 2]
+    again = ("--save_interval", 2, "--max_steps", 20, "--resume")
+    for flags, steps in ((("--lr", 1e-5), 0), (("--clip", 1), 1), ((), 0), (("--precision", "bf16"), 0)):
+        assert "step 4 is saved" in diverging(settings(*again, *flags), steps)
+        assert steps_kept(args) == [4, 2]
+    assert "nothing was saved" in diverging(settings("--overwrite"), 1)
+
+
+def test_weights_that_are_not_finite_are_not_saved(settings):
+    args = settings("--save_interval", 1)
+    run = Trainer(args, ALONE)
+    step = run.train_step
+
+    def broken(batch):
+        step(batch)
+        if run.step == 3:
+            next(run.net.parameters()).data.fill_(math.inf)
+
+    run.train_step = broken
+    with pytest.raises(InputError, match="the weights are not finite; step 2 is saved"):
+        run.run()
+    assert steps_kept(args) == [2, 1]
+    checkpoint.load_network(args.ckpt_dir / "lesrcnn_x2.pth")  # of step 2
+
+
+def test_an_error_before_the_first_step_of_a_resumed_run_saves_nothing(settings, training_file, monkeypatch):
+    args = settings("--save_interval", 2)
+    train(args)
+    assert steps_kept(args) == [6, 4]
+    for _ in range(3):
+        run = Trainer(settings("--resume", "--max_steps", 9), ALONE)
+        monkeypatch.setattr(run.data, "batch", lambda *_: (_ for _ in ()).throw(InputError("train.h5: is gone")))
+        with pytest.raises(InputError, match="is gone"):
+            run.run()
+        assert steps_kept(args) == [6, 4]
+
+
+def spoiled(change):
+    def spoil(path):
+        state = torch.load(path, weights_only=True)
+        change(state)
+        torch.save(state, path)
+
+    return spoil
+
+
+def put(state, value, *keys):
+    for key in keys[:-1]:
+        state = state[key]
+    state[keys[-1]] = value
+
+
+MALFORMED = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-100]),
+    "a flipped bit": lambda path: path.write_bytes(flipped(path.read_bytes())),
+    "another kind": spoiled(lambda state: put(state, "weights", "kind")),
+    "no settings": spoiled(lambda state: state.pop("settings")),
+    "settings in a list": spoiled(lambda state: put(state, [1], "settings")),
+    "no model": spoiled(lambda state: state.pop("model")),
+    "a model of numbers": spoiled(lambda state: put(state, {"a": 1}, "model")),
+    "weights of another shape": spoiled(lambda state: put(state, torch.zeros(3), "model", next(iter(state["model"])))),
+    "weights that are no numbers": spoiled(lambda state: next(iter(state["model"].values())).fill_(math.nan)),
+    "no optimizer": spoiled(lambda state: put(state, [], "optimizers")),
+    "an optimizer of other settings": spoiled(lambda s: put(s, "x", "optimizers", 0, "param_groups", 0, "betas")),
+    "moments of another shape": spoiled(lambda s: put(s, torch.zeros(2), "optimizers", 0, "state", 0, "exp_avg")),
+    "moments that are no numbers": spoiled(lambda s: s["optimizers"][0]["state"][0]["exp_avg_sq"].fill_(math.inf)),
+    "a step in words": spoiled(lambda state: put(state, "six", "step")),
+    "a negative step": spoiled(lambda state: put(state, -1, "step")),
+    "a loss that is not finite": spoiled(lambda state: put(state, math.nan, "loss_sum")),
+}
+
+
+def flipped(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 16]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+def test_a_bad_last_checkpoint_falls_back_to_the_one_before_which_stays(settings, capsys, kind):
+    args = settings("--save_interval", 2)
+    train(args)
+    MALFORMED[kind](args.ckpt_dir / "lesrcnn_x2_last.pth")
+    run = Trainer(settings("--save_interval", 2, "--resume"), ALONE)
+    assert run.step == 4 and "_previous.pth instead" in capsys.readouterr().out
+    run.run()
+    assert steps_kept(args) == [6, 4]  # the bad one has not taken the good one's place
+
+
+@pytest.mark.parametrize("text", ["", "\0", "step\n\udcff", "\u00b2", "a,b\n1,2", "step\n" + "9" * 5000, 'step\n"1'])
+def test_a_damaged_log_is_kept_aside(settings, text):
+    args = settings()
+    train(args)
+    for file in ("log.csv", "run.json"):
+        (args.ckpt_dir / file).write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert Trainer(settings("--resume", "--max_steps", 8), ALONE).run() == 0
+    assert [row["step"] for row in log_of(args)] == ["8"]
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(settings, monkeypatch):
