@@ -205,4 +205,6 @@ def _wait(children: list[subprocess.Popen]) -> int:
             break
         time.sleep(0.1)
     failed = failed or next((c.returncode for c in children if c.returncode), 0)
+    if failed == -signal.SIGKILL:
+        print("a process of this run was killed, maybe because memory was full", file=sys.stderr)
     return failed if failed >= 0 else 128 - failed

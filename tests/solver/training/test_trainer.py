@@ -17,10 +17,11 @@ from dataset import files
 from dataset.errors import InputError
 from solver import checkpoint, processes
 from solver.processes import Group
-from solver.training import objective, run_folder, state, upkeep
+from solver.training import objective, run_folder, upkeep
 from solver.training.command import parse
 from solver.training.objective import Average, learning_rate
 from solver.training.settings import differing, plain
+from solver.training.state import collect
 from solver.training.trainer import Trainer
 
 ALONE = Group(0, 1, torch.device("cpu"))
@@ -261,7 +262,7 @@ def test_a_stopped_and_resumed_run_is_the_run_that_never_stopped(settings, tmp_p
     torch.rand(7)  # a resumed run starts with other random numbers drawn
     rest, status = train(settings("--max_steps", 9, "--resume", *flags))
     assert status == 0
-    states = [state.collect(run) | {"seconds": 0, "settings": 0} for run in (whole, rest)]
+    states = [collect(run) | {"seconds": 0, "settings": 0} for run in (whole, rest)]
     assert same(*states)
     rows = [[{**row, "seconds": 0} for row in log_of(run.args)] for run in (whole, rest)]
     assert rows[0] == rows[1]

@@ -10,12 +10,16 @@ import subprocess
 import sys
 import textwrap
 import time
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
 
+from dataset import files
 from solver import checkpoint, processes
 
+KILLS = 4
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 SMALL = ["--patch_size", 8, "--batch_size", 4]
 
@@ -110,7 +114,7 @@ def test_killed_five_times_and_resumed_it_ends_with_the_same_weights(root, train
         "--num_gpu",
         0,
     ]
-    kills = sorted([random.randrange(1, 7), *random.sample(range(7, 38), 4)])  # one, at most, before the first save
+    kills = sorted([random.randrange(1, 7), *random.sample(range(7, 38), KILLS)])  # one, at most, before the first save
     script = textwrap.dedent("""
         import json, os, signal, sys, time
         sys.path.insert(0, os.getcwd())
@@ -137,6 +141,8 @@ def test_killed_five_times_and_resumed_it_ends_with_the_same_weights(root, train
             child = start(folder + "/killed", "--resume")
             while steps(log) < kill or log.stat().st_mtime_ns == before:
                 time.sleep(0.001)
+            while kill % 2 and not list(log.parent.glob(".*_last.pth.*.part")):  # in the middle of a save
+                time.sleep(0.0001)
             os.kill(child, signal.SIGKILL)
             assert os.waitpid(child, 0)[1] == signal.SIGKILL
         assert os.waitpid(start(folder + "/killed", "--resume"), 0)[1] == 0
@@ -156,6 +162,44 @@ def test_killed_five_times_and_resumed_it_ends_with_the_same_weights(root, train
         assert all(torch.equal(value, killed[part][name]) for name, value in whole[part].items()), kills
     assert losses(tmp_path / "whole") == losses(tmp_path / "killed"), kills
     assert done.stdout.count("resuming after step") >= 4, kills
+
+
+def test_a_second_training_does_not_touch_the_first_ones_folder(script, training_file, tmp_path):
+    flags = [*SMALL, "--max_steps", 2, "--train_data_path", training_file, "--ckpt_dir", tmp_path / "run"]
+    assert script("x2/train.py", *flags)[0] == 0
+    before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir() if file.is_file()}
+    for other in ([], ["--resume"], ["--overwrite"]):
+        status, out, err = script("x3/train.py", *flags, *other)
+        assert status == 2 and not out and len(err.splitlines()) == 1
+        assert "run: holds the run lesrcnn_x2; give another --ckpt_dir" in err
+    with files.locked(tmp_path / "run", "a test"):
+        status, out, err = script("x2/train.py", *flags, "--resume")
+        assert status == 2 and not out and err.count("\n") == 1 and "another training is writing there" in err
+    assert before == {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir() if file.is_file()}
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"RANK": "x", "WORLD_SIZE": "1"},
+        {"RANK": "0", "WORLD_SIZE": "-1"},
+        {"RANK": "2", "WORLD_SIZE": "2"},
+        {"RANK": "0", "WORLD_SIZE": "1" * 400},
+        {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "²"},
+        {"RANK": "0", "WORLD_SIZE": "2"},
+        {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "port"},
+        {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "99999"},
+        {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"},
+    ],
+)
+def test_garbage_in_the_environment_is_one_line(script, training_file, tmp_path, monkeypatch, environment):
+    monkeypatch.setattr(processes, "_PATIENCE", timedelta(seconds=1))
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    status, out, err = script("x2/train.py", *SMALL, "--train_data_path", training_file, "--ckpt_dir", tmp_path / "run")
+    assert status == 2 and not out, err
+    last = err.splitlines()[-1]
+    assert last.startswith("train.py: error: ") and any(f"{name}=" in last or "join" in last for name in environment)
 
 
 # What --num_gpu 2 does, on a CPU.
@@ -194,6 +238,28 @@ def test_sigterm_to_the_process_group_saves_and_ends_cleanly(root, training_file
     assert out.count("--resume continues") == 1
     state = checkpoint.read_state(tmp_path / "run" / "lesrcnn_x2_last.pth")
     assert state["step"] >= 3 and state["logged"] == state["step"]
+
+
+@pytest.mark.parametrize("launcher, more", [([], ["--num_workers", 1]), (["-c", SPAWN], [])], ids=["worker", "peer"])
+def test_when_a_process_is_killed_the_run_saves_and_says_so(root, training_file, tmp_path, launcher, more):
+    flags = [*SMALL, "--print_interval", 1, "--save_interval", 10**6, "--num_gpu", 0, "--ckpt_dir", tmp_path / "run"]
+    run = subprocess.Popen(
+        [sys.executable, *launcher, "x2/train.py", *map(str, [*flags, "--train_data_path", training_file, *more])],
+        cwd=root,
+        text=True,
+        env=os.environ | ONE_THREAD,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    for line in run.stdout:
+        if line.startswith("step 3:"):
+            break
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    _, err = run.communicate(timeout=100)
+    assert run.returncode == (2 if more else 137) and "Traceback" not in err, err
+    assert "was killed" in err
+    assert checkpoint.read_state(tmp_path / "run" / "lesrcnn_x2_last.pth")["step"] >= 3
 
 
 @pytest.mark.parametrize("optimizer, rel", [("Muon", 1e-5), ("WhitenedMuon", 2e-3)])
@@ -242,8 +308,10 @@ def test_processes_for_several_gpus_know_each_other_and_stop_together(tmp_path):
     program.write_text(
         "import os, sys\nprint(os.environ['RANK'], os.environ['WORLD_SIZE'])\n"
         "open(sys.argv[1] + os.environ['RANK'], 'w').close()\n"
+        "import time\n"
+        "while os.environ['RANK'] == '1' and not os.path.exists(sys.argv[1] + '0'): time.sleep(0.01)\n"
         "if os.environ['RANK'] == '1': sys.exit(7)\n"
-        "import time; time.sleep(200)\n"
+        "time.sleep(200)\n"
     )
     start = time.monotonic()
     assert processes.spawn(2, ["python", str(program), str(tmp_path / "rank")]) == 7
