@@ -6,43 +6,46 @@
                        and so on; the names of single sets are accepted too
     released-weights   from the authors' LESRCNN repository into checkpoint/released
 
-Run again after an interruption, it goes on where it was. Torchvision's downloader is not used: it begins anew
-every time, and gives a file its name before it is whole.
+Run again after an interruption, it goes on where it was; what is there already is checked. Torchvision's downloader
+is not used: it begins anew every time, and gives a file its name before it is whole.
 """
 
 import argparse
-import contextlib
 import hashlib
-import http.client
+import lzma
 import shutil
 import sys
-import time
-import urllib.error
-import urllib.request
+import zipfile
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from functools import partial
-from pathlib import Path
+from multiprocessing.pool import ThreadPool
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+import numpy as np
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from dataset import errors, images
-from dataset.bicubic import imresize
-from dataset.errors import InputError, Parser, describe
-from dataset.make_benchmark import Pair, make_pair, pair_files
+from dataset.bicubic import imresize, modcrop
+from dataset.errors import InputError, Parser, describe, shown
+from dataset.fetching import REMOVE, address, alone, fetch, is_there
+from dataset.files import locked, opened
+from dataset.make_benchmark import Pair, pair_files
 from dataset.parallel import do_all
 
 DIV2K_SITE = "https://data.vision.ee.ethz.ch/cvl/DIV2K"
 SELFEXSR = "https://raw.githubusercontent.com/jbhuang0604/SelfExSR/HEAD/data"
 LESRCNN = "https://raw.githubusercontent.com/hellloxiaotian/LESRCNN/HEAD"
 
-TRIES, PAUSE, TIMEOUT = 4, 1.0, 30.0  # per file; seconds before the second try, then doubled; seconds
-LONGEST_PAUSE = 120.0  # seconds, if a server asks for one
 CONNECTIONS = 8
+LARGEST_ARCHIVE = 5 << 30  # bytes, packed and unpacked; DIV2K_train_HR.zip has about 3.5 GB
 
 
 @dataclass(frozen=True)
@@ -100,169 +103,122 @@ def main() -> None:
     parser.add_argument("what", nargs="+", choices=choices, metavar="WHAT", help=", ".join(choices))
     root = "where dataset/ and checkpoint/ are (default: in the repository)"
     parser.add_argument("--root", type=Path, default=ROOT, metavar="DIR", help=root)
-    parser.add_argument("--mirror", metavar="URL", help="fetch from this server, which has the same paths")
+    mirror = "fetch from this server, which has the same paths"
+    parser.add_argument("--mirror", type=address, metavar="URL", help=mirror)
     args = parser.parse_args()
-    if args.mirror and not args.mirror.startswith(("http://", "https://")):
-        parser.error("--mirror begins with http:// or https://")
 
     for what in args.what:
-        if what == "DIV2K":
-            for archive in DIV2K:
-                fetch_archive(archive, args.root / "dataset" / "DIV2K", args.mirror)
-        elif what == "released-weights":
-            fetch_weights(args.root / "checkpoint" / "released", args.mirror)
-        else:
-            for name in BENCHMARKS if what == "benchmarks" else [what]:
-                fetch_benchmark(name, args.root / "dataset" / name, args.mirror)
+        for name in BENCHMARKS if what == "benchmarks" else [what]:
+            out = args.root / ("checkpoint/released" if name == "released-weights" else f"dataset/{name}")
+            with locked(out, "another download"):
+                if name == "DIV2K":
+                    for archive in DIV2K:
+                        fetch_archive(archive, out, args.mirror)
+                elif name == "released-weights":
+                    fetch_weights(out, args.mirror)
+                else:
+                    fetch_benchmark(name, out, args.mirror)
 
 
 def fetch_archive(archive: Archive, out: Path, mirror: str | None = None) -> None:
     """Fetch and unpack an archive; its folder appears in ``out`` when all of its pictures are there.
 
     Raises:
-        InputError: as :func:`fetch`, or if the archive does not hold what it should.
+        InputError: as :func:`fetch` and :func:`unpack`, or if the folder is there without all of its pictures.
     """
-    folder = out / archive.folder
-    if folder.is_dir():
-        print(f"{folder}: is there already")
+    folder, file = out / archive.folder, out / archive.name
+    if is_there(folder):
+        _expect(archive.count, len(images.list_images(folder)), folder)
+        print(shown(f"{folder}: is there already"))
         return
-    file = out / archive.name
-    fetch(_address(f"{DIV2K_SITE}/{archive.name}", mirror), file, ("md5", archive.md5), progress=True)
-    unpacked = out / f"{archive.name}.part"
-    print(f"{folder}: unpacking {archive.count} pictures")
+    url = _at(f"{DIV2K_SITE}/{archive.name}", mirror)
+    fetch(url, file, ("md5", archive.md5), progress=True, largest=LARGEST_ARCHIVE)
+    print(shown(f"{folder}: unpacking {archive.count} pictures"))
+    unpack(file, archive, folder)
+
+
+def unpack(file: Path, archive: Archive, folder: Path) -> None:
+    """Make ``folder`` of an archive's pictures, when all of them are out, and remove the archive.
+
+    Raises:
+        InputError: if the archive does not hold what it should or is damaged, another command has it, or the pictures
+            cannot be written.
+    """
     try:
-        shutil.rmtree(unpacked, ignore_errors=True)
-        shutil.unpack_archive(file, unpacked)
-        found = len(images.list_images(unpacked / archive.folder))
-        if found != archive.count:
-            raise InputError(f"{file}: has {found} pictures, expected {archive.count}")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        (unpacked / archive.folder).rename(folder)
-        file.unlink()
+        with opened(file) as data, zipfile.ZipFile(data) as packed:
+            alone(data, file)
+            pictures = _pictures_in(packed, archive.folder)
+            _expect(archive.count, len(pictures), file)
+            if sum(entry.file_size for entry in pictures.values()) > LARGEST_ARCHIVE:
+                raise InputError(f"{file}: would unpack to more than {LARGEST_ARCHIVE:,} bytes; {REMOVE}")
+            with _scratch(file.with_name(f"{file.name}.unpacking")) as scratch:
+                for name, entry in pictures.items():
+                    with packed.open(entry) as source, open(scratch / name, "xb") as target:
+                        shutil.copyfileobj(source, target)
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                scratch.rename(folder)
+            file.unlink()
     except OSError as error:
         raise InputError(f"{folder}: cannot be unpacked: {describe(error)}") from None
+    except _DAMAGED as error:
+        raise InputError(f"{file}: cannot be unpacked: {describe(error)}; {REMOVE}") from None
+
+
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, LookupError, RuntimeError, ValueError)
+
+
+def _pictures_in(packed: zipfile.ZipFile, folder: str) -> dict[str, zipfile.ZipInfo]:
+    """The pictures directly in a folder of an archive by their names alone, wherever else its paths lead."""
+    files = {PurePosixPath(entry.filename): entry for entry in packed.infolist() if not entry.is_dir()}
+    inside = {path.name: entry for path, entry in files.items() if path.parent == PurePosixPath(folder)}
+    return {name: entry for name, entry in inside.items() if name.lower().endswith(images.SUFFIXES)}
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A new folder, which is gone afterwards; so is one that a command which was killed has left."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
     finally:
-        shutil.rmtree(unpacked, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def fetch_weights(out: Path, mirror: str | None = None) -> None:
     """Fetch the paper's weight files; raises as :func:`fetch`."""
     for path, sha256 in WEIGHTS.items():
         file = out / Path(path).name
-        fetch(_address(f"{LESRCNN}/{path}", mirror), file, ("sha256", sha256))
-        print(f"{file}: as published (SHA-256 {sha256[:16]}…)")
+        fetch(_at(f"{LESRCNN}/{path}", mirror), file, ("sha256", sha256))
+        print(shown(f"{file}: as published (SHA-256 {sha256[:16]}…)"))
 
 
 def fetch_benchmark(name: str, out: Path, mirror: str | None = None) -> None:
     """Fetch a benchmark set in the form ``xN/img_001_SRF_N_{HR,LR}.png``, and check it.
 
-    Checked is that every LR picture is MATLAB's bicubic of its HR picture, bit for bit, and for Set5 and
-    Set14 that the HR pictures are those of the published tables.
+    Checked is that every LR picture is MATLAB's bicubic of its HR picture, bit for bit, that no pictures are there
+    but these, and for Set5 and Set14 that the HR pictures are those of the published tables.
 
     Raises:
         InputError: as :func:`fetch`, or for pictures that are not as published.
     """
     published_name, count, scales = BENCHMARKS[name]
     pairs = [(scale, number) for scale in scales for number in range(1, count + 1)]
-    do_all(partial(_fetch_pair, published_name, out, mirror), pairs, CONNECTIONS, unit="pair", desc=name)
-    for scale in scales:
-        if (name, scale) in HR_PIXELS and _hr_pixels(out / f"x{scale}") != HR_PIXELS[name, scale]:
-            wrong = "its HR pictures are not those of the published tables; remove the folder and run again"
-            raise InputError(f"{out / f'x{scale}'}: {wrong}")
+    with ThreadPool(CONNECTIONS) as pool:  # its threads are not waited for after Ctrl-C, however slow a server is
+        fetched = pool.imap(partial(_fetch_pair, published_name, out, mirror), pairs)
+        deque(tqdm(fetched, total=len(pairs), disable=None, unit="pair", desc=name), maxlen=0)
     if name == "Urban100":
         names = [f"img_{number:03}" for number in range(1, count + 1)]
         others = [Pair(pair_files(out, 4, name)[0], n, *pair_files(out, n, name)) for n in (2, 3) for name in names]
-        do_all(partial(make_pair, boundary="replicate"), others, unit="pair", desc="Urban100 x2, x3 from x4's HR")
-    print(f"{out}: {count} pictures at x2, x3, x4, checked")
-
-
-def fetch(url: str, path: Path, digest: tuple[str, str] | None = None, progress: bool = False) -> bool:
-    """Fetch one file, unless it is there. It gets its name when it is whole and as published.
-
-    What has arrived is kept in ``<name>.part`` and continued, now or at the next run.
-
-    Args:
-        url: the address.
-        path: the file to make.
-        digest: an algorithm of hashlib and the hexadecimal digest that the file must have, if known.
-        progress: show a bar.
-
-    Returns:
-        Whether it was fetched.
-
-    Raises:
-        InputError: if the file is not there, the connection fails too often, the digest is another, or the
-            file cannot be written.
-    """
-    if path.exists():
-        return False
-    part = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for attempt in range(TRIES):
-            try:
-                _receive(url, part, progress)
-                break
-            except (TimeoutError, ConnectionError, http.client.HTTPException, urllib.error.URLError) as error:
-                code = getattr(error, "code", 500)  # of an HTTPError
-                if code < 500 and code not in (408, 429):
-                    by_hand = f"if it has moved, get it by hand and save it as {path}"
-                    raise InputError(f"{url}: {code} {error.reason}; {by_hand}") from None
-                reason = describe(getattr(error, "reason", error))
-                if attempt + 1 < TRIES:
-                    time.sleep(max(PAUSE * 2**attempt, min(_pause_asked_for(error), LONGEST_PAUSE)))
-        else:
-            raise InputError(f"{url}: cannot be fetched: {reason}; run again to go on") from None
-        if digest:
-            algorithm, wanted = digest
-            with part.open("rb") as file:
-                found = hashlib.file_digest(file, algorithm).hexdigest()
-            if found != wanted:
-                part.unlink()
-                wrong = f"is not the published file: its {algorithm.upper()} is {found}, not {wanted}"
-                raise InputError(f"{url}: {wrong}; run again, or get it elsewhere and save it as {path}")
-        part.replace(path)
-        return True
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {describe(error)}") from None
-
-
-def _receive(url: str, part: Path, progress: bool) -> None:
-    """Receive a file, or the rest of it, to the end; raises ConnectionError if it is cut off."""
-    there = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={there}-"} if there else {})
-    try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise
-        if error.headers["Content-Range"] == f"bytes */{there}":
-            return  # it is whole already
-        part.unlink()
-        raise ConnectionError("what was there already was longer") from None
-    with answer:
-        if answer.status != http.client.PARTIAL_CONTENT:
-            there = 0
-        length = answer.headers["Content-Length"]
-        total = there + int(length) if length else None
-        hidden = None if progress else True
-        bar = tqdm(total=total, initial=there, unit="B", unit_scale=True, desc=part.stem, disable=hidden)
-        with part.open("ab" if there else "wb") as file, bar:
-            while block := answer.read(1 << 20):
-                there += file.write(block)
-                bar.update(len(block))
-    if total is not None and there < total:
-        raise ConnectionError(f"cut off after {there:,} of {total:,} bytes")
-
-
-def _pause_asked_for(error: Exception) -> float:
-    """The seconds that a busy server's Retry-After asks for (RFC 9110, 10.2.3: a number or a date), or 0."""
-    asked = getattr(error, "headers", {}).get("Retry-After", "")
-    if asked.isdecimal():
-        return float(asked)
-    with contextlib.suppress(ValueError):
-        return parsedate_to_datetime(asked).timestamp() - time.time()
-    return 0.0
+        do_all(_make_pair, others, unit="pair", desc="Urban100 x2, x3 from x4's HR")
+        scales = (2, 3, 4)
+    for scale in scales:
+        folder = out / f"x{scale}"
+        _expect(2 * count, len(images.list_images(folder)), folder)
+        if (name, scale) in HR_PIXELS and _hr_pixels(folder) != HR_PIXELS[name, scale]:
+            wrong = "its HR pictures are not those of the published tables; remove the folder and run again"
+            raise InputError(f"{folder}: {wrong}")
+    print(shown(f"{out}: {count} pictures at x2, x3, x4, checked"))
 
 
 def _fetch_pair(published_name: str, out: Path, mirror: str | None, pair: tuple[int, int]) -> None:
@@ -270,17 +226,33 @@ def _fetch_pair(published_name: str, out: Path, mirror: str | None, pair: tuple[
     scale, number = pair
     files = pair_files(out, scale, f"img_{number:03}")
     folder = f"{SELFEXSR}/{published_name}/image_SRF_{scale}"
-    new = [file for file in files if fetch(_address(f"{folder}/{file.name}", mirror), file)]
+    new = [file for file in files if fetch(_at(f"{folder}/{file.name}", mirror), file)]
     try:
         hr, lr = (images.read_rgb(file) for file in files)
-        same = hr.shape[0] % scale == hr.shape[1] % scale == 0 and (imresize(hr, 1 / scale) == lr).all()
+        same = np.array_equal(hr, modcrop(hr, scale)) and np.array_equal(lr, imresize(hr, 1 / scale))
     except (InputError, ValueError):
         same = False
     if not same:
         for file in new:
             file.unlink()
         wrong = f"is not the bicubic of {files[0].name}, as it is in the published set"
-        raise InputError(f"{files[1]}: {wrong}; {'run again' if new else 'remove both and run again'}")
+        raise InputError(f"{files[1]}: {wrong}; {'run again' if len(new) == 2 else 'remove both and run again'}")
+
+
+def _make_pair(pair: Pair) -> None:
+    """Make the two files of a pair; one that is there must hold what would be made."""
+    picture = images.read(pair.source)
+    hr = modcrop(images.to_uint8(picture.rgb), pair.scale)
+    for file, rgb in ((pair.hr, hr), (pair.lr, imresize(hr, 1 / pair.scale))):
+        if not is_there(file):
+            images.write(file, images.Picture(rgb, grey=picture.grey))
+        elif not np.array_equal(images.read_rgb(file), rgb):
+            raise InputError(f"{file}: is not made from {pair.source.name}, as it should be; {REMOVE}")
+
+
+def _expect(count: int, found: int, where: Path) -> None:
+    if found != count:
+        raise InputError(f"{where}: has {found} pictures, expected {count}; {REMOVE}")
 
 
 def _hr_pixels(folder: Path) -> str:
@@ -292,7 +264,7 @@ def _hr_pixels(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _address(url: str, mirror: str | None) -> str:
+def _at(url: str, mirror: str | None) -> str:
     """The same path below ``mirror`` instead of the public host."""
     return url if mirror is None else mirror.rstrip("/") + urlsplit(url).path
 

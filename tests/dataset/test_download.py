@@ -4,84 +4,21 @@ import dataclasses
 import hashlib
 import io
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 import zipfile
-from collections import Counter
-from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
-from dataset import download, images
+from dataset import download, files, images
 from dataset.bicubic import imresize
 from dataset.errors import InputError
 
 SELFEXSR = "/jbhuang0604/SelfExSR/HEAD/data"
-
-
-class Server(ThreadingHTTPServer):
-    """Serves ``files``. ``cuts[path]`` answers end in the middle, ``errors[path]`` answers are a 503, or
-    what ``busy[path]`` has: a status and its Retry-After."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.cuts, self.errors, self.busy = {}, Counter(), Counter(), {}
-        self.sent, self.asked = Counter(), Counter()  # bytes of, and requests for each path
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-    def handle_error(self, request, client_address):
-        pass
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        server, path = self.server, self.path
-        server.asked[path] += 1
-        if path not in server.files:
-            self.send_error(404)
-            return
-        if server.errors[path] > 0:
-            server.errors[path] -= 1
-            status, retry_after = server.busy.get(path, (503, None))
-            self.send_response(status)
-            if retry_after:
-                self.send_header("Retry-After", retry_after)
-            self.end_headers()
-            return
-        data = server.files[path]
-        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
-        if start >= len(data):
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(data)}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(206 if "Range" in self.headers else 200)
-        self.send_header("Content-Length", str(len(data) - start))
-        self.end_headers()
-        end = len(data)
-        if server.cuts[path] > 0:
-            server.cuts[path] -= 1
-            end = start + (end - start) // 2
-        server.sent[path] += end - start
-        self.wfile.write(data[start:end])
-
-    def log_message(self, *arguments):
-        pass
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setattr(download, "PAUSE", 0.01)
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def sha256(data):
@@ -96,100 +33,6 @@ def serve_pairs(server, picture, name, count, scales):
             for kind, pixels in (("HR", hr), ("LR", imresize(hr, 1 / scale))):
                 path = f"{SELFEXSR}/{name}/image_SRF_{scale}/img_{number:03}_SRF_{scale}_{kind}.png"
                 server.files[path] = images.encode(images.Picture(pixels), ".png")
-
-
-def test_a_good_file(server, tmp_path):
-    server.files["/a"] = b"content" * 1000
-    assert download.fetch(f"{server.url}/a", tmp_path / "o" / "a", sha256(server.files["/a"]))
-    assert (tmp_path / "o" / "a").read_bytes() == server.files["/a"]
-    assert not download.fetch(f"{server.url}/a", tmp_path / "o" / "a")  # it is there
-    assert server.asked["/a"] == 1 and len(list((tmp_path / "o").iterdir())) == 1
-
-
-def test_cut_off_is_continued_where_it_was(server, tmp_path):
-    data = server.files["/a"] = np.random.default_rng(0).bytes(3_000_000)
-    server.cuts["/a"] = 2
-    download.fetch(f"{server.url}/a", tmp_path / "a", sha256(data))
-    assert (tmp_path / "a").read_bytes() == data
-    assert server.asked["/a"] == 3 and server.sent["/a"] == len(data)  # no byte was sent twice
-
-
-def test_cut_off_for_good_is_continued_by_the_next_run(server, tmp_path):
-    data = server.files["/a"] = np.random.default_rng(1).bytes(1_000_000)
-    server.cuts["/a"] = 10**9
-    with pytest.raises(InputError, match=r"cut off after [\d,]+ of 1,000,000 bytes; run again to go on"):
-        download.fetch(f"{server.url}/a", tmp_path / "a", sha256(data))
-    assert not (tmp_path / "a").exists() and server.asked["/a"] == download.TRIES
-    server.cuts["/a"] = 0
-    download.fetch(f"{server.url}/a", tmp_path / "a", sha256(data))
-    assert (tmp_path / "a").read_bytes() == data and server.sent["/a"] == len(data)
-
-
-def test_a_whole_part_is_not_fetched_again(server, tmp_path):
-    data = server.files["/a"] = b"content" * 1000
-    (tmp_path / "a.part").write_bytes(data)  # as if killed before it was given its name
-    download.fetch(f"{server.url}/a", tmp_path / "a", sha256(data))
-    assert (tmp_path / "a").read_bytes() == data and server.sent["/a"] == 0
-
-
-def test_a_part_of_something_longer_is_dropped(server, tmp_path):
-    data = server.files["/a"] = b"content"
-    (tmp_path / "a.part").write_bytes(b"another and longer file")
-    download.fetch(f"{server.url}/a", tmp_path / "a", sha256(data))
-    assert (tmp_path / "a").read_bytes() == data
-
-
-def test_a_busy_server_is_asked_again(server, tmp_path):
-    server.files["/a"] = b"content"
-    server.errors["/a"] = 2
-    assert download.fetch(f"{server.url}/a", tmp_path / "a")
-    server.errors["/b"], server.files["/b"] = 10**9, b""
-    with pytest.raises(InputError, match="Service Unavailable; run again"):
-        download.fetch(f"{server.url}/b", tmp_path / "b")
-
-
-@pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize(
-    "retry_after, pause",
-    [("7", 7), ("3600", download.LONGEST_PAUSE), ("soon", 0.01), ("0", 0.01), ("-5", 0.01), (None, 0.01), ("date", 30)],
-)
-def test_a_busy_server_says_when_to_ask_again(server, tmp_path, monkeypatch, status, retry_after, pause):
-    pauses = []
-    monkeypatch.setattr(download.time, "sleep", pauses.append)
-    if retry_after == "date":
-        retry_after = formatdate(time.time() + 30, usegmt=True)
-    server.files["/a"], server.errors["/a"], server.busy["/a"] = b"content", 1, (status, retry_after)
-    assert download.fetch(f"{server.url}/a", tmp_path / "a")
-    assert pauses == [pytest.approx(pause, abs=2 if pause == 30 else 0)]
-
-
-def test_a_server_that_stays_busy_is_one_line(server, tmp_path):
-    server.files["/a"], server.errors["/a"], server.busy["/a"] = b"content", 10**9, (429, None)
-    with pytest.raises(InputError, match="/a: cannot be fetched: Too Many Requests; run again to go on"):
-        download.fetch(f"{server.url}/a", tmp_path / "a")
-    assert server.asked["/a"] == download.TRIES
-
-
-def test_a_wrong_file_is_refused(server, tmp_path):
-    server.files["/a"] = b"an error page"
-    with pytest.raises(InputError, match="is not the published file: its SHA256 is .*, not "):
-        download.fetch(f"{server.url}/a", tmp_path / "a", sha256(b"content"))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_missing_file_and_a_dead_server(server, tmp_path):
-    with pytest.raises(InputError, match="/nowhere: 404 Not Found; if it has moved"):
-        download.fetch(f"{server.url}/nowhere", tmp_path / "a")
-    assert server.asked["/nowhere"] == 1  # asking again would not help
-    with pytest.raises(InputError, match="cannot be fetched: connection refused"):
-        download.fetch("http://127.0.0.1:9/a", tmp_path / "a")
-
-
-def test_a_folder_that_cannot_be_written(server, tmp_path):
-    server.files["/a"] = b"content"
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(InputError, match="cannot be written"):
-        download.fetch(f"{server.url}/a", tmp_path / "file" / "a")
 
 
 @pytest.fixture
@@ -218,6 +61,107 @@ def test_an_archive_with_too_few_pictures(server, archive, tmp_path):
     assert not (tmp_path / "DIV2K_train_LR_bicubic").exists()
 
 
+def damaged(archive, data):
+    """Archives that are damaged or malicious, each with a word of the message."""
+    folder = archive.folder
+
+    def made(names, **options):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", **options) as file:
+            for name in names:
+                file.writestr(name, b"a" * 100)
+        return buffer.getvalue()
+
+    names = [f"{folder}/{number}.png" for number in range(archive.count)]
+    central = data.index(b"PK\1\2")
+
+    def changed(offset, value):
+        return data[: central + offset] + value + data[central + offset + len(value) :]
+
+    yield "cannot be unpacked", b""
+    yield "cannot be unpacked", b"<html>log in"
+    yield "cannot be unpacked", data[: len(data) // 2]
+    yield "cannot be unpacked", data.replace(b"picture 2", b"pictured2")  # CRC-32
+    yield "encrypted", changed(8, b"\1")
+    yield "compression", changed(10, b"\x63").replace(b"PK\3\4\x14\0\0\0\0\0", b"PK\3\4\x14\0\0\0\x63\0", 1)
+    yield "more than", changed(20, b"\xfe\xff\xff\xff" * 2).replace(b"PK\1\2", b"PK\1\2", 1)
+    yield "has 0 pictures", made([f"/{name}" for name in names])
+    yield "has 0 pictures", made([f"../{name}" for name in names])
+    yield "has 0 pictures", made([f"elsewhere/{name}" for name in names])
+    yield "has 2 pictures", made([*names[:2], f"{folder}/../../../outside.png", f"{folder}/..", f"{folder}/a/b.png"])
+    yield "has 2 pictures", made([*names[:2], f"{folder}/3.png/"])  # a folder
+    yield "has 1 pictures", made(names[:1] * 3)
+    yield "Corrupt input", made(names, compression=zipfile.ZIP_LZMA).replace(b"]\0\0\x80\0\0", b"]\0\0\x80\0\xff")
+    yield "cannot be unpacked", data.replace(b"DIV2K", b"\0IV2K")  # no name at all
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_damaged_archive_is_one_line_and_leaves_nothing(server, archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "LARGEST_ARCHIVE", 1 << 30)
+    for number, (told, data) in enumerate(damaged(archive, server.files["/cvl/DIV2K/LR_X2.zip"])):
+        file = tmp_path / str(number) / "in" / "in" / "LR_X2.zip"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(data)
+        with pytest.raises(InputError, match=told):
+            download.unpack(file, archive, file.parent / archive.folder)
+        assert [path for path in (tmp_path / str(number)).rglob("*") if path.is_file()] == [file]
+        assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), SystemExit(143)])
+def test_unpacking_that_is_broken_off_leaves_nothing_half_made(server, archive, tmp_path, monkeypatch, error):
+    def broken(source, target):
+        target.write(b"half of it")
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfileobj", broken)
+        with pytest.raises(InputError if isinstance(error, OSError) else type(error)) as told:
+            download.fetch_archive(archive, tmp_path, server.url)
+    assert not isinstance(error, OSError) or "X2: cannot be unpacked: no space left on device" in str(told.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["LR_X2.zip"]
+    (tmp_path / "LR_X2.zip.unpacking").mkdir()
+    (tmp_path / "LR_X2.zip.unpacking" / "0001x2.png").write_bytes(b"half of it")  # as if killed for good
+    download.fetch_archive(archive, tmp_path, server.url)
+    assert server.asked["/cvl/DIV2K/LR_X2.zip"] == 1
+    assert (tmp_path / archive.folder / "0001x2.png").read_bytes() == b"picture 1"
+    assert [path.name for path in tmp_path.iterdir()] == ["DIV2K_train_LR_bicubic"]
+
+
+def test_an_archive_is_unpacked_by_one_command(server, archive, tmp_path):
+    file = tmp_path / "LR_X2.zip"
+    file.write_bytes(server.files["/cvl/DIV2K/LR_X2.zip"])
+    (tmp_path / "LR_X2.zip.unpacking").mkdir()
+    with open(file, "rb") as data:
+        download.alone(data, file)
+        with pytest.raises(InputError, match="another command is fetching it"):
+            download.fetch_archive(archive, tmp_path)
+    assert file.exists() and (tmp_path / "LR_X2.zip.unpacking").exists()  # the other's
+
+
+def test_what_is_there_of_div2k_is_checked(archive, tmp_path):
+    folder = tmp_path / archive.folder
+    folder.mkdir(parents=True)
+    for name in ("0001x2.png", "0002x2.png"):
+        (folder / name).write_bytes(b"the user's own")
+    with pytest.raises(InputError, match="X2: has 2 pictures, expected 3; remove it, or keep it elsewhere, and run ag"):
+        download.fetch_archive(archive, tmp_path)
+    assert len(list(folder.iterdir())) == 2
+    shutil.rmtree(folder)
+    folder.write_bytes(b"a file")
+    with pytest.raises(InputError, match="X2: is a file, expected a folder"):
+        download.fetch_archive(archive, tmp_path)
+    folder.unlink()
+    folder.symlink_to("nowhere")
+    with pytest.raises(InputError, match="X2: is a link to nowhere"):
+        download.fetch_archive(archive, tmp_path)
+    (tmp_path / "LR_X2.zip").write_bytes(b"the user's own")
+    folder.unlink()
+    with pytest.raises(InputError, match="LR_X2.zip: is not the published file: its MD5"):
+        download.fetch_archive(archive, tmp_path)
+    assert (tmp_path / "LR_X2.zip").read_bytes() == b"the user's own"
+
+
 def test_a_benchmark_set(server, picture, tmp_path, monkeypatch):
     monkeypatch.setitem(download.BENCHMARKS, "B100", ("BSD100", 3, (2, 3, 4)))
     serve_pairs(server, picture, "BSD100", 3, (2, 3, 4))
@@ -232,6 +176,9 @@ def test_a_benchmark_set(server, picture, tmp_path, monkeypatch):
     asked = server.asked.total()
     download.fetch_benchmark("B100", tmp_path / "B100", server.url)
     assert server.asked.total() == asked
+    (tmp_path / "B100" / "x3" / "img_004_SRF_3_HR.png").write_bytes(b"the user's own")
+    with pytest.raises(InputError, match="x3: has 7 pictures, expected 6; remove it, or keep it elsewhere"):
+        download.fetch_benchmark("B100", tmp_path / "B100", server.url)
 
 
 def test_urban100_is_repaired(server, picture, tmp_path, monkeypatch):
@@ -245,6 +192,14 @@ def test_urban100_is_repaired(server, picture, tmp_path, monkeypatch):
             np.testing.assert_array_equal(hr, whole[:height])
             lr = images.read_rgb(tmp_path / f"x{scale}" / f"img_00{number}_SRF_{scale}_LR.png")
             np.testing.assert_array_equal(lr, imresize(hr, 1 / scale))
+    own = tmp_path / "x3" / "img_002_SRF_3_HR.png"
+    half = images.encode(images.Picture(images.read_rgb(own)[::2, ::2]), ".png")  # as it is passed around for x2
+    own.write_bytes(half)
+    for lr in (tmp_path / "x3" / "img_002_SRF_3_LR.png", tmp_path / "x2" / "img_001_SRF_2_LR.png"):
+        lr.unlink()  # with and without the other of the pair
+        with pytest.raises(InputError, match="img_002_SRF_3_HR.png: is not made from img_002_SRF_4_HR.png"):
+            download.fetch_benchmark("Urban100", tmp_path, server.url)
+    assert own.read_bytes() == half and (tmp_path / "x2" / "img_001_SRF_2_LR.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -263,6 +218,20 @@ def test_a_pair_that_does_not_fit_is_refused_and_fetched_again(server, picture, 
     with pytest.raises(InputError, match="remove both and run again"):
         download.fetch_benchmark("B100", tmp_path, server.url)
     assert (tmp_path / "x2" / "img_001_SRF_2_LR.png").exists()
+
+
+def test_one_of_a_pair_that_was_there_is_not_fetched_again_for_ever(server, picture, tmp_path, monkeypatch):
+    monkeypatch.setitem(download.BENCHMARKS, "B100", ("BSD100", 1, (2,)))
+    serve_pairs(server, picture, "BSD100", 1, (2,))
+    own = tmp_path / "x2" / "img_001_SRF_2_HR.png"
+    images.write(own, images.Picture(picture(16, 18, seed=9)))
+    with pytest.raises(InputError, match="remove both and run again"):
+        download.fetch_benchmark("B100", tmp_path, server.url)
+    assert list(own.parent.iterdir()) == [own]
+    images.write(own, images.Picture(np.full((16, 18, 3), 7, np.uint8)))  # one pixel is no bicubic of them
+    images.write(tmp_path / "x2" / "img_001_SRF_2_LR.png", images.Picture(np.full((1, 1, 3), 7, np.uint8)))
+    with pytest.raises(InputError, match="remove both and run again"):
+        download.fetch_benchmark("B100", tmp_path, server.url)
 
 
 def test_other_pictures_under_the_name_of_set5_are_refused(server, picture, tmp_path):
@@ -298,9 +267,42 @@ def test_published_files_by_the_command(server, reference, tmp_path, command):
         (["benchmarks"], "404"),
         (["released-weights"], "lesrcnn_x2.pth: 404"),
         (["Set6"], "invalid choice"),
+        (["Set5", "--mirror", "http://[::1"], "http://[::1: is no address to fetch from"),
         ([], "required"),
     ],
 )
 def test_command_line_errors_are_one_clear_line(server, tmp_path, command, what, message):
-    done = command("dataset/download.py", *what, "--mirror", server.url, "--root", tmp_path)
+    done = command("dataset/download.py", "--mirror", server.url, "--root", tmp_path, *what)
     assert done.returncode == 2 and message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+def test_two_commands_for_one_set(server, tmp_path, command):
+    with files.locked(tmp_path / "checkpoint" / "released", "a download"):
+        done = command("dataset/download.py", "released-weights", "--mirror", server.url, "--root", tmp_path)
+    assert done.returncode == 2 and not server.asked
+    assert "released: another download is writing there; wait for its end" in done.stderr
+
+
+def test_weights_that_are_there_but_others_are_not_called_published(server, tmp_path, command):
+    own = tmp_path / "checkpoint" / "released" / "lesrcnn_x2.pth"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"trained at home")
+    done = command("dataset/download.py", "released-weights", "--mirror", server.url, "--root", tmp_path)
+    assert done.returncode == 2 and "as published" not in done.stdout and own.read_bytes() == b"trained at home"
+    assert done.stderr.count("\n") == 1 and "lesrcnn_x2.pth: is not the published file" in done.stderr
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_server_that_is_silent_does_not_keep_the_command_from_ending(server, tmp_path, root, number, status):
+    def answer(handler):
+        asked.set()
+        time.sleep(10)
+
+    asked = threading.Event()
+    for kind in ("HR", "LR"):
+        server.answers[f"{SELFEXSR}/Set5/image_SRF_2/img_001_SRF_2_{kind}.png"] = answer
+    arguments = ["dataset/download.py", "Set5", "--mirror", server.url, "--root", str(tmp_path)]
+    process = subprocess.Popen([sys.executable, *arguments], cwd=root, stderr=subprocess.DEVNULL)
+    assert asked.wait(30)
+    process.send_signal(number)
+    assert process.wait(5) == status
