@@ -4,12 +4,15 @@ Each lets its contenders take turns within one run, the published form first; se
 it is the GPU that is measured.
 """
 
+import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset.errors import InputError, Parser, run
+from dataset.files import locked
 from results.measure import NETWORKS, SCALES
 from solver.arguments import positive
 
@@ -19,7 +22,7 @@ def parser() -> Parser:
     add = parser.add_argument
     add("what", choices=("sampling", "training"), help="what is measured")
     add("--device", choices=("cpu", "cuda"), help="by default a GPU where there is one")
-    add("--rounds", type=positive, default=5, help="turns of each contender, after one more")
+    add("--rounds", type=at_most(1000), default=5, help="turns of each contender, after one more")
     add("--scale", type=int, choices=SCALES, help="by default 2 and 4, of networks 4, of training 2")
     add("--compile", action="store_true", help="measure the compiled network too")
     add(
@@ -32,10 +35,22 @@ def parser() -> Parser:
     add("--precision", choices=("fp32", "bf16", "fp16"), nargs="+", help="by default all, on a CPU fp32 and bf16")
     add("--networks", nargs="+", choices=NETWORKS, default=[], help="instead of LESRCNN's forms; SN HN for Table 2")
     add = parser.add_argument_group("training").add_argument
-    add("--patch_size", type=positive, help="by default 64, on a CPU 32")
-    add("--batch_size", type=positive, help="by default 64, on a CPU 16")
-    add("--steps", type=positive, help="steps in a turn; by default 50, on a CPU 3")
+    add("--patch_size", type=at_most(10_000), help="by default 64, on a CPU 32")
+    add("--batch_size", type=at_most(100_000), help="by default 64, on a CPU 16")
+    add("--steps", type=at_most(100_000), help="steps in a turn; by default 50, on a CPU 3")
     return parser
+
+
+def at_most(most: int) -> Callable[[str], int]:
+    """The type of a flag that is a whole number from 1 to ``most``."""
+
+    def number(text: str) -> int:
+        value = positive(text)
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{value} is more than {most}")
+        return value
+
+    return number
 
 
 def main() -> None:
@@ -43,7 +58,12 @@ def main() -> None:
     from results import sampling_speed, training_speed
 
     args.device = chosen_device(args.device)
-    {"sampling": sampling_speed, "training": training_speed}[args.what].main(args)
+    usual = {"sampling": "runtime" if args.networks else "benchmark", "training": "benchmark_training"}[args.what]
+    args.output = args.output or Path("results") / usual
+    if not args.output.name:
+        raise InputError(f"--output {args.output}: is no name of a file")
+    with locked(args.output.parent, "another command of results/"):
+        {"sampling": sampling_speed, "training": training_speed}[args.what].main(args)
 
 
 def chosen_device(name: str | None):

@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from dataset import bicubic, images
-from dataset.errors import InputError
+from dataset.errors import InputError, shown
 from dataset.test_set import Item
 
-from .canvas import ACCENT, INK, canvas
+from .canvas import ACCENT, INK, canvas, label
 from .measure import Method
 
 
@@ -95,8 +95,8 @@ def check_box(box: Box, hr: np.ndarray, where: str) -> None:
 
 
 def short_name(item: Item) -> str:
-    """A picture's name without what tells its scale: ``img_001_SRF_2_SR`` is ``img_001``."""
-    return item.name.split("_SRF_")[0]
+    """A picture's name, for people, without what tells its scale: ``img_001_SRF_2_SR`` is ``img_001``."""
+    return shown(item.name.partition("_SRF_")[0] or item.name)
 
 
 def rows(
@@ -155,19 +155,20 @@ def _draw_whole(axes, name: str, hr: np.ndarray, box: Box) -> None:
     axes.imshow(hr, interpolation="antialiased")
     axes.add_patch(Rectangle(corner, box.width, box.height, fill=False, edgecolor=ACCENT, linewidth=1.4))
     axes.set_anchor("E")
-    axes.text(0.5, -0.03, name, transform=axes.transAxes, ha="center", va="top")
+    axes.text(0.5, -0.03, label(name), transform=axes.transAxes, ha="center", va="top")
     axes.axis("off")
 
 
 def _draw_crop(axes, version: Version, box: Box, best: float | None) -> None:
-    is_hr = version.psnr is None
+    is_hr = version.label == "HR"
     axes.imshow(version.rgb[box.slices], interpolation="nearest")
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set(color=ACCENT if is_hr else INK, linewidth=1.2 if is_hr else 0.5)
+    psnr = "-" if version.psnr is None else f"{version.psnr:.2f}"
     ssim = "-" if version.ssim is None else f"{version.ssim:.4f}"
-    figures = "PSNR (dB) / SSIM" if is_hr else f"{version.psnr:.2f} / {ssim}"
+    figures = "PSNR (dB) / SSIM" if is_hr else f"{psnr} / {ssim}"
     place = {"transform": axes.transAxes, "ha": "center", "va": "top"}
-    place["weight"] = "bold" if not is_hr and version.psnr == best else "normal"
-    axes.text(0.5, -0.03, version.label, **place)
+    place["weight"] = "bold" if best is not None and version.psnr == best else "normal"
+    axes.text(0.5, -0.03, label(version.label), **place)
     axes.text(0.5, -0.125, figures, size=7, **place)

@@ -10,6 +10,7 @@ for ``results/comparisons.json`` and its table in ``results/training.md``.
 
 import argparse
 import functools
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -18,10 +19,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from dataset import test_set
-from dataset.errors import InputError, Parser, run
-from dataset.files import read_csv, read_json, sha256_of, write_csv, write_json, write_text
+from dataset.errors import InputError, Parser, run, shown
+from dataset.files import locked, read_text, readable, sha256_of, write_csv, write_json, write_text
 from results import measure, readme
 from results.measure import NETWORKS, SCALES
+from results.shape import AMOUNT, COUNT, PSNR, checked, read_csv, read_json, some
 from solver.arguments import add_protocol
 from solver.training.command import parse as parse_training
 from solver.training.settings import differing
@@ -45,6 +47,11 @@ _OURS = ("--model", "--variant", "--scale", "--ckpt_dir", "--ckpt_name", "--resu
 # What a reader of Table 1 needs to know of the training, of train.py's settings.
 _BUDGET = "max_steps batch_size patch_size recipe loss_fn lr optimizer schedule decay warmup ema weighting init".split()
 _BUDGET += ["precision", "seed"]
+_ANEW = "delete the folder to train anew"
+# What a run's record must hold at its start and at its end, and a row of comparisons.json (see results/shape.py).
+_RUN = {"settings": {}, "data": {"file": str, "bytes": COUNT, "sha256": (str, None)}}
+_FINISHED = _RUN | {"steps": COUNT, "seconds": AMOUNT, "hardware": {"device": str}, "commit": (str, None)}
+_ROW = {"flags": re.compile(r"[\w .-]*"), "psnr": some({str: PSNR}), "data": {"sha256": (str, None)}}
 
 
 hash_of = functools.cache(sha256_of)  # found once: training files are large
@@ -74,7 +81,8 @@ def main() -> int:
         raise InputError(f"{taken[0]}: is set by this command itself, for each run its own")
     args.ckpt_dir = args.ckpt_dir or Path("checkpoint") / args.what
     args.out = args.out or ROOT / {"ablation": "results/ablation", "settings": "results"}[args.what]
-    return {"ablation": compare_networks, "settings": compare_settings}[args.what](args, flags)
+    with locked(args.out, "another command of results/"):
+        return {"ablation": compare_networks, "settings": compare_settings}[args.what](args, flags)
 
 
 def settings_of(folder: Path, name: str, scale: int, flags: list[str]) -> argparse.Namespace:
@@ -90,7 +98,7 @@ def settings_of(folder: Path, name: str, scale: int, flags: list[str]) -> argpar
 def trained(args: argparse.Namespace) -> int:
     """Train to the end, unless that has been done; returns the exit status. Raises InputError beside another run."""
     if (args.ckpt_dir / "run.json").exists():
-        record, file = record_of(args), args.train_data_path
+        record, file = record_of(args, _RUN), args.train_data_path
         if not file.is_file():
             raise InputError(f"{file}: no such file; make it with dataset/div2h5.py")
         others, data = differing(record["settings"], args), record["data"]
@@ -106,8 +114,9 @@ def trained(args: argparse.Namespace) -> int:
     return launch(args)
 
 
-def record_of(args: argparse.Namespace) -> dict:
-    return read_json(args.ckpt_dir / "run.json", "delete the folder to train anew")
+def record_of(args: argparse.Namespace, shape: dict = _FINISHED) -> dict:
+    """What a run tells of itself; raises InputError if it is damaged."""
+    return read_json(args.ckpt_dir / "run.json", shape, _ANEW)
 
 
 def weights_of(args: argparse.Namespace) -> Path:
@@ -127,22 +136,27 @@ def compare_networks(args: argparse.Namespace, flags: list[str]) -> int:
         if status := trained(own):
             return status
         figures, record = measure.rounded(measure.scores(weights_of(own), pictures, args.protocol)), record_of(own)
+        if None in figures.values():
+            raise InputError(f"{args.test_data_dir}: its pictures are too small to be measured")
         effort = {"steps": record["steps"], "hours": round(record["seconds"] / 3600, 2)}
         rows.append({"network": name} | figures | effort | {"sha256": hash_of(weights_of(own))})
-        print(f"{name}: {figures['psnr']:.2f} dB / {figures['ssim']:.4f} on {pictures.name} x{args.scale}", flush=True)
-        write_text(args.out / "curves" / f"{name}.csv", (own.ckpt_dir / "log.csv").read_text(encoding="utf-8"))
+        told = f"{name}: {figures['psnr']:.2f} dB / {figures['ssim']:.4f} on {pictures.name} x{args.scale}"
+        print(shown(told), flush=True)
+        with readable(log := own.ckpt_dir / "log.csv", _ANEW):
+            curve = read_text(log)
+        write_text(args.out / "curves" / f"{name}.csv", curve)
     content = {"set": pictures.name, "scale": args.scale, "protocol": args.protocol}
     content["budget"] = {name: record["settings"].get(name) for name in _BUDGET}
     content |= {key: record[key] for key in ("hardware", "commit", "data")}
     write_json(args.out / "ablation.json", content | {"networks": rows})
     write_csv(args.out / "ablation.csv", rows)
-    print(f"written to {args.out}")
+    print(shown(f"written to {args.out}"))
     return 0
 
 
 def compare_settings(args: argparse.Namespace, flags: list[str]) -> int:
     path = args.out / "comparisons.json"
-    rows = read_json(path, "delete it to start anew") if path.exists() else {}
+    rows = read_json(path, {str: _ROW}, "delete it to start anew") if path.exists() else {}
     if "modern" not in {*rows, *args.only}:
         raise InputError(f"{path}: has no run called modern to compare with; --only modern first")
     usual, changed = (settings_of(args.ckpt_dir, "lesrcnn_x2", 2, own) for own in (SHORT, [*SHORT, *flags]))
@@ -166,7 +180,9 @@ def compare_settings(args: argparse.Namespace, flags: list[str]) -> int:
 
 def summary(name: str, settings: argparse.Namespace) -> dict:
     """What is kept of a finished run."""
-    psnr = {row["step"]: float(row["Sample_x2_psnr"]) for row in read_csv(settings.ckpt_dir / "log.csv")}
+    rows = read_csv(log := settings.ckpt_dir / "log.csv", _ANEW)
+    with readable(log, _ANEW):
+        psnr = {str(int(row["step"])): checked(float(row["Sample_x2_psnr"]), PSNR) for row in rows}
     record = record_of(settings)
     kept = {key: record[key] for key in ("seconds", "commit", "hardware", "data")}
     return {"flags": SETTINGS[name], "psnr": psnr} | kept

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset.errors import InputError, Parser, run
+from dataset.errors import InputError, Parser, run, shown
 from results.measure import SCALES
 from solver.arguments import add_protocol
 
@@ -49,7 +49,7 @@ def main() -> None:
     crops.draw(rows, args.out)
     for name, _, box in rows:
         print(f"{name}: box {' '.join(map(str, box))}")
-    print(args.out)
+    print(shown(args.out))
 
 
 def find_methods(args: argparse.Namespace) -> tuple:
@@ -64,6 +64,9 @@ def find_methods(args: argparse.Namespace) -> tuple:
     labels = args.labels or [path.stem for path in args.weights]
     if len(labels) != len(args.weights) or len(set(labels)) < len(labels):
         raise InputError(f"--labels: {len(labels)} for {len(args.weights)} weights; each needs one of its own")
+    taken = {"HR", "Bicubic"} & set(labels)
+    if taken:
+        raise InputError(f"--labels: {taken.pop()} is what is compared with; call these weights otherwise")
     infos = [load_network(path, scale=args.scale)[1] for path in args.weights]
     return tuple(Method(label, info.path, info.scales, info.multi_scale) for label, info in zip(labels, infos))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from dataset.errors import Parser, run
+from dataset.errors import InputError, Parser, run, shown
 from solver.arguments import positive, positive_number
 
 MINUTES = 24  # that these steps take on one H100: 20.4, 18.0, 25.0 and 26.1 ms each, measured
@@ -40,20 +40,36 @@ def main() -> int:
     add("--batch_size", type=positive, default=64, help="patches in a step")
     add("--patch_size", type=positive, help="side of a patch (by default 48 or 64)")
     args = parser.parse_args()
+    for flag in ("minutes", "piece"):
+        if getattr(args, flag) > 1e6:
+            raise InputError(f"--{flag} {getattr(args, flag)}: more than a million minutes, which is two years")
     end = time.monotonic() + 60 * args.piece
     for name in RUNS:
-        process = subprocess.Popen(command(name, args), cwd=ROOT)
-        try:
-            status = process.wait(max(1, end - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        status = work(command(name, args), max(1, end - time.monotonic()))
+        if status is None:
+            print(f"{args.piece:g} minutes are over: {name} is saved; the same command goes on with it")
+        if status is None or status > 0:
+            return status or 0
+        if status < 0:
+            raise InputError(f"{name}: its training was killed by signal {-status}; the same command goes on with it")
+    print(shown(f"all runs are done: {args.ckpt_dir}"))
+    return 0
+
+
+def work(words: list[str], seconds: float) -> int | None:
+    """Run a command for so long; returns its exit status, or None if it was stopped.
+
+    Stopped it is at the end of the time, and when this command is: it saves, and is waited for.
+    """
+    process = subprocess.Popen(words, cwd=ROOT)
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             process.wait()
-            print(f"{args.piece:g} minutes are over: {name} is saved; the same command goes on with it")
-            return 0
-        if status:
-            return status
-    print(f"all runs are done: {args.ckpt_dir}")
-    return 0
 
 
 def command(name: str, args: argparse.Namespace) -> list[str]:

@@ -6,16 +6,20 @@ picture, so an interrupted run goes on where it was.
 """
 
 import hashlib
-import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from dataset import images, test_set
 from dataset.errors import InputError, describe
-from dataset.files import readable, sha256_of, write_json
+from dataset.files import opened, sha256_of, write_json
 from dataset.test_set import Item, TestSet
+from solver.measuring.metrics import PROTOCOLS
+
+from .shape import COUNT, PSNR, SSIM, fits, read_json
 
 SCALES = (2, 3, 4)  # of the paper's tables
 NETWORKS = {name: ("ablation", {"variant": name}) for name in ("SN", "HN", "IEEB", "IEEB+RB")}  # Table 1's
@@ -25,6 +29,11 @@ SAMPLE = "Sample"
 SETS = (*BENCHMARKS, SAMPLE)
 FIGURES = ("psnr", "ssim", "bicubic_psnr", "bicubic_ssim")
 DIGITS = 6  # of a remembered figure: more than any table prints
+
+_PICTURE = {"files": str, "height": COUNT, "width": COUNT}
+_PICTURE |= {figure: ((PSNR, math.inf) if "psnr" in figure else (SSIM,)) + (None,) for figure in FIGURES}
+_ENTRY = {"set": SETS, "scale": SCALES, "protocol": PROTOCOLS, "label": ("LESRCNN", "LESRCNN-S"), "file": str}
+_ENTRY |= {"weights": str, "count": COUNT, "pictures": {str: _PICTURE}}
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,10 @@ def find_sets(folders: list[Path]) -> tuple[list[TestSet], list[str]]:
 
 def _of_another_size(sets: list[TestSet]) -> list[str]:
     """A line for each set that is smaller at one scale, as Urban100's x2 pictures often are: by half."""
-    heights = [(pictures.name, pictures.scale, images.size(pictures.items[0].hr)[0]) for pictures in sets]
+    heights = []
+    for pictures in sets:
+        with suppress(InputError):  # it is told when it is measured
+            heights.append((pictures.name, pictures.scale, images.size(pictures.items[0].hr)[0]))
     cropped = max(SCALES)  # by less they differ where they are cropped to a multiple of their scale
     return [
         f"{name} x{scale}: its HR pictures are smaller than at another scale, so its figures are not the paper's; "
@@ -142,8 +154,8 @@ class Memory:
         self.path = path
         self._entries = {}
         if path.exists():
-            with readable(path, "delete it to measure everything again"):
-                self._entries = {_key(e): e for e in json.loads(path.read_text(encoding="utf-8"))["measured"]}
+            measured = read_json(path, {"measured": _entries}, "delete it to measure everything again")["measured"]
+            self._entries = {_key(entry): entry for entry in measured}
 
     def entry(self, method: Method, pictures: TestSet, protocol: str) -> dict:
         """The entry of one set, made empty if there is none.
@@ -162,9 +174,12 @@ class Memory:
         return [entry for entry in own if entry["count"] == len(entry["pictures"]) > 0]
 
     def forget_others(self, methods: list[Method]) -> list[str]:
-        """Drop what other weights have measured; returns the names of their files."""
-        hashes = {method.sha256 for method in methods}
-        others = [key for key, entry in self._entries.items() if entry["weights"] not in hashes]
+        """Drop what weights have measured whose files hold others by now; returns the names of these files.
+
+        What weights have measured whose file is not there now, is kept.
+        """
+        files, hashes = {method.path.name for method in methods}, {method.sha256 for method in methods}
+        others = [k for k, entry in self._entries.items() if entry["file"] in files and entry["weights"] not in hashes]
         return sorted({self._entries.pop(key)["file"] for key in others})
 
     def write(self) -> None:
@@ -184,38 +199,45 @@ def measure(
     pictures: TestSet,
     memory: Memory,
     protocol: str,
-    on_picture: Callable[[], None] = lambda: None,
+    progress: Callable[[list[Item]], Iterable[Item]] = iter,
     say: Callable[[str], None] = print,
-) -> None:
+) -> list[str]:
     """Measure weights on a set, picture by picture, unless that is known.
 
     Args:
-        on_picture: called after every picture, known or not.
+        progress: wraps the list of pictures, for example in a progress bar.
         say: told in a line about pictures whose files have changed.
 
+    Returns:
+        A line for each picture that cannot be used; the set's figures stay unknown then.
+
     Raises:
-        InputError: for a picture or weights that cannot be used.
+        InputError: for weights that cannot be used, or if the memory cannot be written.
     """
     from solver.measuring.evaluate import evaluate
 
-    if pictures.problems:
-        raise InputError(pictures.problems[0])
+    sampler, problems = method.samplers[pictures.scale], list(pictures.problems)
     entry = memory.entry(method, pictures, protocol)
     names = {item.name for item in pictures.items}
-    entry["count"] = len(names)
+    entry["count"] = len(names) + len(problems)
     entry["pictures"] = {name: figures for name, figures in entry["pictures"].items() if name in names}
-    for item in pictures.items:
-        files = fingerprint(item)
-        known = entry["pictures"].get(item.name, {}).get("files")
-        if known != files:
-            if known is not None:
+    for item in progress(pictures.items):
+        known = entry["pictures"].get(item.name)
+        try:
+            files = fingerprint(item)
+            if known and known["files"] == files:
+                continue
+            if known:
                 say(f"{pictures.name} x{pictures.scale}, {item.name}: its files have changed; measured again")
-            one = replace(pictures, items=[item])
-            found = evaluate(method.samplers[pictures.scale], one, protocol, compare_bicubic=True)
-            size = {"files": files, "height": found.rows[0].height, "width": found.rows[0].width}
-            entry["pictures"][item.name] = size | rounded(found, FIGURES)
-            memory.write()
-        on_picture()
+                del entry["pictures"][item.name]
+            found = evaluate(sampler, replace(pictures, items=[item], problems=[]), protocol, compare_bicubic=True)
+        except (InputError, OSError, MemoryError) as error:
+            problems.append(f"{pictures.name} x{pictures.scale}, {item.name}: {describe(error)}")
+            continue
+        size = {"files": files, "height": found.rows[0].height, "width": found.rows[0].width}
+        entry["pictures"][item.name] = size | rounded(found, FIGURES)
+        memory.write()
+    return problems
 
 
 def scores(weights: Path, pictures: TestSet, protocol: str = "published"):
@@ -236,16 +258,22 @@ def rounded(scores, figures: Sequence[str] = ("psnr", "ssim")) -> dict:
 
 def fingerprint(item: Item) -> str:
     """A hash of the contents of a picture's LR and HR files; raises InputError if one cannot be read."""
-    try:
-        return hashlib.sha256(item.lr.read_bytes() + item.hr.read_bytes()).hexdigest()[:16]
-    except OSError as error:
-        raise InputError(f"{error.filename}: cannot be read: {describe(error)}") from None
+    digest = hashlib.sha256()
+    for path in (item.lr, item.hr):
+        with opened(path) as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()[:16]
 
 
 def mean(entry: dict, figure: str) -> float | None:
     """The mean of one of :data:`FIGURES` over an entry's pictures, None if one lacks it."""
     values = [picture[figure] for picture in entry["pictures"].values()]
     return None if None in values else sum(values) / len(values)
+
+
+def _entries(content) -> bool:
+    """A shape: entries, of each set, scale, protocol and weights one at most."""
+    return fits(content, [_ENTRY]) and len({_key(entry) for entry in content}) == len(content)
 
 
 def _key(entry: dict) -> tuple:

@@ -4,13 +4,20 @@
 compares them.
 """
 
-import json
 from pathlib import Path
 
-from dataset.errors import InputError
-from dataset.files import readable, write_text
+from dataset.errors import InputError, shown
+from dataset.files import read_text, readable, write_text
 
 from . import tables
+from .measure import SCALES
+from .shape import AMOUNT, COUNT, PSNR, SSIM, read_json, some
+from .table import in_markdown
+
+# What a card must hold (see results/shape.py).
+_SCORE = {"psnr": PSNR, "ssim": SSIM, "paper": ([(PSNR, SSIM)], None)}
+_TRAINING = {"steps_in_all": COUNT, "hours_in_all": AMOUNT, "hardware": {"device": str}}
+_CARD = {"scales": some([SCALES]), "training": _TRAINING, "test": {str: {str: _SCORE}}}
 
 
 def results_section(entries: list[dict], protocol: str) -> str:
@@ -21,18 +28,25 @@ def results_section(entries: list[dict], protocol: str) -> str:
 
 
 def weights_section(cards: list[Path], root: Path) -> str:
-    """How the weights that ship were trained and what they reach, read off their cards, as a Markdown table."""
+    """How the weights that ship were trained and what they reach, read off their cards, as a Markdown table.
+
+    Raises:
+        InputError: if a card is damaged.
+    """
     lines = [
         "| weights | scale | Set5 PSNR / SSIM | Set14 PSNR / SSIM | the paper's | trained |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for path in cards:
-        card = json.loads(path.read_text(encoding="utf-8"))
-        training, name = card["training"], path.with_name(card["weights"]).relative_to(root)
+        advice = "make it again with results/ship_weights.py"
+        weights = path.with_suffix(".pth")
+        card = read_json(path, _CARD | {"weights": weights.name}, advice)
+        training, name = card["training"], weights.relative_to(root)
         how = f"{training['steps_in_all']:,} steps in all, {training['hours_in_all']:.1f} h"
-        how += f", last on {training['hardware']['device']}"
+        how += f", last on {in_markdown(shown(training['hardware']['device']))}"
         for scale in card["scales"]:
-            found = [card["test"][test_set][f"x{scale}"] for test_set in ("Set5", "Set14")]
+            with readable(path, advice):
+                found = [card["test"][test_set][f"x{scale}"] for test_set in ("Set5", "Set14")]
             ours = " | ".join(f"{figures['psnr']:.2f} / {figures['ssim']:.4f}" for figures in found)
             paper = ", ".join(f"{figures['paper'][0]:.2f}" for figures in found if figures["paper"]) or "-"
             lines.append(f"| [`{name}`]({name.with_suffix('.json')}) | x{scale} | {ours} | {paper} | {how} |")
@@ -47,7 +61,7 @@ def replace(path: Path, name: str, section: str) -> None:
     """
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     with readable(path, "it is where results are shown"):
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     if begin not in text and end not in text:
         return
     before, found_begin, rest = text.partition(begin)

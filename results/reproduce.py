@@ -11,10 +11,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
-from dataset.errors import Parser, run
+from dataset.errors import InputError, Parser, describe, run, shown
+from dataset.files import locked, remove_leftovers
 from results import measure
 from solver.arguments import add_protocol
 
@@ -39,17 +40,16 @@ def parser() -> Parser:
 
 
 def numbers(last: int) -> Callable[[str], list[int]]:
-    """An argument type: ``4-7`` or ``1,4`` or ``none`` -> sorted numbers from 1 to ``last``."""
+    """An argument type: ``4-7`` or ``1,4`` or ``none`` -> sorted numbers from 1 to ``last``, which is below 10."""
 
     def parse(text: str) -> list[int]:
         chosen = set()
         for part in text.split(",") if text != "none" else ():
-            if not re.fullmatch(r"\d+(-\d+)?", part):
-                raise argparse.ArgumentTypeError(f"{text!r} is not like 4-7, 1,4 or none")
-            first, *_, end = part.split("-") * 2
-            chosen |= set(range(int(first), int(end) + 1))
-        if not chosen <= set(range(1, last + 1)):
-            raise argparse.ArgumentTypeError(f"{text!r}: there are 1 to {last}")
+            match = re.fullmatch(f"([1-{last}])(?:-([1-{last}]))?", part)
+            several = match and range(int(match[1]), int(match[2] or match[1]) + 1)
+            if not several:
+                raise argparse.ArgumentTypeError(f"{text!r} is not like 4-7, 1,4 or none; there are 1 to {last}")
+            chosen.update(several)
         return sorted(chosen)
 
     return parse
@@ -60,36 +60,69 @@ def main() -> int:
     usual = args.weights is None and args.protocol == "published"
     weights = args.weights.resolve().name if args.weights else "shipped"
     args.out = args.out or (RESULTS if usual else Path(f"samples/results-{weights}-{args.protocol}"))
-    reproduce(args)
-    return 0
+    return reproduce(args)
 
 
-def reproduce(args: argparse.Namespace) -> None:
-    """Measure what is not known yet, then write tables, figures and page."""
+def reproduce(args: argparse.Namespace) -> int:
+    """Measure what is not known yet, then write tables, figures and page.
+
+    Returns:
+        The exit status: 0, or 2 if something could not be measured or made, of which a line tells.
+    """
+    methods, missing = measure.find_methods(args.weights)
+    for folder in args.data:
+        if not folder.is_dir():
+            raise InputError(f"--data {folder}: is no folder")
+    if not args.out.resolve().name:
+        raise InputError(f"--out {args.out}: is the root of all folders; give one of its own")
+    sets, absent = measure.find_sets([*args.data, ROOT / "dataset"])
+    with locked(args.out, "another command of results/"):
+        remove_leftovers(args.out, recursive=True)
+        memory = measure.Memory(args.out / "measured.json")
+        memory.write()  # or what is measured could not be kept
+        known = {entry["set"] for entry in memory.complete(methods, args.protocol)}
+        for line in missing + absent:
+            kept = line.partition(":")[0] in known
+            print(shown(line + "; what was measured of it before, with these weights, is kept" * kept))
+        problems = measure_and_make(args, methods, sets, memory)
+    for problem in problems:
+        print(shown(f"left out: {problem}"))
+    print(shown(f"written to {args.out}"))
+    return 2 if problems else 0
+
+
+def measure_and_make(
+    args: argparse.Namespace, methods: list[measure.Method], sets: list, memory: measure.Memory
+) -> list[str]:
+    """Measure every picture and make every product, each on its own; returns a line for each that could not be had."""
     from tqdm import tqdm
 
-    methods, missing = measure.find_methods(args.weights)
-    sets, absent = measure.find_sets([*args.data, ROOT / "dataset"])
-    memory = measure.Memory(args.out / "measured.json")
-    known = {entry["set"] for entry in memory.complete(methods, args.protocol)}
-    for line in missing + absent:
-        kept = line.partition(":")[0] in known
-        print(line + "; what was measured of it before, with these weights, is kept" * kept)
-    plan = measure.plan(methods, sets)
+    plan, products, problems = measure.plan(methods, sets), list_products(args, methods, memory), []
     pictures = sum(len(pictures.items) for _, pictures in plan)
-    products = list_products(args, methods, memory)
     with tqdm(total=pictures + len(products), unit="step", disable=None) as bar:
+
+        def counted(items: list) -> Iterator:
+            for item in items:
+                yield item
+                bar.update()
+
+        def say(line: str) -> None:
+            bar.write(shown(line))
+
         for method, pictures in plan:
             bar.set_description(f"{pictures.name} x{pictures.scale}, {method.label}")
-            measure.measure(method, pictures, memory, args.protocol, bar.update, bar.write)
+            problems += measure.measure(method, pictures, memory, args.protocol, counted, say)
         for file in memory.forget_others(methods):
-            bar.write(f"{file}: these weights have changed; what the old ones measured is dropped")
+            say(f"{file}: these weights have changed; what the old ones measured is dropped")
         memory.write()
         for name, make in products:
             bar.set_description(name)
-            make()
+            try:
+                make()
+            except (InputError, OSError, MemoryError) as error:
+                problems.append(f"{name}: {describe(error)}")
             bar.update()
-    print(f"written to {args.out}")
+    return problems
 
 
 def list_products(

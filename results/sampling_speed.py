@@ -20,9 +20,9 @@ from matplotlib.ticker import LogLocator
 
 import model
 from dataset import images
-from dataset.errors import InputError
+from dataset.errors import InputError, shown
 from dataset.files import write_csv
-from results.canvas import canvas
+from results.canvas import canvas, label
 from results.complexity import flops
 from results.measure import NETWORKS
 from results.published_form import PublishedForm
@@ -63,9 +63,11 @@ def main(args: argparse.Namespace) -> None:
     device, gpu = args.device, args.device.type == "cuda"
     sizes = {name: parse_size(name) for name in args.sizes or (SIZES if gpu else list(SIZES)[:5])}
     args.precision = args.precision or ["fp32", "bf16"] + ["fp16"] * gpu
-    output = args.output or Path("results/runtime" if args.networks else "results/benchmark")
+    for name, (width, height) in sizes.items():
+        if 12 * width * height > memory.free(device):
+            raise InputError(f"--sizes {name}: {12 * width * height / 1e9:.0f} GB for the result alone are not free")
     about = {"device": machine(device), "torch": torch.__version__}
-    print(f"{about['device']}, torch {about['torch']}, median of {args.rounds} turns")
+    print(shown(f"{about['device']}, torch {about['torch']}, median of {args.rounds} turns"))
     rows = []
     for scale in [args.scale] if args.scale else [4] if args.networks else [2, 4]:
         for name, size in sizes.items():
@@ -73,21 +75,21 @@ def main(args: argparse.Namespace) -> None:
             lr = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
             what = {"scale": scale, "size": name, "width": scale * width, "height": scale * height}
             measured = measure(list(contenders(lr, scale, device, args)), scale, lr, device, args.rounds)
-            shown = [Row(tuple(row[figure] for figure in FIGURES)) for row in measured]
+            lines = [Row(tuple(row[figure] for figure in FIGURES)) for row in measured]
             columns = [Column(figure, figure.replace("_", " "), ".4g") for figure in FIGURES]
-            print(Table(name, "x{scale}, {width}x{height}".format(**what), columns, shown).markdown(), flush=True)
+            print(Table(name, "x{scale}, {width}x{height}".format(**what), columns, lines).markdown(), flush=True)
             rows += [what | row | about for row in measured]
             told = [{key: f"{v:.5g}" if isinstance(v, float) else v for key, v in row.items()} for row in rows]
-            write_csv(output.with_suffix(".csv"), told)
-    plot(rows, output.with_suffix(".png"))
+            write_csv(args.output.with_suffix(".csv"), told)
+    plot(rows, args.output.with_suffix(".png"))
 
 
 def parse_size(name: str) -> tuple[int, int]:
     """Width and height of a result, of a name in :data:`SIZES` or as ``640x360``; raises InputError for others."""
-    match = re.fullmatch(r"(\d+)x(\d+)", name)
+    match = re.fullmatch(r"(\d{1,6})x(\d{1,6})", name)
     size = SIZES.get(name) or (match and (int(match[1]), int(match[2])))
-    if not size or min(size) == 0:
-        raise InputError(f"--sizes {name}: give {', '.join(SIZES)} or a width and height as 640x360")
+    if not size or min(size) < 4:
+        raise InputError(f"--sizes {name}: give {', '.join(SIZES)}, or width and height from 4 to 999999 as 640x360")
     return size
 
 
@@ -202,4 +204,4 @@ def plot(rows: list[dict], path: Path) -> None:
             axes.grid(True, which="both", alpha=0.3)
         panels[0].set_ylabel("megapixels per second")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False)
-        figure.suptitle(rows[0]["device"])
+        figure.suptitle(label(rows[0]["device"], 90))

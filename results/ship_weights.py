@@ -9,6 +9,7 @@ for the card. Less than 0.02 dB is a tie: by as much does the mean of Sample's f
 """
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -20,14 +21,30 @@ sys.path.insert(0, str(ROOT))
 import model
 from dataset import test_set
 from dataset.errors import InputError, Parser, run
-from dataset.files import read_json, sha256_of, write_text, written_whole
+from dataset.files import locked, read_text, readable, sha256_of, write_text, written_whole
 from results import measure, readme, tables
 from results.measure import SCALES
+from results.shape import AMOUNT, COUNT, checked, fits, read_json, some
 from solver.arguments import shipped
 
 TEST_SETS = {"Set5": "table4_set5", "Set14": "table5_set14"}
 SAMPLE = ROOT / "dataset/Sample"
 LEAST = 0.02  # dB on the validation sets by which new weights must be better
+
+
+def _pair(value) -> bool:
+    """A shape: the path of weights that a run took, and their SHA-256."""
+    return fits(value, [str]) and len(value) == 2
+
+
+# What a run's record must hold, and a card that tells what is behind weights (see results/shape.py).
+_SETTINGS = {"ckpt_name": re.compile("[^/]+"), "max_steps": COUNT, "model": tuple(model.names()), "scale": (0, *SCALES)}
+_SETTINGS |= {"teacher": ([str], None)}
+_RUN = {"settings": _SETTINGS, "steps": COUNT, "seconds": AMOUNT, "commands": some([str])}
+_RUN |= {"taken": {"start": ([_pair], None), "teacher": ([str], None)}}
+_RUN |= {"data": {"bytes": COUNT, "sha256": (str, None)}, "commit": (str, None), "hardware": {"device": str}}
+_RUN |= {"versions": some({str: str})}
+_CARD = {"sha256": str, "training": {"steps_in_all": COUNT, "hours_in_all": AMOUNT}}
 
 
 def main() -> None:
@@ -39,7 +56,8 @@ def main() -> None:
     add("--validation", type=Path, nargs="+", default=[SAMPLE], help="sets to decide by, not trained on")
     add("--force", action="store_true", help="replace better weights too")
     args = parser.parse_args()
-    target = ship(args.run, args.data, args.pictures, args.validation, args.force)
+    with locked(ROOT / "results", "another command of results/"):
+        target = ship(args.run, args.data, args.pictures, args.validation, args.force)
     print(f"{target.relative_to(ROOT)} and its card {target.with_suffix('.json').name}")
 
 
@@ -60,7 +78,7 @@ def ship(run_folder: Path, data: Path, pictures: str, validation_sets: Sequence[
     target = ROOT / shipped(settings["model"], settings["scale"])
     net, info = load_network(weights)
     validation = validate(weights, info.scales, validation_sets)
-    if target.exists() and not force:
+    if target.exists() and not force and sha256_of(target) != info.sha256:  # or only its card may be missing
         new, present = mean(validation), mean(validate(target, info.scales, validation_sets))
         if new < present + LEAST:
             raise InputError(
@@ -68,20 +86,34 @@ def ship(run_folder: Path, data: Path, pictures: str, validation_sets: Sequence[
                 f"{present:.3f}: not better by {LEAST} dB, so not replaced (--force does it all the same)"
             )
     card = make_card(net, info, target.name, record, pictures, validation, data)
+    log = run_folder / "log.csv"
+    with readable(log, "is it this run's?"):
+        curve = read_text(log) if log.exists() else None
     with written_whole(target) as temporary:
         shutil.copyfile(weights, temporary)
     write_text(target.with_suffix(".json"), compact(card) + "\n")
-    if (log := run_folder / "log.csv").exists():  # the report page draws it
-        write_text(ROOT / "results/curves" / f"{target.stem}.csv", log.read_text(encoding="utf-8"))
+    if curve is not None:  # the report page draws it
+        write_text(ROOT / "results/curves" / f"{target.stem}.csv", curve)
     readme.replace(ROOT / "README.md", "weights", readme.weights_section(cards(), ROOT))
     return target
 
 
 def read_run(folder: Path) -> dict:
-    """What a training run tells of itself; raises InputError for an older one, which does not tell all."""
-    record = read_json(folder / "run.json", "is this the folder of a training run?")
+    """What a training run tells of itself, its ``taken`` as path and SHA-256 of each start and each teacher.
+
+    Raises:
+        InputError: if there is no record, if it is damaged, or if it is an older one, which does not tell all.
+    """
+    path, advice = folder / "run.json", "is this the folder of a training run?"
+    record = read_json(path, {}, advice)
     if "taken" not in record:
         raise InputError(f"{folder}: is a run of an older version, which did not note what weights it took")
+    with readable(path, advice):
+        record["settings"] = {"teacher": None} | record["settings"]
+        record["taken"] = {"start": None, "teacher": None} | record["taken"]
+        checked(record, _RUN)
+        teachers = zip(record["settings"]["teacher"] or [], record["taken"]["teacher"] or [], strict=True)
+        record["taken"] = {"start": record["taken"]["start"] or [], "teacher": list(teachers)}
     return record
 
 
@@ -117,22 +149,28 @@ def make_card(net, info, name: str, record: dict, pictures: str, validation: dic
     }
 
 
-def effort(weights: Path, sha256: str) -> tuple[int, float]:
+def effort(weights: Path, sha256: str, later: tuple[Path, ...] = ()) -> tuple[int, float]:
     """Steps and hours behind weights: of their run and all runs before it, or what the card beside them tells.
 
     Of several weights, whose mean a run started from, those with the most steps count.
+
+    Args:
+        later: the folders of the runs that started from these weights.
 
     Raises:
         InputError: if what made them is not known, or is no longer what the run took.
     """
     folder, card = weights.parent, weights.with_suffix(".json")
     if card.exists() and not (folder / "run.json").exists():
-        told = read_json(card, "it tells what made the weights beside it")
+        told = read_json(card, _CARD, "it tells what made the weights beside it")
         if told["sha256"] != sha256:
             raise InputError(f"{card}: is the card of other weights than {weights.name} beside it")
         return told["training"]["steps_in_all"], told["training"]["hours_in_all"]
+    if folder in later:
+        raise InputError(f"{folder}: started from weights of its own, so what is behind them is not known")
     record = read_run(folder)
-    before = [effort(find(folder, path, taken), taken) for path, taken in record["taken"].get("start") or []]
+    starts = [(find(folder, path, taken), taken) for path, taken in record["taken"]["start"]]
+    before = [effort(path, taken, (*later, folder)) for path, taken in starts]
     steps, hours = max(before, default=(0, 0.0))
     return record["steps"] + steps, record["seconds"] / 3600 + hours
 
@@ -141,8 +179,7 @@ def teachers(run_folder: Path, record: dict) -> list[dict]:
     """Network and SHA-256 of each of a run's teachers."""
     from solver.checkpoint import load_network
 
-    taken = zip(record["settings"].get("teacher") or [], record["taken"].get("teacher") or [], strict=True)
-    infos = [load_network(find(run_folder, path, sha256))[1] for path, sha256 in taken]
+    infos = [load_network(find(run_folder, path, sha256))[1] for path, sha256 in record["taken"]["teacher"]]
     return [{"network": info.network, "sha256": info.sha256} for info in infos]
 
 

@@ -1,14 +1,14 @@
 """The paper's Tables 1 to 9, with the paper's own figures beside what was measured here."""
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from dataset.files import read_csv, readable
+from dataset.files import readable
 
 from .measure import BENCHMARKS, NETWORKS, SAMPLE, SCALES, SETS, mean
-from .table import Column, Row, Table
+from .shape import AMOUNT, COUNT, PSNR, SSIM, between, checked, fits, read_csv, read_json
+from .table import Column, Row, Table, plain
 
 RESULTS = Path(__file__).parent
 PAPER = RESULTS / "paper"
@@ -21,6 +21,19 @@ PROTOCOLS = {
         ("modern", "rounded to 8 bits", "kept as floating point"),
     )
 }
+
+# What the paper's files and ours must hold (see results/shape.py).
+_WORDS = {"method", "sr_size", "parameters", "flops"}  # the paper's columns that are no plain numbers
+_FIGURES = {f"x{s}_{figure}": (test, None) for s in SCALES for figure, test in (("psnr", PSNR), ("ssim", SSIM))}
+_PAPER = {"table1": {"method": str, "psnr": PSNR, "ssim": SSIM}}
+_PAPER |= dict.fromkeys(("table2", "table8"), {"sr_size": str})
+_PAPER |= dict.fromkeys(("table3", "table9"), {"method": str, "parameters": str, "flops": str})
+_PAPER |= dict.fromkeys(("table4", "table5", "table6", "table7"), {"method": str} | _FIGURES)
+_TRAINED = {"network": tuple(NETWORKS), "psnr": PSNR, "ssim": (SSIM, None), "hours": AMOUNT}
+_BUDGET = {"max_steps": COUNT, "batch_size": COUNT, "patch_size": COUNT, "loss_fn": str}
+_ALL = sorted(NETWORKS)
+_ABLATION = {"set": str, "scale": SCALES, "budget": _BUDGET, "hardware": {"device": str}}
+_ABLATION |= {"networks": lambda rows: fits(rows, [_TRAINED]) and sorted(row["network"] for row in rows) == _ALL}
 
 
 def every(entries: list[dict], protocol: str, numbers: Sequence[int] = range(1, 10)) -> list[Table]:
@@ -40,15 +53,20 @@ def every(entries: list[dict], protocol: str, numbers: Sequence[int] = range(1, 
 
 
 def paper_rows(name: str) -> list[dict]:
-    """A CSV file of the paper's figures; numbers become floats, empty cells None."""
+    """A CSV file of the paper's figures; numbers become floats, empty cells None.
 
-    def value(text: str) -> float | str | None:
-        try:
-            return float(text) if text else None
-        except ValueError:
-            return text
+    Raises:
+        InputError: if it is missing or damaged.
+    """
 
-    return [{key: value(text) for key, text in row.items()} for row in read_csv(PAPER / f"{name}.csv")]
+    def value(column: str, text: str) -> float | str | None:
+        return text if column in _WORDS else checked(float(text), AMOUNT) if text else None
+
+    path, advice = PAPER / f"{name}.csv", "it came with this project: put it back"
+    rows = read_csv(path, advice)
+    with readable(path, advice):
+        rows = [{column: value(column, text) for column, text in row.items()} for row in rows]
+        return checked(rows, [_PAPER[name.partition("_")[0]]])
 
 
 def benchmark(name: str, entries: list[dict], protocol: str) -> Table:
@@ -136,10 +154,9 @@ def ablation(path: Path = ABLATION) -> Table:
     paper = paper_rows("table1_ablation_set5_x4")
     ours, where, notes = {}, "Set5, x4", ["Not trained here yet: `python results/experiments.py ablation` does it."]
     if path.exists():
-        with readable(path, "make it again with results/experiments.py ablation"):
-            trained = json.loads(path.read_text(encoding="utf-8"))
-            ours = {row["network"]: row for row in trained["networks"]}
-            where, notes = f"{trained['set']}, x{trained['scale']}", _ablation_notes(trained)
+        trained = read_json(path, _ABLATION, "make it again with results/experiments.py ablation")
+        ours = {row["network"]: row for row in trained["networks"]}
+        where, notes = f"{plain(trained['set'])}, x{trained['scale']}", _ablation_notes(trained)
     columns = [
         Column("network", "Network"),
         Column("paper_psnr", "PSNR (paper)", ".2f"),
@@ -166,8 +183,8 @@ def _ablation_notes(trained: dict) -> list[str]:
     order = " < ".join(row["network"] for row in by_psnr)
     return [
         f"Ours: {budget['max_steps']:,} steps of {budget['batch_size']} patches of {budget['patch_size']}x"
-        f"{budget['patch_size']} LR pixels for each, {budget['loss_fn']} loss, the same start, seed and "
-        f"pictures; {hours:.1f} hours for all five on {trained['hardware']['device'].removeprefix('the ')}. "
+        f"{budget['patch_size']} LR pixels for each, {plain(budget['loss_fn'])} loss, the same start, seed and "
+        f"pictures; {hours:.1f} hours for all five on {plain(trained['hardware']['device']).removeprefix('the ')}. "
         "The paper's: 600,000 steps of 64 patches of 64x64, so its absolute figures are out of reach here; "
         "order and gaps can be compared.",
         f"Order by PSNR: the paper's is HN < SN < IEEB < IEEB+RB < LESRCNN, ours is {order}.",
@@ -192,8 +209,10 @@ def runtime(number: str, folder: Path = RESULTS) -> Table:
     sizes = [row["sr_size"] for row in paper]
     rows = [Row((name, "the paper's machine", *(row[name] for row in paper))) for name in paper[0] if name != "sr_size"]
     for path in sorted(folder.glob(f"{measured}*.csv")):
-        with readable(path, f"make it again with {command}"):
-            rows += _timed(path, scale, sizes)
+        advice = f"make it again with {command}"
+        lines = read_csv(path, advice)
+        with readable(path, advice):
+            rows += _timed(lines, scale, sizes)
     notes = ["Seconds of different machines cannot be compared; what can is one row with another of its machine."]
     if not any(row.kind == "ours" for row in rows):
         notes.append(f"Not measured here yet: `python {command}` does it.")
@@ -201,17 +220,22 @@ def runtime(number: str, folder: Path = RESULTS) -> Table:
     return Table(number, f"Running time in seconds for a result of each size, x{scale}", columns, rows, notes)
 
 
-def _timed(path: Path, scale: int, sizes: list[str]) -> list[Row]:
-    """The rows of one machine: each network, or form and precision of LESRCNN, whole pictures at a time."""
+def _timed(lines: list[dict[str, str]], scale: int, sizes: list[str]) -> list[Row]:
+    """The rows of one machine: each network, or form and precision of LESRCNN, whole pictures at a time.
+
+    Raises:
+        LookupError, ValueError: if the lines are not those of a benchmark.
+    """
     seconds, machine = {}, ""
-    for line in read_csv(path):
+    for line in lines:
         machine = f"{line['device']}, torch {line['torch']}"
-        form = line.get("form")
-        form = form if form in NETWORKS else f"LESRCNN, {form}"
-        label = line.get("network") or f"{form}, {line['precision']}"
-        if int(line["scale"]) == scale and line["seconds"] and "pieces" not in label:
-            times = seconds.setdefault(label, {})
-            times[f"{line['width']}x{line['height']}"] = float(f"{float(line['seconds']):.3g}")
+        label = line["network"] if "network" in line else f"{line['form']}, {line['precision']}"
+        if "network" not in line and line["form"] not in NETWORKS:
+            label = f"LESRCNN, {label}"
+        own, width, height = (checked(int(line[name]), COUNT) for name in ("scale", "width", "height"))
+        if own == scale and line["seconds"] and "pieces" not in label:
+            time = checked(float(line["seconds"]), between(1e-9, 1e9))
+            seconds.setdefault(label, {})[f"{width}x{height}"] = float(f"{time:.3g}")
     return [Row((label, machine, *(times.get(size) for size in sizes)), "ours") for label, times in seconds.items()]
 
 

@@ -20,12 +20,16 @@ import torch
 from torch.nn import functional as F
 
 import model
+from dataset.errors import InputError, shown
 from dataset.files import write_json
 from results.published_form import PublishedForm, published_batches
 from results.turns import machine, ratio, take_turns
 from solver.processes import Group
+from solver.sampling import memory
 from solver.training.command import parse
 from solver.training.trainer import Trainer
+
+_PIXEL = 10_000  # bytes that a step keeps of an LR pixel at least: 35 results of 64 channels in float32
 
 
 def main(args: argparse.Namespace) -> None:
@@ -36,6 +40,10 @@ def main(args: argparse.Namespace) -> None:
         "batch_size": args.batch_size or (64 if gpu else 16),
     }
     count = args.steps or (50 if gpu else 3)
+    needed = _PIXEL * about["batch_size"] * about["patch_size"] ** 2
+    if needed > memory.free(args.device):
+        flags = "--patch_size {patch_size}, --batch_size {batch_size}".format(**about)
+        raise InputError(f"{flags}: a step takes {needed / 1e9:.0f} GB and more, which are not free")
     with tempfile.TemporaryDirectory() as folder:
         data = random_file(Path(folder) / "random.h5", about["scale"], max(2 * about["patch_size"], 128))
         steps = {"published": published_loop(data, *about.values(), args.device)}
@@ -54,11 +62,10 @@ def main(args: argparse.Namespace) -> None:
         for name, own in seconds.items()
     }
     about |= {"device": machine(args.device), "torch": torch.__version__, "turns": args.rounds, "steps_per_turn": count}
-    output = args.output or Path("results/benchmark_training")
-    write_json(output.with_suffix(".json"), about | {"contenders": rows})
-    print("x{scale}, {batch_size} LR patches of {patch_size}x{patch_size}, {device}".format(**about))
+    print(shown("x{scale}, {batch_size} LR patches of {patch_size}x{patch_size}, {device}".format(**about)))
     for name, row in rows.items():
         print(f"{name:24} {row['steps_per_second']:9.3f} steps/s  {row['times_published']:5.2f} x published")
+    write_json(args.output.with_suffix(".json"), about | {"contenders": rows})
 
 
 def our_loop(data: Path, folder: Path, flags: str, about: dict, device: torch.device) -> Callable[[], None]:

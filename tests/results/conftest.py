@@ -10,6 +10,36 @@ from dataset import bicubic, images
 from results import measure, reproduce
 from solver.checkpoint import save_weights
 
+# What a file, a folder, a device or a label may be called: escape sequences, lines, formulas, and what means something
+# to Markdown, LaTeX, Matplotlib or HTML.
+NAMES = ["caf\udce9", "\x1b[31mred", "a\nb|c", "=cmd|' /C calc'!A0", "-1", "+1", "@a", "~^\\&%$#_{}[]*`", "a$b$", "$"]
+NAMES += [
+    "<!--<script>",
+    "</script>",
+    "\u202egnp.exe",
+    "\u2028",
+    "x" * 250,
+    "a--b",
+    "絵",
+    "`code`",
+    "_a_",
+    "**b**",
+    "&lt;",
+]
+NAMES += ["*", "[a](b)", "\\", "a\\|", ":cat:", "~~a~~", "{{data}}", "-->"]
+
+
+@pytest.fixture(params=NAMES, ids=range(len(NAMES)))
+def name(request):
+    """A name that is hard to show."""
+    return request.param
+
+
+@pytest.fixture
+def names():
+    """All of them."""
+    return NAMES
+
 
 @pytest.fixture(autouse=True)
 def one_thread():

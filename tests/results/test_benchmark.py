@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dataset.errors import InputError
+from dataset.files import locked
 from results import benchmark, sampling_speed, turns
 from results.tables import runtime
 
@@ -58,7 +59,7 @@ def test_every_form_is_measured_beside_the_published_one(measure, tmp_path, caps
 
 
 def test_what_is_too_large_for_the_memory_is_not_run(measure, tmp_path, monkeypatch):
-    monkeypatch.setattr(sampling_speed.memory, "free", lambda device: 1000)
+    monkeypatch.setattr(sampling_speed.memory, "free", lambda device: 10_000)
     measure(f"sampling --scale 4 --sizes 32x24 --precision fp32 --rounds 1 --output {tmp_path}/benchmark")
     published, whole, pieces = csv.DictReader((tmp_path / "benchmark.csv").open())
     assert published["note"].startswith("not run: needs about") and whole["seconds"] == published["seconds"] == ""
@@ -74,9 +75,42 @@ def test_networks_of_table_2(measure, tmp_path):
 
 def test_sizes(measure, tmp_path):
     assert sampling_speed.parse_size("1080p") == (1920, 1080) and sampling_speed.parse_size("640x360") == (640, 360)
-    for wrong in ("640", "0x5", "axb"):
+    for wrong in ("640", "0x5", "axb", "3x3", "1000000x1000000", "99999x99999", "9" * 5000 + "x9"):
         with pytest.raises(InputError, match="--sizes"):
             measure(f"sampling --sizes {wrong} --output {tmp_path}/benchmark")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--patch_size 10000",
+        "--patch_size 99999999999",
+        "--batch_size 1000000000000",
+        "--steps 1000000000000",
+        "--rounds 1000000000000",
+        "--output /",
+        "--output {}/file/a",
+    ],
+)
+def test_what_is_too_large_is_one_line(measure, tmp_path, capsys, flags):
+    (tmp_path / "file").touch()
+    flags = flags.format(tmp_path) if "--output" in flags else f"{flags} --output {tmp_path}/a"
+    with pytest.raises((InputError, SystemExit)) as end:
+        measure(f"training --batch_size 4 --patch_size 4 --rounds 1 --steps 1 {flags}")
+    told = capsys.readouterr().err or f"{end.value}\n"
+    assert told.count("\n") == 1 and flags.split()[0] in told or "file: cannot be written" in told
+
+
+def test_two_at_once(measure, tmp_path):
+    with locked(tmp_path, "a test"), pytest.raises(InputError, match="another command of results/ is writing there"):
+        measure(f"sampling --sizes 32x32 --output {tmp_path}/benchmark")
+
+
+def test_figures_that_cannot_be_written_have_been_shown(measure, tmp_path, capsys):
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(InputError, match="a.json: cannot be written"):
+        measure(f"training --patch_size 4 --batch_size 2 --rounds 1 --steps 1 --output {tmp_path}/a")
+    assert "x published" in capsys.readouterr().out
 
 
 def test_training_is_measured_beside_the_published_loop(measure, tmp_path, capsys):

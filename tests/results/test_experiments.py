@@ -5,6 +5,7 @@ import types
 import pytest
 
 from dataset.errors import InputError
+from dataset.files import locked
 from results import experiments, tables
 
 SMALL = shlex.split("--patch_size 8 --batch_size 1 --max_steps 2 --print_interval 1 --precision fp32 --num_gpu 0")
@@ -89,6 +90,23 @@ def test_rows_of_another_file_are_not_compared(tmp_path, monkeypatch):
     assert experiments.compare_settings(args, []) == 0
     rows = json.loads((tmp_path / "comparisons.json").read_text())
     assert {row["data"]["sha256"] for row in rows.values()} == {"new"} and len(rows) == 2
+
+
+def test_pictures_too_small_to_measure(monkeypatch, tmp_path, root):
+    figures = {"psnr": 30.0, "ssim": None}
+    monkeypatch.setattr(experiments, "trained", lambda settings: 0)
+    monkeypatch.setattr(experiments, "record_of", lambda settings: {})
+    monkeypatch.setattr(experiments.measure, "scores", lambda *given: types.SimpleNamespace(mean=figures.get))
+    folder = root / "dataset/Sample"
+    args = types.SimpleNamespace(out=tmp_path, ckpt_dir=tmp_path, test_data_dir=folder, scale=4, protocol="published")
+    with pytest.raises(InputError, match="Sample: its pictures are too small"):
+        experiments.compare_networks(args, ["--num_gpu", "0"])
+
+
+def test_two_at_once(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.argv", ["experiments.py", "settings", "--out", str(tmp_path)])
+    with locked(tmp_path, "a test"), pytest.raises(InputError, match="another command of results/ is writing there"):
+        experiments.main()
 
 
 def test_ablation_end_to_end(command, training_file, data, tmp_path):

@@ -1,4 +1,5 @@
 import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import pytest
 import model
 from dataset import images, test_set
 from dataset.errors import InputError
-from results import architecture, crops, figure
+from results import architecture, canvas, crops, figure
 from results.crops import Box, Version
 from solver.measuring.metrics import psnr_ssim
 
@@ -58,6 +59,42 @@ def test_draw(data, methods, tmp_path, suffix):
     assert len(crops.rows(items, 2, methods, most=1)) == 1
 
 
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_labels_of_any_names_are_drawn(picture, tmp_path, names, suffix, recwarn):
+    hr = picture(48, 48)
+    results = [Version("HR", hr), *(Version(name, hr, 30.0, 0.9) for name in names)]
+    crops.draw([(names[0], results, Box(0, 0, 24, 24))], tmp_path / f"a{suffix}")
+    assert not recwarn.list  # of characters that the font does not have
+    if suffix == ".svg":
+        ElementTree.parse(tmp_path / "a.svg")
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("img_001, x2", "img_001, x2"),
+        ("a$b$", "a$b$"),
+        ("絵\udce9\n", r"\u7d75\udce9\n"),
+        ("x" * 250 + ", x2", "x" * 24 + "..." + "xxxxx, x2"),
+    ],
+)
+def test_label(name, expected):
+    assert canvas.label(name) == expected
+
+
+def test_a_figure_that_no_format_holds(tmp_path):
+    with pytest.raises(InputError, match="a.png: would have 1x500 inches"):
+        with canvas.canvas(tmp_path / "a.png", 1, 500):
+            pass
+
+
+def test_a_picture_too_small_to_measure_is_drawn(picture, tmp_path):
+    hr = picture(4, 4)
+    rows = [("tiny", [Version("HR", hr), Version("Bicubic", hr)], Box(0, 0, 4, 4))]
+    crops.draw(rows, tmp_path / "a.svg")
+    assert (tmp_path / "a.svg").read_text().count("<!-- PSNR (dB) / SSIM -->") == 1
+
+
 def test_figure_command(command, data, weights, tmp_path):
     arguments = (
         "results/figure.py",
@@ -83,6 +120,10 @@ def test_figure_command(command, data, weights, tmp_path):
         ("--pictures img_003", "no such pictures"),
         ("--pictures img", "several such pictures"),
         ("--labels one", "each needs one of its own"),
+        ("--labels one Bicubic", "Bicubic is what is compared with"),
+        ("--labels HR two", "HR is what is compared with"),
+        (f"--box {10**30} 0 9 9", "not inside"),
+        (f"--box 0 0 {10**30} {10**30}", "not inside"),
         ("--box 0 0 99 99", "not inside"),
         ("--scale 3", "x2 weights given"),
         ("--out a.gif", "ends in none of"),

@@ -2,7 +2,11 @@
 
 import json
 import subprocess
+import time
 
+import pytest
+
+from dataset.errors import InputError
 from results import gpu
 
 
@@ -30,3 +34,37 @@ def test_all_runs_in_pieces(training_file, tmp_path, monkeypatch):
         record = json.loads((tmp_path / name / "run.json").read_text())
         assert record["steps"] == record["settings"]["max_steps"] == max(1, round(steps * 0.01 / gpu.MINUTES))
         assert (tmp_path / name / f"{name}.pth").is_file()
+
+
+@pytest.mark.parametrize("flag", ["--minutes", "--piece"])
+def test_minutes_without_end(monkeypatch, flag):
+    monkeypatch.setattr("sys.argv", ["gpu.py", "--train_data_path", "a.h5", flag, "1e308"])
+    with pytest.raises(InputError, match=f"{flag} 1e\\+308: more than a million"):
+        gpu.main()
+
+
+def test_a_run_that_is_killed_is_one_line(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["gpu.py", "--train_data_path", "a.h5"])
+    monkeypatch.setattr(gpu, "command", lambda name, args: ["sh", "-c", "kill -9 $$"])
+    with pytest.raises(InputError, match="lesrcnn: its training was killed by signal 9"):
+        gpu.main()
+
+
+def test_a_run_ends_with_the_command(monkeypatch, tmp_path):
+    """Stopped, the command stops its run and waits until that has saved."""
+    run = [
+        "sh",
+        "-c",
+        f"trap 'sleep 0.2; echo saved > {tmp_path}/saved; exit' TERM; echo > {tmp_path}/begun; sleep 60 & wait",
+    ]
+
+    def stopped(self, timeout=None):
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.01)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess.Popen, "wait", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        gpu.work(run, 60)
+    assert (tmp_path / "saved").exists()

@@ -1,10 +1,14 @@
 import json
+import os
 import re
 import shutil
+from html.parser import HTMLParser
 
 import pytest
 
+from dataset.errors import InputError, shown
 from results import page, tables
+from results.table import Column, Row, Table
 
 
 @pytest.fixture
@@ -53,6 +57,80 @@ def test_page_asks_nothing_of_any_network(report):
     assert "default-src 'none'" in text and "{{data}}" not in text
     addresses = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", re.sub(r"data:image/[^\"]*", "", text)))
     assert addresses <= {"http://www.w3.org"}  # SVG's name, fetched by nobody
+
+
+class Scripts(HTMLParser):
+    """The scripts of a page, as a browser finds them."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "script":
+            self.found.append("")
+
+    def handle_data(self, data):
+        if self.lasttag == "script":
+            self.found[-1] += data
+
+
+@pytest.fixture
+def hostile(tmp_path, data, methods, names):
+    """A page with all of these names in a table, and with some of pictures, curves and texts; those of its pictures."""
+    pictures, log = tmp_path / "few", tmp_path / f"{names[0]}<!--<script>.csv"
+    (pictures / "x2").mkdir(parents=True)
+    worst = [name.replace("/", "%")[:200] for name in sorted(names, key=lambda name: "<" not in name)]
+    shown_names = []
+    for index, name in enumerate(worst[: page.MOST_PICTURES]):
+        shown_names.append(shown(f"{index:02}{name}"))
+        for kind in ("HR", "LR"):
+            copy = pictures / "x2" / f"{index:02}{name}_SRF_2_{kind}.png"
+            shutil.copy(data / f"Sample/x2/img_001_SRF_2_{kind}.png", copy)
+    log.write_text("step,<!--<script>_psnr,$_psnr\n1,30,31\n")
+    table = Table("t", "<!--<script>", [Column("a", "`")], [Row((name,)) for name in names], ["<!--<script> `<b>`"])
+    path = tmp_path / "index.html"
+    page.write(path, [table], methods[:1], pictures, "published", {}, {"<!--<script>": [log]})
+    return path, shown_names
+
+
+def test_a_page_of_any_names_is_whole(hostile, names):
+    path, pictures = hostile
+    scripts = Scripts(path.read_text(encoding="utf-8")).found
+    data = json.loads(scripts[0])
+    assert len(scripts) == 2 and not set("<\u2028\u2029") & set(scripts[0])
+    assert [picture["name"] for picture in data["pictures"]] == pictures
+    assert [row["texts"] for row in data["tables"][0]["rows"]] == [[shown(name)] for name in names]
+    assert list(data["plots"][0]["curves"][0]["psnr"]) == ["<!--<script>", "$"]
+
+
+def test_pictures_are_compared_with_themselves(tmp_path, data, methods):
+    """Not with others that have their place at another scale."""
+    (data / "Sample/x3/img_001_SRF_3_LR.png").unlink()
+    (data / "Sample/x3/img_001_SRF_3_HR.png").unlink()
+    found, left_out = page.compared(data / "Sample", methods, "published")
+    assert [picture["name"] for picture in found] == ["img_002"] and left_out == 1
+
+
+def test_curves_are_drawn_with_as_many_points_as_a_browser_takes(tmp_path):
+    rows = [f"{step},{step % 40}" for step in range(1, 2 * page.MOST_POINTS + 2)]
+    (tmp_path / "log.csv").write_text("\n".join(["step,a_psnr", *rows]))
+    steps = page.curve_data(tmp_path / "log.csv")["steps"]
+    assert len(steps) < page.MOST_POINTS and steps[-1] == len(rows)
+
+
+def test_a_pipe_instead_of_a_figure(tmp_path):
+    os.mkfifo(tmp_path / "figure1.png")
+    with pytest.raises(InputError, match="figure1.png: is a pipe"):
+        page.png(tmp_path / "figure1.png")
+
+
+@pytest.mark.parametrize(
+    "cell, value", [("630K", 630e3), ("3.06G", 3.06e9), ("12-core G", None), ("²K", None), ("9G9K", None)]
+)
+def test_what_is_sorted_as_a_number(cell, value):
+    assert page._sortable(cell) == (cell if value is None else value)
 
 
 def test_page_cannot_be_broken_by_a_name(tmp_path, data, methods):
@@ -116,6 +194,15 @@ def requests(browser) -> set[str]:
     }  # not the browser's own start page
     assert sent  # it is seen at all
     return {url for url in sent if not url.startswith(("data:", "file:"))}
+
+
+def test_page_of_any_names_works(hostile, browser):
+    path, pictures = hostile
+    browser.get(path.as_uri())
+    texts = "return [...document.querySelectorAll('#per-picture td:first-child')].map(cell => cell.textContent)"
+    assert browser.execute_script(texts) == pictures
+    assert browser.execute_script("return document.querySelectorAll('#t tr, #plot polyline, #weights li').length") > 3
+    assert not [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
 
 
 def test_page_works(report, browser):

@@ -1,6 +1,12 @@
 import argparse
+import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +14,8 @@ import torch
 import model
 from dataset import images
 from dataset.errors import InputError
+from dataset.files import locked, temporary_path
+from dataset.test_set import Item
 from results import measure, readme, reproduce, tables
 from solver.checkpoint import save_weights
 
@@ -133,6 +141,143 @@ def test_damaged_memory(settings, house):
         reproduce.reproduce(settings())
 
 
+# -- what fails fails alone --------------------------------------------------------------------------
+
+
+def test_a_picture_that_cannot_be_measured_keeps_nothing_else_from_it(settings, data, house, counted, capsys):
+    (data / "Set5/x2/img_001_SRF_2_HR.png").write_bytes(b"no picture")
+    (data / "Sample/x3/odd_HR.png").write_bytes((data / "Sample/x3/img_001_SRF_3_HR.png").read_bytes())
+    assert reproduce.reproduce(settings(tables=[4])) == 2
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
+    assert len(told) == 4 and "Set5 x2, img_001_SRF_2_SR: " in told[0] and "odd_HR.png: HR without its LR" in told[-1]
+    cells = (house / "results/tables/table4.csv").read_text().partition("LESRCNN (ours),")[2].split(",")
+    assert cells[:2] == ["", ""] and float(cells[2]) > 15
+    assert "Sample" in (house / "README.md").read_text()
+    counted.clear()
+    shutil.copy(data / "Set5/x4/img_001_SRF_4_HR.png", data / "Set5/x2/img_001_SRF_2_HR.png")
+    (data / "Sample/x3/odd_HR.png").unlink()
+    assert reproduce.reproduce(settings()) == 0
+    assert counted == [("Set5", 2, "img_001_SRF_2_SR")] * 2
+
+
+def test_a_picture_that_was_measured_and_is_damaged_counts_no_more(settings, data, house, methods):
+    reproduce.reproduce(settings())
+    for kind in ("HR", "LR"):
+        (data / f"Set5/x4/img_002_SRF_4_{kind}.png").write_bytes(b"no picture")
+    (data / "Set5/x3/img_002_SRF_3_HR.png").unlink()
+    (data / "Set5/x3/img_002_SRF_3_HR.png").mkdir()
+    assert reproduce.reproduce(settings()) == 2
+    memory = measure.Memory(house / "results/measured.json")
+    kept = {entry["scale"] for entry in memory.complete(methods, "published") if entry["set"] == "Set5"}
+    assert kept == {2, 3}  # of what cannot be read now, nobody knows whether it is another picture
+
+
+def test_a_product_that_cannot_be_made_keeps_no_other_from_it(settings, data, house, capsys):
+    (house / "results/figures/figure1.png").mkdir(parents=True)
+    (house / "results/tables").touch()
+    (data / "Sample/x3/img_001_SRF_3_HR.png").write_bytes(b"no picture")
+    assert reproduce.reproduce(settings(tables=[1], figures=[1, 2, 4], page=True)) == 2
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out: ")]
+    assert [line.split(": ")[1] for line in told if "Sample x3" not in line] == [
+        "tables",
+        "Figure 1",
+        "Figure 4",
+        "page",
+    ]
+    made = sorted(file.name for file in (house / "results/figures").iterdir() if file.is_file())
+    assert made == ["figure2.png"]
+    assert "| Set5 | x4 |" in (house / "README.md").read_text()
+
+
+def test_weights_that_are_not_there_keep_their_figures(settings, weights, counted, tmp_path, capsys):
+    some = shutil.copytree(weights, tmp_path / "some")
+    reproduce.reproduce(settings(weights=some))
+    (some / "lesrcnn_x3.pth").rename(tmp_path / "away.pth")
+    capsys.readouterr()
+    reproduce.reproduce(settings(weights=some))
+    assert "have changed" not in capsys.readouterr().out
+    (tmp_path / "away.pth").rename(some / "lesrcnn_x3.pth")
+    counted.clear()
+    reproduce.reproduce(settings(weights=some))
+    assert not counted
+
+
+def test_what_cannot_be_kept_is_not_measured(settings, house, counted):
+    (house / "results/measured.json").mkdir()
+    with pytest.raises(InputError, match="measured.json: is a folder"):
+        reproduce.reproduce(settings())
+    assert not counted
+
+
+def test_two_at_once(settings, house, counted):
+    with locked(house / "results", "a test"):
+        with pytest.raises(InputError, match="results: another command of results/ is writing there"):
+            reproduce.reproduce(settings())
+    assert not counted
+
+
+def test_nothing_half_written_stays(settings, house, monkeypatch, root):
+    killed = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    (house / "results/tables").mkdir()
+    left = temporary_path(house / "results/tables/table4.md", int(killed.stdout))
+    left.touch()
+
+    def interrupted(self, path, **options):
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce.reproduce(settings(figures=[1]))
+    assert [file.name for file in (house / "results").rglob("*") if file.is_file()] == ["measured.json"]
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe", "nothing"])
+def test_data_that_are_no_folder(settings, tmp_path, kind):
+    {"file": Path.touch, "pipe": os.mkfifo, "nothing": bool}[kind](tmp_path / "it")
+    with pytest.raises(InputError, match="--data .*it: is no folder"):
+        reproduce.reproduce(settings(data=[tmp_path / "it"]))
+
+
+@pytest.mark.parametrize("out, message", [("/", "root of all"), ("{}/it", "it: cannot be"), ("{}/it/a", "cannot be")])
+@pytest.mark.parametrize("make", [Path.touch, os.mkfifo])
+def test_no_place_to_write(settings, tmp_path, out, message, make, counted):
+    make(tmp_path / "it")
+    with pytest.raises(InputError, match=message):
+        reproduce.reproduce(settings(out=Path(out.format(tmp_path))))
+    assert not counted
+
+
+def test_names_are_told_on_one_line(settings, data, capsys):
+    for kind in ("HR", "LR"):
+        (data / f"Set5/x2/img_001_SRF_2_{kind}.png").rename(data / f"Set5/x2/a\x1b[31m\n_{kind}.png")
+    reproduce.reproduce(settings())
+    (data / "Set5/x2/a\x1b[31m\n_HR.png").write_bytes(b"no picture")
+    reproduce.reproduce(settings())
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and r"a\x1b[31m\n_SR: its files have changed" in out and r"a\x1b[31m\n_HR.png: not" in out
+
+
+# -- the fingerprint ---------------------------------------------------------------------------------
+
+
+def test_fingerprint(tmp_path, monkeypatch):
+    """It is that of the two files' bytes one after the other, as ``results/measured.json`` has it; read in pieces."""
+    lr, hr = tmp_path / "lr.png", tmp_path / "hr.png"
+    lr.write_bytes(b"a" * 3_000_000)
+    hr.write_bytes(b"b" * 3_000_001)
+    expected = hashlib.sha256(lr.read_bytes() + hr.read_bytes()).hexdigest()[:16]
+    monkeypatch.setattr(Path, "read_bytes", None)
+    tracemalloc.start()
+    assert measure.fingerprint(Item("a", lr, hr)) == expected
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+    hr.unlink()
+    os.mkfifo(hr)
+    with pytest.raises(InputError, match="hr.png: is a pipe"):
+        measure.fingerprint(Item("a", lr, hr))
+
+
 def test_halved_hr_is_told(data):
     for file in (data / "Set5/x2").glob("*.png"):
         images.write_rgb(file, images.read_rgb(file)[::2, ::2])
@@ -147,7 +292,9 @@ def test_numbers(text, expected):
     assert reproduce.numbers(9)(text) == expected
 
 
-@pytest.mark.parametrize("text", ["0", "10", "a", "", "1-", "-3", "4-10"])
+@pytest.mark.parametrize(
+    "text", ["0", "10", "a", "", "1-", "-3", "4-10", "5-2", "1-99999999999", "9" * 5000, "²", "1,"]
+)
 def test_wrong_numbers(text):
     with pytest.raises(argparse.ArgumentTypeError):
         reproduce.numbers(9)(text)

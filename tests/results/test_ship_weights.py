@@ -1,5 +1,7 @@
 import contextlib
 import json
+import os
+import re
 import shutil
 
 import pytest
@@ -8,7 +10,7 @@ import torch
 import model
 from dataset import bicubic, images
 from dataset.errors import InputError
-from dataset.files import sha256_of
+from dataset.files import locked, sha256_of
 from results import readme, ship_weights
 from solver.arguments import shipped
 from solver.checkpoint import save_weights
@@ -157,8 +159,8 @@ def test_only_better_weights_replace(house):
 
 @pytest.mark.parametrize("gain, better", [(0.015, False), (0.025, True)])
 def test_a_tie_does_not_replace(house, monkeypatch, gain, better):
-    run, target = finished_run(house / "run"), house / "x2/lesrcnn_x2.pth"
-    ship(house, run)
+    run, target = finished_run(house / "run", spoil=0.02), house / "x2/lesrcnn_x2.pth"
+    ship(house, finished_run(house / "first"))
     psnr = {target: 30.0, run / "lesrcnn_x2.pth": 30.0 + gain}
     monkeypatch.setattr(
         ship_weights, "validate", lambda path, scales, sets: {"Sample": {"x2": {"psnr": psnr[path], "pictures": 5}}}
@@ -204,6 +206,58 @@ def test_what_cannot_be_shipped(house):
     with pytest.raises(InputError, match="no such folder"):
         ship(house, finished_run(house / "run"), data="nothing")
     assert not (house / "x2").exists()
+
+
+def test_what_was_interrupted_is_finished(house):
+    """Weights that are in their place already, without their card, get it."""
+    run = finished_run(house / "run")
+    target = ship(house, run)
+    target.with_suffix(".json").unlink()
+    ship(house, run)
+    assert target.with_suffix(".json").exists()
+
+
+def test_a_log_that_cannot_be_read_changes_nothing(house):
+    os.mkfifo(finished_run(house / "run") / "log.csv")
+    with pytest.raises(InputError, match="log.csv: is a pipe"):
+        ship(house, house / "run")
+    assert not (house / "x2").exists()
+
+
+def test_a_run_that_started_from_itself(house):
+    run = finished_run(house / "run")
+    finished_run(run, starts=[run / "lesrcnn_x2.pth"])
+    with pytest.raises(InputError, match="run: started from weights of its own"):
+        ship(house, run)
+
+
+def test_two_at_once(house, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["ship_weights.py", "--run", str(finished_run(house / "run")), "--pictures", "a"])
+    with locked(house / "results", "a test"), pytest.raises(InputError, match="another command of results/ is writing"):
+        ship_weights.main()
+
+
+def test_weights_are_those_of_the_run(house):
+    run = finished_run(house / "run")
+    record = json.loads((run / "run.json").read_text())
+    record["settings"]["ckpt_name"] = "../run/lesrcnn_x2"
+    (run / "run.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="run.json: is damaged"):
+        ship(house, run)
+
+
+def test_a_device_of_any_name_in_the_readme(tmp_path, name):
+    score = {"psnr": 37.5, "ssim": 0.9, "paper": None}
+    training = {"steps_in_all": 5, "hours_in_all": 0.5, "hardware": {"device": f"{name} <!-- weights:end -->"}}
+    card = {"weights": "a.pth", "scales": [2], "training": training}
+    card["test"] = {"Set5": {"x2": score}, "Set14": {"x2": score}}
+    (tmp_path / "a.json").write_text(json.dumps(card))
+    (tmp_path / "README.md").write_text("<!-- weights:begin -->\n<!-- weights:end -->\nafter\n")
+    for _ in range(2):
+        readme.replace(tmp_path / "README.md", "weights", readme.weights_section([tmp_path / "a.json"], tmp_path))
+    _, _, line, end, after = (tmp_path / "README.md").read_text().splitlines()[1:]
+    assert end == "<!-- weights:end -->" and after == "after"
+    assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 7
 
 
 def test_shipped_cards_describe_the_shipped_weights(root):

@@ -2,8 +2,10 @@ import json
 
 import pytest
 
-from dataset.errors import InputError
+from dataset.errors import InputError, shown
+from dataset.files import write_csv
 from results import complexity, readme, tables
+from results.table import plain
 
 
 def entry(name, scale, label, psnr, ssim, bicubic=30.0):
@@ -139,6 +141,23 @@ def test_ablation_table(tmp_path):
     notes = " ".join(table.notes)
     assert "5,000 steps of 8 patches of 24x24" in notes and "2.5 hours" in notes
     assert "ours is HN < SN < IEEB+RB < IEEB < LESRCNN" in notes
+
+
+def test_an_ablation_on_a_set_of_any_name(tmp_path, name):
+    content = trained(SN=30.1, HN=30.0, IEEB=30.3, IEEB_RB=30.2, LESRCNN=30.5)
+    content |= {"set": name, "hardware": {"device": name}}
+    (tmp_path / "ablation.json").write_text(json.dumps(content))
+    table = tables.ablation(tmp_path / "ablation.json")
+    assert plain(name) in table.title and f"on {plain(name)}. " in table.notes[0] and "`" not in table.notes[0]
+    assert len(table.markdown().splitlines()) == 4 + 5 + 1 + 3
+
+
+def test_a_machine_of_any_name(tmp_path, name):
+    row = {"scale": 2, "width": 256, "height": 256, "form": "ours", "precision": "fp32", "seconds": 0.25}
+    write_csv(tmp_path / "benchmark.csv", [row | {"device": name, "torch": "2.1"}])
+    table = tables.runtime("8", tmp_path)
+    [(form, machine, seconds, *_)] = [table.texts(row) for row in table.rows if row.kind == "ours"]
+    assert form == "LESRCNN, ours, fp32" and shown(name) in machine and seconds == "0.25"
 
 
 def test_ablation_not_trained_or_damaged(tmp_path):

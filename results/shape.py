@@ -1,0 +1,92 @@
+"""What a file of figures must hold, checked where it is read, so that nothing wrong comes into a table.
+
+A shape is what JSON holds with something else in place of the values:
+
+- a type: ``str``, ``int``, ``bool``, or ``float``, which is any finite number;
+- a pattern: a text that it matches whole;
+- a test, as :data:`COUNT` or :data:`PSNR`, or a value, which must be that one;
+- a tuple of shapes, of which one must fit;
+- ``[shape]``: a list of such;
+- ``{"a": shape}``: a dictionary that has these keys, and maybe others; ``{str: shape}``: one of any keys.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dataset import files
+from dataset.files import read_text, readable
+
+
+def between(least: float, most: float, kind: type = float) -> Callable[[Any], bool]:
+    """A test for numbers of a kind; those that are not finite fail."""
+    return lambda value: fits(value, kind) and least <= value <= most
+
+
+def some(shape) -> Callable[[Any], bool]:
+    """A test for what has this shape and is not empty."""
+    return lambda value: fits(value, shape) and bool(value)
+
+
+COUNT = between(0, 2**63, int)
+AMOUNT = between(0, 1e15)  # of seconds, hours, bytes
+PSNR = between(0, 200)  # dB; of 8 bits, if one of a hundred million pixels is one level off, it is 128
+SSIM = between(-1, 1)
+
+
+def fits(value, shape) -> bool:
+    """Whether a value has a shape."""
+    if isinstance(shape, tuple):
+        return any(fits(value, one) for one in shape)
+    if isinstance(shape, re.Pattern):
+        return isinstance(value, str) and shape.fullmatch(value) is not None
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(fits(part, shape[0]) for part in value)
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            return False
+        if str in shape:
+            return all(isinstance(key, str) and fits(part, shape[str]) for key, part in value.items())
+        return all(key in value and fits(value[key], part) for key, part in shape.items())
+    if shape is float:
+        return type(value) in (int, float) and -math.inf < value < math.inf
+    if isinstance(shape, type):
+        return type(value) is shape
+    return bool(shape(value)) if callable(shape) else type(value) is type(shape) and value == shape
+
+
+def checked(value, shape):
+    """The value, if it has this shape.
+
+    Raises:
+        ValueError: if not; :func:`dataset.files.readable` makes a line of it.
+    """
+    if not fits(value, shape):
+        raise ValueError
+    return value
+
+
+def read_json(path: Path, shape, advice: str):
+    """What a JSON file holds.
+
+    Raises:
+        InputError: if it is missing, damaged or of another shape; the message ends in ``advice``.
+    """
+    with readable(path, advice):
+        return checked(json.loads(read_text(path), object_pairs_hook=_each_once), shape)
+
+
+def read_csv(path: Path, advice: str) -> list[dict[str, str]]:
+    """The rows of a CSV file by their columns, one at least and all complete; raises as :func:`read_json`."""
+    rows = files.read_csv(path, advice)
+    with readable(path, advice):
+        return checked(rows, some([{str: str}]))
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError
+    return dict(pairs)
