@@ -52,7 +52,8 @@ def run(main: Callable[[], int | None]) -> None:
         _say_no_more(sys.stdout)
         status = 141
     except (InputError, OSError, MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not re.search("Symlink loop|can't allocate memory", str(error)):
+        known = "Symlink loop|can't allocate memory|recursion depth"  # a link to itself, a path of a thousand folders
+        if isinstance(error, RuntimeError) and not re.search(known, str(error)):
             raise
         where = getattr(error, "filename", None)
         line = f"{f'{where}: ' if where is not None else ''}{describe(error)}"

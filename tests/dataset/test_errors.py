@@ -1,5 +1,9 @@
 """Whatever is refused is one line and exit status 2."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from dataset import errors
@@ -11,6 +15,10 @@ from dataset import errors
         (errors.InputError("a.png: is empty"), "a.png: is empty"),
         (FileExistsError(17, "File exists", "out"), "out: file exists"),
         (OSError(28, "No space left on device"), "no space left on device"),
+        (errors.InputError("a\x1b[31m\n.png: is empty"), "a\\x1b[31m\\n.png: is empty"),
+        (RuntimeError("Symlink loop from 'a'"), "Symlink loop from 'a'"),
+        (RuntimeError("[enforce fail] can't allocate memory"), "[enforce fail] can't allocate memory"),
+        (RecursionError("maximum recursion depth exceeded"), "maximum recursion depth exceeded"),
         (MemoryError("Unable to allocate 2.84 PiB"), "Unable to allocate 2.84 PiB"),
     ],
 )
@@ -23,3 +31,18 @@ def test_one_line_and_status_2(error, line, capsys, monkeypatch):
     with pytest.raises(SystemExit) as end:
         errors.run(main)
     assert end.value.code == 2 and capsys.readouterr().err == f"command.py: error: {line}\n"
+
+
+def test_a_full_output_is_one_line_and_status_2(command, root):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("there is no /dev/full")
+    script = "from dataset import errors; errors.run(lambda: print('x' * 100000))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", script], cwd=root, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and done.stderr == "-c: error: no space left on device\n"
+
+
+def test_a_fault_of_ours_is_not_called_bad_input(monkeypatch):
+    monkeypatch.setattr(errors.signal, "signal", lambda *_: None)
+    with pytest.raises(RuntimeError, match="a fault"):
+        errors.run(lambda: (_ for _ in ()).throw(RuntimeError("a fault")))
