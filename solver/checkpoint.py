@@ -1,24 +1,25 @@
 """Read and write weights safely, in this project's names and in the published ones.
 
-A checkpoint from a stranger is hostile until proven otherwise: it is opened with ``weights_only``, so no code of it
-runs. Read are:
+A checkpoint from a stranger is hostile until proven otherwise: no code of it runs, and it takes no more memory than it
+has bytes, a few times (see :mod:`solver.archive`). Read are:
 
 - a state dict in this project's names or in the published ones (see ``Network.released_names``), written by
-  ``torch.save`` or as safetensors;
+  ``torch.save`` or as safetensors, in any floating type;
 - a training checkpoint of this project, of which the averaged weights (``"ema"``) are taken where there are any, else
-  the last (``"model"``).
+  the last (``"model"``);
+- what other people's trainings wrap around a state dict: dictionaries, and prefixes that all names have.
 
 What we write says what it is: the network, its scale, its options. A foreign file is recognised by names and shapes;
-where these fit several networks, the flag that decides is named. A ``module.`` prefix, as ``DataParallel`` leaves it,
-is dropped.
+where these fit several networks, the flag that decides is named.
 """
 
 import io
 import json
-import re
-import warnings
+import reprlib
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,24 @@ from safetensors.torch import save
 
 import model
 from dataset.errors import InputError, describe
-from dataset.files import sha256_of, written_whole
+from dataset.files import opened, sha256_of, written_whole
 from model.ops import Network
 
+from . import archive
+from .archive import brief
+
 _SAYS = "says"  # of a state dict, beside torch's version numbers: what it is
+_HEADER = 2**21  # bytes that a safetensors file says of itself at most: 20,000 tensors
+
+# Under which trainings keep the weights, those first that are better where a file has several.
+_WRAPPERS = (
+    *("ema", "model_ema", "params_ema", "ema_state_dict", "g_ema", "model", "params", "state_dict"),
+    *("model_state_dict", "net", "network", "generator", "netG", "net_g", "weights"),
+)
+_DEPTH = 5  # of wrappers, and of prefixes
+_COUNTED = ("total_ops", "total_params")  # what a profiler (thop) leaves in a network
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -63,8 +78,8 @@ def load_network(path: Path | str, network: str | None = None, scale: int | None
     path = Path(path)
     content, says = _opened(path)
     state = weights_of(content, path)
-    says = says or (_says_itself(state) if state is content else content.get("network"))
-    name, configuration = _said(says, path) or recognise(state, path, network, scale)
+    sayings = (says, content.get("network"), _says_itself(state))
+    name, configuration = _said(sayings, path) or recognise(state, path, network, scale)
     kind = _kind(configuration)
     _check_name([name], network, path)
     if scale is not None:
@@ -74,11 +89,12 @@ def load_network(path: Path | str, network: str | None = None, scale: int | None
             raise InputError(f"{path}: {kind} weights given for --scale {scale}")
     try:
         net = model.build(name, **configuration)
-        own = net.translated(state)
-        if own is None:
+        state = _without_prefix(state, net)
+        if state is None:
             raise ValueError("their names or shapes are not the network's")
+        _check_numbers(net, state, path)
         _check_constants(net, state)
-        net.load_state_dict(own)
+        net.load_state_dict(net.translated(state))
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: {kind} weights of {name} do not load: {describe(error)}") from None
     info = WeightsInfo(path, name, tuple(net.scales), net.multi_scale, sha256_of(path))
@@ -137,55 +153,67 @@ def read_state(path: Path | str) -> dict:
 
 def _opened(path: Path) -> tuple[dict, dict | None]:
     """The content of a weights file, and what a safetensors file says of itself."""
-    if not path.exists():
-        advice = "train them, or fetch LESRCNN's published ones: python dataset/download.py released-weights"
-        raise InputError(f"{path}: no such weights file; {advice}")
-    if not path.is_file():
-        raise InputError(f"{path}: is a folder, expected a weights file")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an odd file ends in one clear line or in none
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises anything on a damaged file
-        if re.search(r"Unsupported (global|class)|GLOBAL|call reduce", str(error)):
-            why = "it holds more than weights and could run code (nothing of it was run)"
-            raise InputError(f"{path}: refused: {why}") from None
-        raise InputError(f"{path}: not a readable weights file (truncated or of another kind?)") from None
+        path.stat()
+    except FileNotFoundError:
+        advice = "train them, or fetch LESRCNN's published ones: python dataset/download.py released-weights"
+        raise InputError(f"{path}: no such weights file; {advice}") from None
+    except OSError:
+        pass  # the next line tells
+    with opened(path) as file:
+        try:
+            head = file.read(9)
+            if path.suffix == ".safetensors" or head[8:] == b"{":
+                archive.size_of(file)
+                return _read_safetensors(path, int.from_bytes(head[:8], "little"))
+            content = archive.load(file)
+        except archive.Unreadable as error:
+            raise InputError(f"{path}: {error}") from None
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {describe(error)}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, not a dictionary of weights")
     return content, None
 
 
-def _read_safetensors(path: Path) -> tuple[dict, dict | None]:
+def _read_safetensors(path: Path, header: int) -> tuple[dict, dict | None]:
     try:
+        if header > _HEADER:
+            raise ValueError("its header is larger than that of weights")
         with safe_open(path, "pt") as file:
             says = json.loads((file.metadata() or {}).get(_SAYS, "null"))
             return {name: file.get_tensor(name) for name in file.keys()}, says
-    except (OSError, SafetensorError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a readable safetensors file: {describe(error)}") from None
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: not a readable safetensors file: {brief(describe(error))}") from None
 
 
 def weights_of(content: dict, path: Path | str) -> dict[str, torch.Tensor]:
-    """The state dict inside a file's content, ``module.`` prefixes dropped.
+    """The state dict inside a file's content, without what a profiler left there.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is none, or several and none under a known name.
     """
-    for key in ("ema", "model", "state_dict"):
-        if isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    if not content or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in content.items()):
-        raise InputError(f"{path}: holds no dictionary of weights")
-    for name, value in content.items():
-        if not value.is_floating_point() or not value.isfinite().all():
-            what = "numbers that are not finite" if value.is_floating_point() else f"{value.dtype}, no weights"
-            raise InputError(f"{path}: {name} holds {what}")
-    if all(name.startswith("module.") for name in content):
-        content = {name.removeprefix("module."): value for name, value in content.items()}
-    return content
+    state = _state_in(content, _DEPTH, set())
+    if state is None:
+        raise InputError(f"{path}: holds no dictionary of weights; its keys are: {_listed(content)}")
+    if any(name.endswith(_COUNTED) for name in state):
+        state = {name: value for name, value in state.items() if not name.endswith(_COUNTED)}
+    return state
+
+
+def _state_in(content: dict, depth: int, seen: set[int]) -> dict | None:
+    """The state dict in a dictionary of dictionaries that may hold themselves; ``seen`` are those looked at before."""
+    if id(content) in seen:
+        return None
+    seen.add(id(content))
+    if content and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in content.items()):
+        return content
+    found = {}
+    for key, value in content.items() if depth else ():  # keys that are numbers are an optimizer's
+        if isinstance(key, str) and isinstance(value, dict) and (state := _state_in(value, depth - 1, seen)):
+            found[key] = state
+    known = [found[key] for key in _WRAPPERS if key in found]
+    return next(iter(known or found.values())) if known or len(found) == 1 else None
 
 
 def recognise(
@@ -206,10 +234,11 @@ def recognise(
         for configuration in model.network_class(name).configurations():
             with torch.device("meta"):
                 net = model.build(name, **configuration)
-            if net.translated(state) is not None:
+            if _without_prefix(state, net) is not None:
                 fitting.append((name, configuration))
     if not fitting:
-        raise InputError(f"{path}: these weights fit none of the networks {', '.join(model.names())}")
+        none = f"these weights fit none of the networks {', '.join(model.names())}"
+        raise InputError(f"{path}: {none}; their names are: {_listed(state)}")
     _check_name(sorted({name for name, _ in fitting}), network, path)
     fitting = _decided(fitting, lambda name, _: name, network, "--model", path)
     blind = [both for both in fitting if both[1]["multi_scale"]]  # serves every scale
@@ -222,20 +251,21 @@ def _says_itself(state: dict) -> Any:
     return root.get(_SAYS) if isinstance(root, dict) else None
 
 
-def _said(says: Any, path: Path) -> tuple[str, dict] | None:
+def _said(sayings: Iterable, path: Path) -> tuple[str, dict] | None:
     """What a file says of itself, as :func:`recognise` gives it; None if it does not say all."""
-    if not isinstance(says, dict) or not {"name", "scale", "multi_scale"} <= says.keys():
+    says = next((says for says in sayings if isinstance(says, dict)), {})
+    if not {"name", "scale", "multi_scale"} <= says.keys():
         return None
     configuration = dict(says)
     name = configuration.pop("name")
-    if name not in model.names():
-        raise InputError(f"{path}: says that it is of {name!r}, a network that is not known here")
+    if not isinstance(name, str) or name not in model.names():
+        raise InputError(f"{path}: says that it is of {reprlib.repr(name)}, a network that is not known here")
     network, types = model.network_class(name), (type(configuration["scale"]), type(configuration["multi_scale"]))
-    blind = configuration["multi_scale"] and configuration["scale"] in network.scales  # only its default
-    known = configuration | {"scale": network.scales[0]} if blind else configuration
-    if types != (int, bool) or known not in network.configurations():
-        raise InputError(f"{path}: says that it is of {name} with {configuration}, which there is not")
-    return name, configuration
+    if types == (int, bool) and all(isinstance(value, str | int | float | None) for value in says.values()):
+        blind = configuration["multi_scale"] and configuration["scale"] in network.scales  # only its default
+        if (configuration | {"scale": network.scales[0]} if blind else configuration) in network.configurations():
+            return name, configuration
+    raise InputError(f"{path}: says that it is of {name} with {reprlib.repr(configuration)}, which there is not")
 
 
 def _check_name(names: list[str], wanted: str | None, path: Path | str) -> None:
@@ -257,9 +287,40 @@ def _kind(configuration: dict) -> str:
     return "blind" if configuration["multi_scale"] else f"x{configuration['scale']}"
 
 
+def _without_prefix(state: dict[str, torch.Tensor], net: Network) -> dict[str, torch.Tensor] | None:
+    """A state dict whose names fit the network, without prefixes (``module.``) that all have; None if none does."""
+    for _ in range(_DEPTH):
+        if net.translated(state) is not None:
+            return state
+        prefix = next(iter(state), "").partition(".")[0] + "."
+        if not all(name.startswith(prefix) for name in state):
+            return None
+        state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return None
+
+
+def _check_numbers(net: Network, state: dict[str, torch.Tensor], path: Path | str) -> None:
+    """Raise InputError if what is in a file is no number, or none as the network has it."""
+    own = net.state_dict()
+    dtypes = {id(value): own[name].dtype for name, value in net.translated(state).items()}
+    for name, value in state.items():
+        dtype = dtypes.get(id(value), torch.float32)  # of a constant
+        if value.dtype not in (*_FLOATS, dtype):
+            raise InputError(f"{path}: {brief(name)} holds {value.dtype}, no weights")
+        if not (value.isfinite() & value.to(dtype).isfinite()).all():
+            raise InputError(f"{path}: {brief(name)} holds numbers that are not finite")
+
+
 def _check_constants(net: Network, state: dict[str, torch.Tensor]) -> None:
-    """Raise ValueError if the file's constants are not the network's."""
+    """Raise ValueError if the file's constants are not the network's, as exactly as the file's type can tell."""
     for name, value in net.released_constants().items():
-        found = state.get(name, value).float()
-        if found.shape != value.shape or not torch.allclose(found, value, atol=1e-5):
+        found = state.get(name, value)
+        exactness = torch.finfo(found.dtype).eps
+        if found.shape != value.shape or not torch.allclose(found.float(), value, rtol=exactness, atol=1e-5):
             raise ValueError(f"{name} is not the constant that the network was published with")
+
+
+def _listed(names: Iterable) -> str:
+    """The first names of many."""
+    first = [brief(name) for name in islice(names, 5)]
+    return ", ".join([*first[:4], *(["..."] if len(first) > 4 else [])]) or "none"

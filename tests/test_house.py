@@ -20,7 +20,7 @@ FOLDERS = {
 }
 # Which wings of solver/ a wing may import; "" is the ground floor, which all of them may.
 WINGS = {"": (), "measuring": ("",), "sampling": ("", "measuring"), "training": ("", "measuring", "sampling")}
-GROUND_FLOOR = {"__init__", "arguments", "background", "checkpoint", "export", "machine", "processes"}
+GROUND_FLOOR = {"__init__", "archive", "arguments", "background", "checkpoint", "export", "machine", "processes"}
 
 FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts): path

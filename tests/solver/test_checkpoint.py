@@ -1,5 +1,9 @@
+import json
+import math
 import os
 import pickle
+import sys
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -9,7 +13,7 @@ import model
 from dataset.errors import InputError
 from dataset.files import sha256_of
 from model.ops import Network
-from solver.checkpoint import load_network, save_weights
+from solver.checkpoint import load_network, read_state, save_weights
 
 
 @pytest.fixture(params=[(2, False), (3, False), (4, False), (2, True)], ids=["x2", "x3", "x4", "blind"])
@@ -64,9 +68,53 @@ def test_released_weights_load_strictly_and_round_trip(reference, tmp_path):
         )
 
 
-def test_a_module_prefix_is_dropped(net, tmp_path):
-    torch.save({f"module.{k}": v for k, v in net.state_dict().items()}, tmp_path / "w.pth")
+@pytest.mark.parametrize("prefix", ["module.", "module.module.", "_orig_mod.", "model.net.", "anything."])
+def test_a_prefix_that_all_names_have_is_dropped(prefix, tmp_path):
+    net, path = model.build("lesrcnn", 2), tmp_path / "w.pth"
+    state = {f"{prefix}{name}": value for name, value in net.state_dict().items()}
+    torch.save(state, path)
+    assert same(net, load_network(path)[0])
+    state["other.weight"] = state.popitem()[1]
+    torch.save(state, path)
+    refused(f"fit none of the networks .*; their names are: {prefix}", path)
+    torch.save({"a." * 100_000: torch.zeros(1)}, path)
+    refused("fit none of the networks", path)
+
+
+WRAPPED = {
+    "params": lambda state, zeros: {"params": state},
+    "params_ema": lambda state, zeros: {"params": zeros, "params_ema": state},
+    "state_dict": lambda state, zeros: {"epoch": 3, "state_dict": state, "best": 37.5},
+    "model": lambda state, zeros: {"model": state, "optimizer": {"state": {0: {"step": zeros["a"]}}}, "step": 7},
+    "model_state_dict": lambda state, zeros: {"model_state_dict": state, "optimizer_state_dict": zeros, "loss": 0.1},
+    "generator": lambda state, zeros: {"discriminator": zeros, "generator": state},
+    "net": lambda state, zeros: {"net": state, "acc": 1.0},
+    "any name": lambda state, zeros: {"my best one": state, "config": {"lr": 0.1}, "names": ["a"]},
+    "nested": lambda state, zeros: {"checkpoint": {"weights of epoch 7": {"params": state}}, "version": 2},
+    "no weights": lambda state, zeros: {"model": {"name": "lesrcnn"}, "ema": None, "weights": state},
+    "twice": lambda state, zeros: {"a": state, "b": state},
+    "profiled": lambda state, zeros: {**state, "total_ops": zeros["a"], "irb.last.total_params": zeros["a"]},
+    "itself": lambda state, zeros: holding_itself({"here": state}),
+}
+
+
+def holding_itself(content: dict) -> dict:
+    content["self"] = content
+    return content
+
+
+@pytest.mark.parametrize("wrapped", WRAPPED.values(), ids=WRAPPED)
+def test_what_others_wrap_around_weights_is_taken_off(wrapped, tmp_path):
+    net = model.build("lesrcnn", 2)
+    torch.save(wrapped(dict(net.state_dict()), {"a": torch.zeros(1)}), tmp_path / "w.pth")
     assert same(net, load_network(tmp_path / "w.pth")[0])
+
+
+def test_wrapped_weights_say_what_they_are_too(tmp_path):
+    net = model.build("lesrcnn", 2, multi_scale=True)
+    save_weights(net, tmp_path / "w.pth")
+    torch.save({"params": read_state(tmp_path / "w.pth")}, tmp_path / "wrapped.pth")
+    assert same(net, load_network(tmp_path / "wrapped.pth")[0])
 
 
 @pytest.mark.parametrize("with_ema", [False, True])
@@ -82,7 +130,7 @@ def test_a_training_checkpoint_gives_its_averaged_weights(net, with_ema, tmp_pat
 def refused(match, *args):
     with pytest.raises(InputError, match=match) as caught:
         load_network(*args)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 500 + len(str(args[0]))
 
 
 def test_what_does_not_fit_is_told_in_one_line(tmp_path):
@@ -96,7 +144,10 @@ def test_what_does_not_fit_is_told_in_one_line(tmp_path):
     torch.save([1, 2], path)
     refused("holds a list", path)
     torch.save({}, path)
-    refused("no dictionary of weights", path)
+    refused("no dictionary of weights; its keys are: none", path)
+    state = {"a": torch.zeros(1)}
+    torch.save({"epoch": 1, "one": state, "another": dict(state), 4: 4, "five": 5}, path)
+    refused("no dictionary of weights; its keys are: epoch, one, another, 4, ...$", path)
     path.write_bytes(b"")
     refused("not a readable weights file", path)
     path.write_text("not weights")
@@ -244,7 +295,7 @@ def test_where_weights_fit_several_networks_the_flag_that_decides_is_named(ambig
     refused("was asked for", path, "lesrcnn")
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_weights_that_are_not_finite_are_named(value, tmp_path):
     net = model.build("lesrcnn", 2)
     with torch.no_grad():
@@ -253,7 +304,184 @@ def test_weights_that_are_not_finite_are_named(value, tmp_path):
     refused("w.pth: conv18.0.weight holds numbers that are not finite", tmp_path / "w.pth")
 
 
-def test_what_are_no_weights_is_named(tmp_path):
-    state = model.build("lesrcnn", 2).state_dict()
-    torch.save({name: value.to(torch.int8) for name, value in state.items()}, tmp_path / "w.pth")
-    refused("w.pth: ieeb.shallow.weight holds torch.int8, no weights", tmp_path / "w.pth")
+def save_as(kind: str, state: dict, path) -> None:
+    (save_file if kind == ".safetensors" else torch.save)(state, path)
+
+
+kinds = pytest.mark.parametrize("kind", [".pth", ".safetensors"])
+
+
+@kinds
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_weights_of_another_floating_type_load(kind, dtype, tmp_path):
+    net, path = model.build("lesrcnn", 2), tmp_path / f"w{kind}"
+    own = net.state_dict()
+    published = {net.released_names()[name]: value for name, value in own.items()} | net.released_constants()
+    for state in (own, published):
+        save_as(kind, {name: value.to(dtype) for name, value in state.items()}, path)
+        loaded = load_network(path)[0].state_dict()
+        assert all(torch.equal(loaded[name], own[name].to(dtype).float()) for name in own)
+    published["add_mean.shifter.bias"] = published["add_mean.shifter.bias"] + 0.01
+    save_as(kind, {name: value.to(dtype) for name, value in published.items()}, path)
+    refused("not the constant", path)
+
+
+@kinds
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "bool", "complex64", "float8_e4m3fn", "float8_e5m2"])
+def test_what_are_no_weights_is_named(kind, dtype, tmp_path):
+    net, path = model.build("lesrcnn", 2), tmp_path / f"w{kind}"
+    state = net.state_dict() | net.released_constants()
+    save_as(kind, {name: value.to(getattr(torch, dtype)) for name, value in state.items()}, path)
+    refused(rf"w.{kind[1:]}: \S+ holds torch.{dtype}, no weights", path)
+    state["ieeb.shallow.weight"] = state["ieeb.shallow.weight"].to(getattr(torch, dtype))
+    save_as(kind, state, path)
+    refused(f"w.{kind[1:]}: ieeb.shallow.weight holds torch.{dtype}, no weights", path)
+
+
+def test_numbers_that_the_network_cannot_hold_are_named(tmp_path):
+    state = {name: value.double() for name, value in model.build("lesrcnn", 2).state_dict().items()}
+    state["ieeb.shallow.weight"][0] = 1e300
+    torch.save(state, tmp_path / "w.pth")
+    refused("ieeb.shallow.weight holds numbers that are not finite", tmp_path / "w.pth")
+
+
+class Normed(Network):
+    """Has statistics beside its weights, and counts."""
+
+    scales = (2,)
+
+    def __init__(self, scale=2, multi_scale=False):
+        super().__init__(scale, multi_scale)
+        self.norm, self.last = torch.nn.BatchNorm2d(3), torch.nn.ConvTranspose2d(3, 3, 2, stride=2)
+
+
+Normed.__module__ = "model.normed"  # by which its files call it
+
+
+@kinds
+def test_a_count_among_the_weights_round_trips(kind, ambiguous, tmp_path):
+    ambiguous(normed=Normed)
+    net, path = Normed(), tmp_path / f"w{kind}"
+    net.norm.num_batches_tracked += 2**40 + 1
+    net.norm.running_var *= 3
+    save_weights(net, path)
+    assert same(net, load_network(path)[0])
+    state = {name: value.clamp(max=9).half() for name, value in net.state_dict().items()}
+    save_as(kind, state, path)
+    assert load_network(path)[0].norm.num_batches_tracked == 9
+    save_as(kind, state | {"norm.running_var": torch.ones(3, dtype=torch.int64)}, path)
+    refused("norm.running_var holds torch.int64, no weights", path)
+
+
+# -- damaged and hostile files -----------------------------------------------------------------------
+
+CHECKPOINT = {
+    "kind": "training checkpoint",
+    "optimizers": [{"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"betas": (0.9, 0.999)}]}],
+    "random": torch.get_rng_state(),
+    **{"best": -math.inf, "done": False, "scaler": {}, "seconds": 1.5, "ema": None, "order": [2**100, -1]},
+}
+
+
+def test_a_checkpoint_is_read_and_a_damaged_one_is_not(tmp_path):
+    path = tmp_path / "last.pth"
+    torch.save(CHECKPOINT, path)
+    state = read_state(path)
+    assert repr(state) == repr(CHECKPOINT)
+    data = bytearray(path.read_bytes())
+    data[data.index(CHECKPOINT["random"].numpy().tobytes()) + 2000] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="last.pth: its checksum does not fit: it is damaged"):
+        read_state(path)
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_what_is_no_file_is_refused_at_once(suffix, tmp_path):
+    os.mkfifo(tmp_path / f"pipe.{suffix}")
+    (tmp_path / f"zero.{suffix}").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        refused(f"{name}.{suffix}: is a pipe or a device, expected a file", tmp_path / f"{name}.{suffix}")
+
+
+@pytest.mark.parametrize("size", [0, 10**11])
+def test_safetensors_of_other_sizes_than_said_are_refused_at_once(size, tmp_path):
+    path = tmp_path / "w.safetensors"
+    header = json.dumps({"a": {"dtype": "F32", "shape": [10**11 // 4], "data_offsets": [0, 10**11]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    os.truncate(path, 8 + len(header) + size)  # a hole
+    refused("more than weights have" if size else "not a readable safetensors file", path)
+
+
+def test_safetensors_of_very_many_tensors_are_refused(tmp_path):
+    header = json.dumps(
+        {str(i): {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(50_000)}
+    ).encode()
+    (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    refused("its header is larger than that of weights", tmp_path / "w.safetensors")
+
+
+def test_safetensors_under_another_name_load(tmp_path):
+    net = model.build("lesrcnn", 2)
+    save_file(net.state_dict(), tmp_path / "w.pth")
+    assert same(net, load_network(tmp_path / "w.pth")[0])
+
+
+def deep(make, content):
+    for _ in range(10_000):
+        content = make(content)
+    return content
+
+
+DEEP = deep(lambda inner: [inner], 1)
+
+
+def save_deep(content, path) -> None:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)
+    try:
+        torch.save(content, path)
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+WRONG = {
+    "numbers": lambda: {str(i): i for i in range(1000)},
+    "number keys": lambda: {i: torch.zeros(1) for i in range(1000)},
+    "lists": lambda: {"model": [[1], [2]], "ema": [torch.zeros(1)]},
+    "deep lists": lambda: {"model": DEEP},
+    "deep dictionaries": lambda: deep(lambda inner: {"model": inner}, {}),
+    "itself": lambda: holding_itself({"a": 1}),
+    "long name": lambda: {"x" * 10**6: torch.zeros(1)},
+    "long names": lambda: {"\x1b[2J\r\n" * 10**5 + str(i): 1 for i in range(9)},
+    "no characters": lambda: {"\U0010ffff" * 100 + str(i): torch.zeros(1) for i in range(100)},
+    "another": lambda: {f"layer{i}.weight": torch.zeros(1) for i in range(1000)},
+    "many networks": lambda: {str(i): {"a": torch.zeros(1)} for i in range(1000)},
+}
+
+
+@pytest.mark.parametrize("content", WRONG.values(), ids=WRONG)
+def test_wrong_contents_are_one_short_line(content, tmp_path):
+    save_deep(content(), tmp_path / "w.pth")
+    refused("w.pth: .*(holds no dictionary of weights|fit none of the networks)", tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"name": torch.zeros(2), "scale": 2, "multi_scale": False},
+        {"name": DEEP, "scale": 2, "multi_scale": False},
+        {"name": "lesrcnn", "scale": DEEP, "multi_scale": False},
+        {"name": "x" * 10**6, "scale": 2, "multi_scale": False},
+        {"name": "lesrcnn", "scale": torch.zeros(2), "multi_scale": torch.zeros(2)},
+        {"name": "lesrcnn", "scale": 2, "multi_scale": False, "variant": torch.zeros(2)},
+        {"name": "lesrcnn", "scale": 2, "multi_scale": False, "\r" * 10**6: 1},
+        {"name": "lesrcnn", "scale": 10**300, "multi_scale": True},
+    ],
+)
+def test_false_sayings_of_any_kind_are_one_short_line(says, tmp_path):
+    state = OrderedDict(model.build("lesrcnn", 2).state_dict())
+    state._metadata = OrderedDict({"": {"says": says}})
+    save_deep(state, tmp_path / "w.pth")
+    refused("says that it is of", tmp_path / "w.pth")
+    save_deep({"network": says, "model": dict(state)}, tmp_path / "w.pth")
+    refused("says that it is of", tmp_path / "w.pth")
