@@ -307,7 +307,7 @@ def _check_numbers(net: Network, state: dict[str, torch.Tensor], path: Path | st
         dtype = dtypes.get(id(value), torch.float32)  # of a constant
         if value.dtype not in (*_FLOATS, dtype):
             raise InputError(f"{path}: {brief(name)} holds {value.dtype}, no weights")
-        if not (value.isfinite() & value.to(dtype).isfinite()).all():
+        if not all(numbers.isfinite().all() for numbers in {value, value.to(dtype)}):  # mostly one and the same
             raise InputError(f"{path}: {brief(name)} holds numbers that are not finite")
 
 
