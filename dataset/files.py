@@ -91,6 +91,11 @@ def sha256_of(path: Path | str) -> str:
             raise InputError(f"{path}: cannot be read: {describe(error)}") from None
 
 
+def stem(path: Path) -> str:
+    """A file's name without its suffix, to call others after it: never one such as ``..``, which leads elsewhere."""
+    return path.stem if path.stem.strip(". ") else path.name.strip(". ") or "unnamed"
+
+
 # -- writing -----------------------------------------------------------------------------------------
 
 

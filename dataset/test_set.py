@@ -1,12 +1,14 @@
 """Pictures to super-resolve: HR/LR pairs of a benchmark or DIV2K folder, or LR pictures alone."""
 
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import images
 from .errors import InputError
+from .files import stem
 
 _TAG = re.compile(r"(?<![A-Za-z])(HR|LR)(?![A-Za-z])")  # as in img_001_SRF_2_HR.png
 
@@ -53,7 +55,7 @@ def find(path: Path | str, scale: int) -> TestSet:
     path = Path(path)
     name = path.resolve().name
     if path.is_file():
-        return TestSet(path.stem, scale, _named([(path, None)]))
+        return TestSet(stem(path), scale, _named([(path, None)]))
     for prefix in _div2k_prefixes(path):
         if Path(f"{prefix}_LR_bicubic/X{scale}").is_dir():
             return _div2k(prefix, scale)
@@ -109,15 +111,22 @@ def _div2k(prefix: str, scale: int) -> TestSet:
 
 
 def _named(pairs: list[tuple[Path, Path | None]]) -> list[Item]:
-    """Name each result after its picture, with SR for HR or LR; where that is no name of its own, after the file."""
-    names = [_TAG.sub("SR", (hr or lr).stem) for lr, hr in pairs]
-    counts = Counter(names)
+    """Name each result after its picture, with SR for HR or LR; where that is no name of its own, after the file.
+
+    Names are told apart as file systems do that know no capitals, and one way only to write an accent.
+    """
+    names = [_TAG.sub("SR", stem(hr or lr)) for lr, hr in pairs]
+    counts = Counter(map(_folded, names))
     items = []
     for name, (lr, hr) in zip(names, pairs):
-        if counts[name] > 1:
-            name = f"{(hr or lr).stem}_{lr.suffix[1:]}"
-            while name in counts:
+        if counts[_folded(name)] > 1:
+            name = f"{stem(hr or lr)}_{lr.suffix[1:]}"
+            while _folded(name) in counts:
                 name += "_"
-            counts[name] = 1
+            counts[_folded(name)] = 1
         items.append(Item(name, lr, hr))
     return items
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

@@ -45,7 +45,7 @@ def tile(text: str) -> str | int:
 
 def memory(text: str) -> int:
     """``--memory``: ``2G``, ``1.5G``, ``800M`` or a number of bytes, as bytes; a G is 1024^3."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)B?", text.strip().upper())
+    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([KMGT]?)B?", text.strip().upper())
     size = int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " ")) if match else 0
     if size == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no size such as 2G or 800M")
@@ -53,7 +53,7 @@ def memory(text: str) -> int:
 
 
 def positive(text: str) -> int:
-    return _number(text, int, lambda value: value > 0, "a whole number above 0")
+    return _number(text, int, lambda value: 0 < value < 2**63, "a whole number above 0, below 2^63")
 
 
 def natural(text: str) -> int:

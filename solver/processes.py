@@ -96,7 +96,8 @@ def together(work: Callable[[Group], int], num_gpu: int) -> int:
         if not is_lost(error):
             raise
         if group.size == 1:
-            raise InputError("a process that reads patches was killed; --resume goes on, maybe with less --num_workers")
+            told = "a process that reads patches was killed; --resume goes on, maybe with less --num_workers"
+            raise InputError(told) from None
         print(f"process {group.rank} of {group.size}: another process has ended, and tells why", file=sys.stderr)
         return 2
     finally:

@@ -2,7 +2,9 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,8 +16,6 @@ from dataset.test_set import Item, TestSet
 
 from .. import background
 from .metrics import psnr_ssim
-
-_ENCODED = 3  # times its own bytes that a picture takes while it is encoded: the encoder's copy, and the file
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,11 @@ class Row:
 
 @dataclass
 class Scores:
-    """A set's figures: rows, their means (over the pictures that have them), and what was skipped."""
+    """A set's figures: rows, their means (over the pictures that have them), what was skipped, and remarks."""
 
     rows: list[Row] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def mean(self, figure: str) -> float | None:
         """Mean of one of :class:`Row`'s figures, or None if no picture has it."""
@@ -66,80 +67,150 @@ def evaluate(
     compare_bicubic: bool = False,
     skip_bad: bool = False,
     on_picture: Callable[[Item, images.Picture | Bands], None] | None = None,
+    suffix: str = ".png",
     progress: Callable[[list[Item]], Iterable[Item]] = iter,
 ) -> Scores:
     """Super-resolve every picture of a set and compare those that have an HR with it.
 
     Pictures are read before the network asks for them, and measured and written behind it (see
-    :mod:`solver.background`).
+    :mod:`solver.background`), as far as the memory lets several be worked on at once.
 
     Args:
         sampler: what enlarges, as :class:`solver.sampling.sampler.Sampler` does.
         test_set: what :func:`dataset.test_set.find` found.
         protocol, channel: see :mod:`solver.measuring.metrics`; the protocol decides the rounding too.
         compare_bicubic: measure bicubic interpolation beside it.
-        skip_bad: note pictures that cannot be used in ``skipped`` and go on, instead of raising.
+        skip_bad: note pictures that cannot be used, or whose result cannot be written, in ``skipped`` and go on,
+            instead of raising.
         on_picture: is given each result, to write it, maybe in another thread; a result without HR that is
             too large for memory as :class:`dataset.streams.Bands`.
+        suffix: of the files that it writes.
         progress: wraps the list of items, for example in a progress bar.
 
     Raises:
-        InputError: for a picture that cannot be used, unless ``skip_bad``.
+        InputError: for a picture that cannot be used, or not in the memory, unless ``skip_bad``.
     """
     if test_set.problems and not skip_bad:
         raise InputError(test_set.problems[0])
-    rounding = "truncate" if protocol == "published" else "round"
-    scores = Scores(skipped=list(test_set.problems))
+    with background.executor() as workers:
+        run = _Run(sampler, test_set, protocol, channel, compare_bicubic, skip_bad, on_picture, suffix, workers)
+        for item in progress(test_set.items):
+            run.enlarge(item)
+        while run.finishing:
+            run.finish_one()
+    return run.scores
 
-    def finish(item: Item, lr: images.Picture, hr: np.ndarray | None, sr: images.Picture, seconds: float) -> Row:
+
+class _Run:
+    """An evaluation under way: what is being read, what is being measured and written, and the scores so far."""
+
+    def __init__(
+        self, sampler, test_set, protocol, channel, compare_bicubic, skip_bad, on_picture, suffix, workers
+    ) -> None:
+        self.sampler, self.scale, self.measure = sampler, test_set.scale, (test_set.scale, protocol, channel)
+        self.rounding = "truncate" if protocol == "published" else "round"
+        self.compare_bicubic, self.skip_bad = compare_bicubic, skip_bad
+        self.on_picture, self.suffix, self.workers = on_picture, suffix, workers
+        self.scores = Scores(skipped=list(test_set.problems))
+        self.unread = deque(test_set.items)
+        self.reading, self.finishing = deque(), deque()  # futures, and the bytes that each takes
+
+    def enlarge(self, item: Item) -> None:
+        """Super-resolve the next picture, and begin what comes after it."""
+        self._read_on()
+        while not self.reading:
+            self.finish_one()
+            self._read_on()
+        read, needed = self.reading.popleft()
+        with self._noting_problems():
+            lr, hr = read.result()
+            self.scores.notes += [f"{item.lr}: {note}" for note in lr.notes]
+            start = time.perf_counter()
+            if hr is None and self.on_picture is not None and self.sampler.too_large(lr.rgb.nbytes):
+                sr = self.sampler.enlarge_in_bands(lr, self.rounding)
+                self.on_picture(item, sr)
+                row = self.workers.submit(Row, item.name, sr.height, sr.width, time.perf_counter() - start)
+            else:
+                sr = self.sampler.enlarge(lr, self.rounding)
+                row = self.workers.submit(self._finish, item, lr, hr, sr, time.perf_counter() - start)
+            self.finishing.append((row, needed))
+        lr = hr = sr = None  # or they would be held while others are waited for
+        while len(self.finishing) > background.threads() or _bytes(self.finishing) > self.sampler.budget.waiting:
+            self.finish_one()
+
+    def finish_one(self) -> None:
+        """Wait for the oldest row."""
+        with self._noting_problems():
+            self.scores.rows.append(self.finishing.popleft()[0].result())
+
+    def _read_on(self) -> None:
+        """Begin to read as far ahead as threads and memory go: one picture, if nothing else is worked on."""
+        while self.unread and len(self.reading) <= background.threads():
+            needed = memory_needed(self.unread[0], self.scale, self.sampler, self.suffix)
+            busy = _bytes(self.reading) + _bytes(self.finishing)
+            if busy and busy + needed > self.sampler.budget.waiting:
+                break
+            self.reading.append((self.workers.submit(self._read, self.unread.popleft(), needed), needed))
+
+    def _read(self, item: Item, needed: int) -> tuple[images.Picture, np.ndarray | None]:
+        """The LR picture and the HR pixels; of a pair, the LR is taken as RGB, as was published."""
+        self.sampler.budget.check_picture(item.lr, needed)
+        lr = images.read(item.lr)
+        if item.hr is None:
+            return lr, None
+        hr = images.read_rgb(item.hr)
+        expected = tuple(self.scale * n for n in lr.rgb.shape[:2])
+        if hr.shape[:2] != expected:
+            sizes = f"is {hr.shape[1]}x{hr.shape[0]}, but {self.scale} times its LR is {expected[1]}x{expected[0]}"
+            raise InputError(f"{item.hr}: {sizes}")
+        return images.Picture(images.to_uint8(lr.rgb), notes=lr.notes), hr
+
+    def _finish(self, item: Item, lr: images.Picture, hr: np.ndarray | None, sr: images.Picture, seconds: float) -> Row:
+        """Measure and write a result."""
         figures = {}
         if hr is not None:
-            measure = (hr, test_set.scale, protocol, channel)
-            figures["psnr"], figures["ssim"] = psnr_ssim(images.to_uint8(sr.rgb), *measure)
-            if compare_bicubic:
-                enlarged = bicubic.enlarge(images.to_uint8(lr.rgb), test_set.scale)
-                figures["bicubic_psnr"], figures["bicubic_ssim"] = psnr_ssim(enlarged, *measure)
-        if on_picture is not None:
-            on_picture(item, sr)
+            figures["psnr"], figures["ssim"] = psnr_ssim(images.to_uint8(sr.rgb), hr, *self.measure)
+            if self.compare_bicubic:
+                enlarged = bicubic.enlarge(images.to_uint8(lr.rgb), self.scale)
+                figures["bicubic_psnr"], figures["bicubic_ssim"] = psnr_ssim(enlarged, hr, *self.measure)
+        if self.on_picture is not None:
+            self.on_picture(item, sr)
         return Row(item.name, *sr.rgb.shape[:2], seconds, **figures)
 
-    depth = background.threads()
-    with background.executor() as workers:
-        reads = (workers.submit(_read, item, test_set.scale) for item in test_set.items)
-        reading = background.ahead(reads, depth)
-        finishing = deque()  # futures, and the bytes that each holds
-        for item, read in zip(progress(test_set.items), reading):
-            try:
-                lr, hr = read.result()
-            except InputError as error:
-                if not skip_bad:
-                    raise
-                scores.skipped.append(str(error))
-                continue
-            start = time.perf_counter()
-            if hr is None and on_picture is not None and sampler.too_large(lr.rgb):
-                sr = sampler.enlarge_in_bands(lr, rounding)
-                on_picture(item, sr)
-                row = Row(item.name, sr.height, sr.width, time.perf_counter() - start)
-                finishing.append((workers.submit(lambda row=row: row), 0))
-            else:
-                sr = sampler.enlarge(lr, rounding)
-                row = workers.submit(finish, item, lr, hr, sr, time.perf_counter() - start)
-                finishing.append((row, _ENCODED * sr.rgb.nbytes))
-            while len(finishing) > depth or sum(size for _, size in finishing) > sampler.waiting_room:
-                scores.rows.append(finishing.popleft()[0].result())
-        scores.rows.extend(row.result() for row, _ in finishing)
-    return scores
+    @contextmanager
+    def _noting_problems(self) -> Iterator[None]:
+        """A picture that cannot be used, or written, is noted, if they may be skipped."""
+        try:
+            yield
+        except InputError as error:
+            if not self.skip_bad:
+                raise
+            self.scores.skipped.append(str(error))
 
 
-def _read(item: Item, scale: int) -> tuple[images.Picture, np.ndarray | None]:
-    """The LR picture and the HR pixels; of a pair, the LR is taken as RGB, as was published."""
-    lr = images.read(item.lr)
-    if item.hr is None:
-        return lr, None
-    hr = images.read_rgb(item.hr)
-    expected = tuple(scale * n for n in lr.rgb.shape[:2])
-    if hr.shape[:2] != expected:
-        sizes = f"is {hr.shape[1]}x{hr.shape[0]}, but {scale} times its LR is {expected[1]}x{expected[0]}"
-        raise InputError(f"{item.hr}: {sizes}")
-    return images.Picture(images.to_uint8(lr.rgb)), hr
+def memory_needed(item: Item, scale: int, sampler, suffix: str = "") -> int:
+    """About the most bytes that a picture takes, as the files' headers tell, beside the network's features.
+
+    Args:
+        suffix: of the file that its result is written to; none if it is not.
+    """
+    try:
+        height, width = images.size(item.lr)
+        held, decoding = images.held_bytes(item.lr), images.decoding_bytes(item.lr)
+        result = held * scale**2
+        if item.hr is not None:
+            decoding = max(decoding, held + images.decoding_bytes(item.hr))
+            held += images.held_bytes(item.hr) + result  # bicubic's
+        elif suffix and sampler.too_large(held):
+            result = 0  # there is never a whole one
+        if suffix:
+            per_pixel = images.held_bytes(item.lr) // (height * width)
+            kind = (per_pixel, np.uint8) if per_pixel <= 4 else (per_pixel // 2, np.uint16)
+            result += images.encoding_bytes(scale * height, scale * width, *kind, suffix)
+        return max(decoding, held + result)
+    except InputError:  # told of when it is read
+        return 0
+
+
+def _bytes(work: Iterable[tuple[Future, int]]) -> int:
+    return sum(size for _, size in work)

@@ -1,9 +1,6 @@
 """How much memory there is, and how much a network wants."""
 
 import ctypes
-import os
-import re
-import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +9,9 @@ from pathlib import Path
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from dataset.errors import InputError
+from dataset.memory import available, resident
 
 KEPT = 3.5  # times the memory that features need, at most: when :func:`freed` keeps it, found by measuring
 
@@ -27,26 +27,69 @@ _GLIBC = hasattr(_LIBRARY, "mallopt") and hasattr(_LIBRARY, "malloc_trim")
 _PROBE = 16  # side of the picture on which a network's appetite is measured
 
 
-def free(device: torch.device) -> int:
+_SHARE = 0.5  # of the free memory that is taken where none is named
+_LEAST = 2**27  # bytes for features that are taken where less seems free: with less, too much is computed twice
+_LEAST_ROOM = 160 * 2**20  # bytes beside the program with which pictures flow through a network
+
+
+def free(device: torch.device) -> float:
     """Bytes that can still be allocated on a device: what the system calls available, or the GPU free."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
-    try:
-        available = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
-        return min(int(available[1]) * 1024, _left_to_container())
-    except (OSError, TypeError):  # not Linux: half of what is built in
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return available()
 
 
-def resident() -> int:
-    """Bytes of memory that this process takes now."""
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # not Linux: the most it has taken so far
-        import resource
+class Budget:
+    """What may be taken of the memory for pictures and, beside them, for a network's features.
 
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    A quarter is for pictures that wait. One that needs more is worked on alone, and may take three quarters.
+
+    Args:
+        limit: bytes that the whole process may take or, on a GPU, the network there; None for half of what is free.
+        device: where the network computes.
+    """
+
+    def __init__(self, limit: int | None, device: torch.device) -> None:
+        self.limit, self.on_cpu, self.device = limit, device.type == "cpu", device
+        self.program = resident()  # bytes without any picture
+        self.least = self.program + _LEAST_ROOM
+
+    @property
+    def room(self) -> float:
+        """Bytes of this machine's memory that pictures and, on the CPU, features may take."""
+        if self.limit is None:
+            return _SHARE * available()
+        return max(self.limit - self.program, self.limit / 8)
+
+    @property
+    def waiting(self) -> float:
+        """Bytes that pictures may take which wait for the network, or to be written."""
+        return self.room / 4
+
+    def features(self, held: int) -> float:
+        """Bytes that features may take while pictures take so many."""
+        if self.on_cpu:
+            room = self.room
+            room = max(room - held - room / 4, room / 4)
+        else:
+            room = _SHARE * free(self.device) if self.limit is None else self.limit
+        return max(room, _LEAST) if self.limit is None else room
+
+    def check(self) -> None:
+        """Raise InputError if the limit is too low for the program and any picture."""
+        if self.limit is not None and self.on_cpu and self.limit < self.least:
+            program = f"the program alone takes {self.program / 2**20:.0f}M"
+            raise InputError(f"--memory: is too little: {program}; give at least {self.least / 2**20:.0f}M")
+
+    def check_picture(self, path: Path, size: int) -> None:
+        """Raise InputError if the memory is too little for a picture that takes so many bytes, worked on alone."""
+        room = available() if self.limit is None else self.room * 3 / 4
+        if size > room:
+            there = f"and there are {max(room, 0) / 2**20:.0f}M for it"
+            enough = max(self.least, self.program + size * 4 / 3) / 2**20 + 1
+            more = "" if self.limit is None else f"; give --memory {enough:.0f}M"
+            raise InputError(f"{path}: needs about {size / 2**20:.0f}M of memory at once, {there}{more}")
 
 
 @contextmanager
@@ -118,17 +161,3 @@ class _Peak(TorchDispatchMode):
 
     def _free(self, size: int) -> None:
         self.now -= size
-
-
-def _left_to_container() -> float:
-    """What a control group leaves of the memory it allows (Docker and the like), or infinity.
-
-    Of the files that it keeps in memory, those not in use make room when something else wants it.
-    """
-    group = Path("/sys/fs/cgroup")
-    try:
-        cached = re.search(r"^inactive_file (\d+)$", (group / "memory.stat").read_text(), re.M)
-        used = int((group / "memory.current").read_text()) - int(cached[1] if cached else 0)
-        return int((group / "memory.max").read_text()) - used
-    except (OSError, ValueError):
-        return float("inf")

@@ -1,12 +1,13 @@
 """The sampling command: a folder in, super-resolved pictures and a table of figures out."""
 
 import argparse
-import csv
-import json
+import itertools
+import os
 import platform
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
@@ -15,9 +16,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dataset import errors, images, streams, test_set
-from dataset.errors import InputError
-from dataset.files import remove_leftovers, written_whole
+from dataset import errors, files, images, streams, test_set
+from dataset.errors import InputError, shown
 from dataset.streams import Bands
 from dataset.test_set import Item, TestSet
 
@@ -52,10 +52,8 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     """This process's part of :func:`run`."""
     net, weights = load_network(args.ckpt_path, args.model, args.scale)
     pictures = test_set.find(args.test_data_dir, args.scale)
-    folder = args.sample_dir / weights.path.stem / pictures.name / f"x{args.scale}"
-    if group.leads:
-        prepare(folder)
-    group.gather("ready")
+    if any(item.hr for item in pictures.items):
+        import skimage.metrics  # noqa: F401  before the sampler looks how much memory the program takes
     sampler = Sampler(
         net,
         args.scale,
@@ -67,20 +65,22 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         self_ensemble=args.self_ensemble,
         shave=args.shave,
     )
+    sampler.budget.check()
+    folder = group.share(prepare(args, weights, pictures) if group.leads else None)
     if group.leads:
         times = f"{group.size} x " if group.size > 1 else ""
         print(
-            f"{weights.network} x{args.scale} ({weights.path}) on {times}{device_name(sampler.device)}, "
-            f"{len(pictures.items)} pictures of {args.test_data_dir}"
+            f"{weights.network} x{args.scale} ({shown(weights.path)}) on {times}{device_name(sampler.device)}, "
+            f"{len(pictures.items)} pictures of {shown(args.test_data_dir)}"
         )
 
     def write(item: Item, sr: images.Picture | Bands) -> None:
         path = folder / "SR" / f"{item.name}.{args.format}"
         (streams if isinstance(sr, Bands) else images).write(path, sr)
         if item.hr is not None:
-            hr = folder / "HR" / item.hr.name
-            with written_whole(hr) as temporary:
-                shutil.copyfile(item.hr, temporary)
+            with files.opened(item.hr) as hr, files.written_whole(folder / "HR" / item.hr.name) as temporary:
+                with open(temporary, "wb") as copy:
+                    shutil.copyfileobj(hr, copy)
 
     start = time.perf_counter()
     scores = evaluate(
@@ -91,6 +91,7 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         compare_bicubic=True,
         skip_bad=True,
         on_picture=write,
+        suffix=f".{args.format}",
         progress=partial(tqdm, unit="picture", disable=None if group.leads else True),
     )
     scores = merged(group.gather(scores), pictures)
@@ -100,9 +101,11 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         write_report(report, folder)
         print(table(scores, args))
         print(
-            f"{len(scores.rows)} pictures in {folder / 'SR'} after {report['seconds_in_all']:.1f} s, "
-            f"figures in {folder / 'results.csv'} and results.json"
+            f"{len(scores.rows)} pictures in {shown(folder / 'SR')} after {report['seconds_in_all']:.1f} s, "
+            f"figures in {shown(folder / 'results.csv')} and results.json"
         )
+        for note in scores.notes:
+            print(f"note: {shown(note)}")
         for problem in scores.skipped:
             print(f"skipped: {problem}")
         if scores.skipped:
@@ -140,7 +143,7 @@ def merged(parts: list[Scores], pictures: TestSet) -> Scores:
     """The scores of all processes in the set's order, as one process would have had them."""
     names = [item.name for item in pictures.items]
     rows = [row for part in parts for row in part.rows]
-    told = [str(path) for item in pictures.items for path in (item.lr, item.hr)]
+    told = [shown(path) for item in pictures.items for path in (item.lr, item.hr)]
 
     def place(problem: str) -> int:
         return next((i for i, path in enumerate(told) if problem.startswith(f"{path}: ")), -1)
@@ -148,21 +151,39 @@ def merged(parts: list[Scores], pictures: TestSet) -> Scores:
     return Scores(
         sorted(rows, key=lambda row: names.index(row.name)),
         sorted((problem for part in parts for problem in part.skipped), key=place),
+        sorted((note for part in parts for note in part.notes), key=place),
     )
 
 
-def prepare(folder: Path) -> None:
-    """Make the output folder, and clear what an interrupted run may have left half-written.
+def prepare(args: argparse.Namespace, weights: WeightsInfo, pictures: TestSet) -> Path:
+    """The output folder, made, locked, and cleared of what an interrupted run may have left half-written.
 
     Raises:
-        InputError: if it cannot be made or written.
+        InputError: if it cannot be made or written, or is where the pictures are.
     """
+    for count in itertools.count(1):
+        name = pictures.name + f"-{count}" * (count > 1)
+        folder = args.sample_dir / files.stem(weights.path) / name / f"x{args.scale}"
+        if files.lock(folder) is not None:  # until the process ends
+            break
+        print(f"{shown(folder)}: another command is writing there, so the results go elsewhere")
+    sources = {path.parent for item in pictures.items for path in (item.lr, item.hr) if path}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for place in filter(Path.exists, (folder / "SR", folder / "HR")):
+            if any(place.samefile(source) for source in sources):
+                raise InputError(
+                    f"--sample_dir {args.sample_dir}: results would be written over the pictures themselves"
+                )
         with tempfile.TemporaryFile(dir=folder):
-            remove_leftovers(folder, recursive=True)
+            files.remove_leftovers(folder, recursive=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {errors.describe(error)}") from None
+    with suppress(InputError, KeyError, TypeError):
+        before = files.read_json(folder / "results.json", "")
+        of, by = before.get("pictures_of"), before["weights"]["sha256"]
+        if by != weights.sha256 or of != os.path.abspath(args.test_data_dir):
+            print(f"{shown(folder)}: results of other weights, or of {shown(of)}, are replaced")
+    return folder
 
 
 def describe(
@@ -171,6 +192,7 @@ def describe(
     """Everything a later reader needs to place the figures, as JSON can hold it."""
     return {
         "data_set": pictures.name,
+        "pictures_of": os.path.abspath(args.test_data_dir),
         "scale": args.scale,
         "protocol": args.protocol,
         "channel": args.channel,
@@ -195,29 +217,23 @@ def megapixels_per_second(scores: Scores) -> float | None:
 
 def write_report(report: dict, folder: Path) -> None:
     """Write ``results.json`` and ``results.csv`` (a line a picture, and one of the means)."""
-    with written_whole(folder / "results.json") as temporary:
-        temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    files.write_json(folder / "results.json", report)
     columns = ["name", "height", "width", *_FIGURES, "seconds"]
-    with written_whole(folder / "results.csv") as temporary:
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            rows = csv.DictWriter(file, columns, extrasaction="ignore")
-            rows.writeheader()
-            rows.writerows(report["pictures"])
-            rows.writerow({"name": "mean"} | report["mean"])
+    files.write_csv(folder / "results.csv", [*report["pictures"], {"name": "mean"} | report["mean"]], columns)
 
 
 def table(scores: Scores, args: argparse.Namespace) -> str:
     """The figures as a table for a person."""
     measured = scores.psnr is not None
-    names = [row.name for row in scores.rows] + ["mean"]
-    width = min(max(map(len, names)), 40)
+    names = [shown(row.name) for row in scores.rows]
+    width = min(max(map(len, [*names, "mean"])), 40)
     head = f"{'picture':{width}}  {'size':>11}"
     if measured:
         head += f"  {'bicubic':>14}  {args.model:>14}  {'gain':>6}"
     lines = [head + f"  {'seconds':>7}"]
-    for row in scores.rows:
+    for name, row in zip(names, scores.rows):
         size = f"{row.width}x{row.height}"
-        line = f"{row.name[-width:]:{width}}  {size:>11}"
+        line = f"{name[-width:]:{width}}  {size:>11}"
         if measured:
             line += _figures(row.bicubic_psnr, row.bicubic_ssim, row.psnr, row.ssim)
         lines.append(line + f"  {row.seconds:7.2f}")

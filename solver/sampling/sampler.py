@@ -18,7 +18,7 @@ from model.ops import Margins, Network, trim
 from .. import background, machine
 from . import tiles
 from .backends.torch import Torch
-from .memory import KEPT, free, freed, resident
+from .memory import KEPT, Budget, freed
 from .tiles import Grid, Span, Strips
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -30,10 +30,8 @@ VIEWS = [(turned, flips) for turned in (False, True) for flips in ((), (2,), (3,
 # as columns or not, then mirrored along these axes
 
 _HOST = torch.device("cpu")
-_SHARE = 0.5  # of the free memory that is taken where none is named
 _WHOLE = 2**16  # LR pixels up to which the CPU is as fast with a picture in one piece as with strips, and
 _STRIP = 2**15  # those of a strip beyond which it gains nothing
-_LEAST = 2**27  # bytes for features that are taken where less seems free: with less, too much is computed twice
 _HALO = 16  # LR pixels around tiles of a network whose reach is the whole picture
 _SLACK = 1.3  # what libraries need beside the features, found by measuring resident size
 
@@ -79,7 +77,6 @@ class Sampler:
         self.scale = scale
         self.device = torch.device(device)
         self.tile = tile
-        self.memory = memory
         self.self_ensemble = self_ensemble
         self._most_pixels = math.inf  # of a window, once the device has run out of memory
         self.precision, note = machine.precision_for(precision, self.device)
@@ -98,7 +95,7 @@ class Sampler:
             self.tile = "none"
         self.halo = max(math.ceil(reach or 0), shave)
         self._backend = Torch(net, scale, self.device, PRECISIONS[self.precision], compile)
-        self._program = resident()  # without any picture
+        self.budget = Budget(memory, self.device)
 
     def __call__(self, rgb: np.ndarray, rounding: str = "truncate") -> np.ndarray:
         """(H, W, 3) RGB of 8 or 16 bits -> (scale * H, scale * W, 3) of the same type.
@@ -180,7 +177,7 @@ class Sampler:
             return tiles.by_pixels(height, width, self.halo, height * width)
         if self.tile != "auto":
             return tiles.by_side(height, width, self.halo, self.tile)
-        pixels = min(self._room_for_features(held) / self.bytes_per_pixel, self._most_pixels)
+        pixels = min(self.budget.features(held) / self.bytes_per_pixel, self._most_pixels)
         return tiles.by_pixels(height, width, self.halo, pixels)
 
     def strips(self, height: int, width: int, held: int = 0) -> Strips | None:
@@ -192,33 +189,15 @@ class Sampler:
         """
         if not self._rolls:
             return None
-        room = self._room_for_features(held)
+        room = self.budget.features(held)
         if height * width <= min(room / self.bytes_per_pixel, self._most_pixels, _WHOLE):
             return None
         pixels = (room - self._backend.kept_bytes * width) / self.bytes_per_pixel / KEPT
         return tiles.strips(height, width, self.halo, min(pixels, self._most_pixels, _STRIP))
 
-    def too_large(self, rgb: np.ndarray) -> bool:
-        """Whether the result would take so much of the memory that it is better written in bands."""
-        return rgb.nbytes * self.scale**2 > self.waiting_room / 2
-
-    @property
-    def waiting_room(self) -> float:
-        """Bytes of the memory that results may take which wait to be written."""
-        return self._room(_HOST) / 4
-
-    def _room_for_features(self, held: int) -> float:
-        room = self._room(self.device)
-        if self.device == _HOST:
-            room = max(room - held - self.waiting_room, room / 4)
-        return max(room, _LEAST) if self.memory is None else room
-
-    def _room(self, device: torch.device) -> float:
-        """Bytes that pictures and features may take."""
-        if self.memory is None:
-            return _SHARE * free(device)
-        program = self._program if device == _HOST else 0
-        return max(self.memory - program, self.memory / 8)
+    def too_large(self, size: int) -> bool:
+        """Whether a picture of so many bytes becomes one that is better written in bands."""
+        return size * self.scale**2 > self.budget.waiting / 2
 
     @property
     def _rolls(self) -> bool:
@@ -333,7 +312,7 @@ class Sampler:
         """What becomes of freed memory while so many LR pixels are computed, see memory.freed."""
         if self.device != _HOST:
             return nullcontext()
-        return freed(keep=KEPT * pixels * self.bytes_per_pixel < self._room(_HOST))
+        return freed(keep=KEPT * pixels * self.bytes_per_pixel < self.budget.room)
 
     @torch.inference_mode()
     def _compute(self, window: np.ndarray, margins: Margins) -> torch.Tensor:
@@ -404,5 +383,7 @@ def _enlarged_rows(alpha: np.ndarray, scale: int, top: int, bottom: int) -> np.n
 
 
 def _averaged(rgb: np.ndarray) -> np.ndarray:
-    mean = rgb.mean(axis=2, dtype=np.float32)
-    return np.repeat(np.round(mean).astype(rgb.dtype)[:, :, None], 3, axis=2)
+    """The same array with its three channels averaged."""
+    for row in rgb:
+        row[:] = np.round(row.mean(axis=1, dtype=np.float32))[:, None]
+    return rgb

@@ -1,4 +1,6 @@
 import time
+import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -60,12 +62,25 @@ def test_the_last_tag_tells(tmp_path):
         ("a.png", "a.jpg", "a_png.png"),
         ("a.png", "a.jpg", "a_png.png", "a_png.jpg"),
         ("x.png", "x.jpg", "x_HR.png"),
+        ("cat_LR.png", "cat_SR.png"),
+        ("a.png", "a.bmp", "A.png", "a_png.png", "a_bmp.png"),
+        ("caf\u00e9.png", "cafe\u0301.png"),  # on some systems one name
     ],
 )
 def test_every_result_has_a_name_of_its_own(names, tmp_path):
     make(tmp_path, *names)
     found = test_set.find(tmp_path, 2)
-    assert len({item.name for item in found.items}) == len(found.items) > 0
+    assert len(found.items) == len(names)
+    names = {unicodedata.normalize("NFC", item.name).casefold() for item in found.items}
+    assert len(names) == len(found.items) > 0
+    assert all(Path(item.name).name == item.name for item in found.items)
+
+
+@pytest.mark.parametrize("name", ["...png", "..png", ". .png"])
+def test_a_name_of_dots_leads_nowhere_else(name, tmp_path):
+    make(tmp_path, name)
+    found = test_set.find(tmp_path / name, 2)
+    assert found.name == found.items[0].name == "png"
 
 
 def test_one_pair_of_a_name(tmp_path):

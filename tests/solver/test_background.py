@@ -12,7 +12,7 @@ import model
 from dataset import images, test_set
 from dataset.errors import InputError
 from solver import background
-from solver.measuring.evaluate import evaluate
+from solver.measuring.evaluate import evaluate, memory_needed
 from solver.sampling.sampler import Sampler
 
 
@@ -91,9 +91,10 @@ def test_results_that_wait_to_be_written_fit_their_memory(cores, picture, tmp_pa
     cores(16)
     waiting, most = [], []
     sampler = Sampler(model.build("lesrcnn", 2).eval(), 2)
-    enlarge, size = sampler.enlarge, 60 * 80 * 3
-    sampler._room = lambda device: 4 * 3 * 2 * size + 1  # a quarter: room for two, encoder and file included
-    sampler.too_large = lambda rgb: False
+    enlarge, budget = sampler.enlarge, sampler.budget
+    needed = memory_needed(test_set.find(tmp_path, 2).items[0], 2, sampler, ".png")
+    budget.limit = budget.program + 4 * (2 * needed + 1)  # a quarter: room for two
+    sampler.too_large = lambda size: False
     sampler.enlarge = lambda *args: most.append(len(waiting)) or waiting.append(1) or enlarge(*args)
 
     def write(item, sr):

@@ -98,7 +98,7 @@ def test_tiles_fit_their_memory():
     sampler = Sampler(model.build("lesrcnn", 2).eval(), 2)
     sizes = []
     for room in (8 * 10**8, 4 * 10**8, 2 * 10**8):
-        sampler.memory = sampler._program + room
+        sampler.budget.limit = sampler.budget.program + room
         sizes.append(sampler.grid(1000, 1500).window_pixels)
         assert room / 5 < sizes[-1] * sampler.bytes_per_pixel <= room
     assert sizes[0] > max(sizes[1:])
@@ -107,14 +107,14 @@ def test_tiles_fit_their_memory():
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_little_free_memory_costs_little_time(scale, monkeypatch):
     """What seems free is a guess: less than a least room is not believed, or most would be computed several times."""
-    monkeypatch.setattr("solver.sampling.sampler.free", lambda device: 50_000_000)
+    monkeypatch.setattr("solver.sampling.memory.available", lambda: 50_000_000)
     sampler = Sampler(model.build("lesrcnn", scale).eval(), scale)
     picture = 3 * 1080 * 1920
     for held in (picture, picture * (1 + scale**2)):  # written in bands, or all in memory
         strips = sampler.strips(1080, 1920, held)
         columns = len(strips.columns) * strips.columns[0].window_length / 1920
         assert columns * (1 + 1 / strips.rows) <= 1.3  # a row's worth is lost from strip to strip
-    sampler.memory = sampler._program + 50_000_000  # what is asked for holds
+    sampler.budget.limit = sampler.budget.program + 50_000_000  # what is asked for holds
     strips = sampler.strips(1080, 1920, picture)
     assert strips.pixels * sampler.bytes_per_pixel <= 50_000_000
 
@@ -122,7 +122,7 @@ def test_little_free_memory_costs_little_time(scale, monkeypatch):
 @pytest.fixture
 def system(tmp_path, monkeypatch):
     """Choose what the system's files tell of memory: name -> text."""
-    monkeypatch.setattr(memory, "Path", lambda path: tmp_path / path.lstrip("/"))
+    monkeypatch.setattr("dataset.memory.Path", lambda path: tmp_path / path.lstrip("/"))
 
     def tell(**files):
         for name, text in files.items():
@@ -154,15 +154,16 @@ def test_free_memory_is_what_the_machine_and_its_container_leave(system):
 def test_freed_memory_is_kept_only_meanwhile(root):
     script = """if True:
         import torch
+        from dataset.memory import resident
         from solver.sampling import memory
         size = 2 ** 28
-        before = memory.resident()
+        before = resident()
         with memory.freed(keep=True):
             torch.ones(size, dtype=torch.uint8)
-            assert memory.resident() > before + 0.9 * size
-        assert memory.resident() < before + 0.2 * size
+            assert resident() > before + 0.9 * size
+        assert resident() < before + 0.2 * size
         torch.ones(size, dtype=torch.uint8)
-        assert memory.resident() < before + 0.2 * size
+        assert resident() < before + 0.2 * size
     """
     done = subprocess.run([sys.executable, "-c", script], cwd=root, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
@@ -176,7 +177,7 @@ def test_a_process_keeps_to_its_memory(root):
         from pathlib import Path
         import numpy as np
         import model
-        from solver.sampling.memory import resident
+        from dataset.memory import resident
         from solver.sampling.sampler import Sampler
         for scale, side, precision in (2, 280, "fp32"), (4, 140, "fp32"), (4, 200, "bf16"):
             net = model.build("lesrcnn", scale).eval()
@@ -216,7 +217,7 @@ def test_nothing_heavy_is_imported_to_load_and_run_a_network(root):
 def test_results_too_large_for_memory_come_in_bands(picture, tmp_path):
     rgb = picture(40, 50)
     net = model.build("lesrcnn", 2).eval()
-    assert Sampler(net, 2, memory=10**5).too_large(rgb) and not Sampler(net, 2).too_large(rgb)
+    assert Sampler(net, 2, memory=10**5).too_large(rgb.nbytes) and not Sampler(net, 2).too_large(rgb.nbytes)
     sampler = Sampler(net, 2, tile=16)
     deep = images.Picture(rgb.astype(np.uint16) * 257, rgb[:, :, 0].astype(np.uint16) * 257)
     for whole in (

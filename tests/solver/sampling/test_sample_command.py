@@ -150,8 +150,69 @@ def test_bad_arguments_are_one_line(sample, weights, picture, tmp_path):
     fails(sample(data, ckpt=weights[4]), "x4 weights given for --scale 2")
     fails(sample(data, extra=("--scale", "5")), "--scale", "5")
     fails(sample(data, out=data / "a.png"), "cannot be written")
+    fails(sample(data, extra=("--memory", "1K")), "--memory: is too little: the program alone takes", "give at least")
+    fails(sample(data, extra=("--memory", "9" * 320)), "is no size such as 2G")
+    os.mkfifo(data / "pipe.png")
+    done = sample(data)
+    assert done.returncode == 2 and "pipe.png: is a pipe or a device" in done.stdout and "1 done" in done.stdout
+    fails(sample(data / "pipe.png"), "is a file, expected a folder")
     if not torch.cuda.is_available():
         fails(sample(data, extra=("--cuda",)), "no CUDA GPU")
+
+
+def test_a_result_that_cannot_be_written_is_skipped_and_the_report_is_there(sample, picture, tmp_path):
+    for i in range(3):
+        images.write_rgb(tmp_path / f"mine/{i}.png", picture(5, 6, seed=i))
+    images.write_rgb(tmp_path / "mine/1_strip.png", np.zeros((8200, 1, 3), np.uint8))  # WebP ends at 16,383
+    done = sample(tmp_path / "mine", extra=("--format", "webp"))
+    out = tmp_path / "samples/lesrcnn_x2/mine/x2"
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "1 skipped, 3 done" in done.stdout
+    assert "1_strip.webp: a picture of 2x16400 pixels does not fit into .webp" in done.stdout
+    assert sorted(os.listdir(out / "SR")) == ["0.webp", "1.webp", "2.webp"]
+    assert len(json.loads((out / "results.json").read_text())["pictures"]) == 3
+
+
+def test_nothing_of_another_run_is_lost_without_a_word(sample, picture, tmp_path):
+    for i in (1, 2):
+        images.write_rgb(tmp_path / f"{i}/frames/a.png", picture(5, 6, seed=i))
+    out = tmp_path / "samples/lesrcnn_x2"
+    assert "replaced" not in sample(tmp_path / "1/frames").stdout
+    assert "replaced" not in sample(tmp_path / "1/frames").stdout  # the same again
+    done = sample(tmp_path / "2/frames")
+    assert f"results of other weights, or of {tmp_path / '1/frames'}, are replaced" in done.stdout
+    with files.locked(out / "frames/x2", "a test"):  # it runs at the same time
+        done = sample(tmp_path / "1/frames")
+    assert done.returncode == 0 and "frames/x2: another command is writing there" in done.stdout
+    assert {name.name for name in out.iterdir()} == {"frames", "frames-2"} and (out / "frames-2/x2/SR/a.png").exists()
+    before = (out / "frames/x2/SR/a.png").read_bytes()
+    for data in (out / "frames/x2/SR/a.png", out / "SR/x2/SR"):
+        if data.suffix == ".png":
+            data = data.rename(tmp_path / "b.png")
+            target = out / "b/x2/SR/b.png"
+        else:
+            target = data / "a.png"
+        target.parent.mkdir(parents=True)
+        target.write_bytes(before)
+        fails(sample(target if data.suffix else data), "results would be written over the pictures themselves")
+        assert target.read_bytes() == before
+
+
+def test_names_of_all_kinds_in_report_and_terminal(sample, picture, tmp_path):
+    names = ["=1+1", "a\x1b[31mred", "b\nskipped: c", "caf\udce9", "1\u00b22", "|$&<!--<script>"]
+    folder = tmp_path / "dir\x1b]0;title\x07"
+    for name in names:
+        images.write_rgb(folder / f"{name}.png", picture(3, 3))
+    (folder / "bad\x1b[2J.png").write_bytes(b"")
+    done = sample(folder)
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "1 skipped, 6 done" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr and "\nskipped: c" not in done.stdout
+    assert "caf\\udce9" in done.stdout and "bad\\x1b[2J.png: not a readable" in done.stdout
+    (out,) = (tmp_path / "samples/lesrcnn_x2").iterdir()
+    assert {file.stem for file in (out / "x2/SR").iterdir()} == set(names)
+    report = json.loads((out / "x2/results.json").read_text())
+    assert {row["name"] for row in report["pictures"]} == set(names)
+    with open(out / "x2/results.csv", newline="") as file:
+        assert "'=1+1" in [row["name"] for row in csv.DictReader(file)]
 
 
 def test_interrupted_and_run_again(root, weights, picture, tmp_path):

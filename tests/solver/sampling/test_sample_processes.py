@@ -62,12 +62,24 @@ def test_two_processes_make_the_tables_of_one(command, weights, picture, tmp_pat
     assert len(list(folders[1].glob("*R/*"))) == 6
 
 
+# Such a picture is small, and so is the memory then: less than the program takes.
+LITTLE_MEMORY = """if True:
+    import runpy, sys
+    from solver.sampling.memory import Budget
+    Budget.check = Budget.check_picture = lambda *_: None
+    sys.argv = sys.argv[1:]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 def test_killed_in_the_middle_of_a_large_result(root, weights, picture, tmp_path):
     """SIGKILL while it is written in bands: nothing has the final name; the next run cleans up."""
-    images.write_rgb(tmp_path / "large.png", picture(700, 100))
+    images.write_rgb(tmp_path / "large.png", picture(700, 160))
     out = tmp_path / "samples/lesrcnn_x2/large/x2/SR"
     arguments = [
         sys.executable,
+        "-c",
+        LITTLE_MEMORY,
         "x2/tcw_sample.py",
         "--ckpt_path",
         weights,
@@ -78,7 +90,7 @@ def test_killed_in_the_middle_of_a_large_result(root, weights, picture, tmp_path
         "--tile",
         "64",
         "--memory",
-        "10M",
+        "60M",
     ]
     process = subprocess.Popen(arguments, cwd=root, env=os.environ | ONE_THREAD, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 100
@@ -89,4 +101,4 @@ def test_killed_in_the_middle_of_a_large_result(root, weights, picture, tmp_path
     assert [p.name for p in out.iterdir()] == [files.temporary_path(out / "large.png", process.pid).name]
     done = subprocess.run(arguments, cwd=root, env=os.environ | ONE_THREAD, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert os.listdir(out) == ["large.png"] and images.size(out / "large.png") == (1400, 200)
+    assert os.listdir(out) == ["large.png"] and images.size(out / "large.png") == (1400, 320)

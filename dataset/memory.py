@@ -1,0 +1,39 @@
+"""How much memory there is, and how much this process takes of it."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+
+def available() -> float:
+    """Bytes that can still be allocated: what the system calls available, and a container leaves."""
+    try:
+        told = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+        return min(int(told[1]) * 1024, _left_to_container())
+    except (OSError, TypeError):  # not Linux: half of what is built in
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def resident() -> int:
+    """Bytes of memory that this process takes now."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # not Linux: the most it has taken so far
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _left_to_container() -> float:
+    """What a control group leaves of the memory it allows (Docker and the like), or infinity.
+
+    Of the files that it keeps in memory, those not in use make room when something else wants it.
+    """
+    group = Path("/sys/fs/cgroup")
+    try:
+        cached = re.search(r"^inactive_file (\d+)$", (group / "memory.stat").read_text(), re.M)
+        used = int((group / "memory.current").read_text()) - int(cached[1] if cached else 0)
+        return int((group / "memory.max").read_text()) - used
+    except (OSError, ValueError):
+        return float("inf")
