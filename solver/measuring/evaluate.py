@@ -147,14 +147,15 @@ class _Run:
         """Begin to read as far ahead as threads and memory go: one picture, if nothing else is worked on."""
         while self.unread and len(self.reading) <= background.threads():
             needed = memory_needed(self.unread[0], self.scale, self.sampler, self.suffix)
+            most = max(needed)
             busy = _bytes(self.reading) + _bytes(self.finishing)
-            if busy and busy + needed > self.sampler.budget.waiting:
+            if busy and busy + most > self.sampler.budget.waiting:
                 break
-            self.reading.append((self.workers.submit(self._read, self.unread.popleft(), needed), needed))
+            self.reading.append((self.workers.submit(self._read, self.unread.popleft(), needed), most))
 
-    def _read(self, item: Item, needed: int) -> tuple[images.Picture, np.ndarray | None]:
+    def _read(self, item: Item, needed: tuple[int, int]) -> tuple[images.Picture, np.ndarray | None]:
         """The LR picture and the HR pixels; of a pair, the LR is taken as RGB, as was published."""
-        self.sampler.budget.check_picture(item.lr, needed)
+        self.sampler.budget.check_picture(item.lr, *needed)
         lr = images.read(item.lr)
         if item.hr is None:
             return lr, None
@@ -188,8 +189,8 @@ class _Run:
             self.scores.skipped.append(str(error))
 
 
-def memory_needed(item: Item, scale: int, sampler, suffix: str = "") -> int:
-    """About the most bytes that a picture takes, as the files' headers tell, beside the network's features.
+def memory_needed(item: Item, scale: int, sampler, suffix: str = "") -> tuple[int, int]:
+    """About the most bytes that a picture takes while it is decoded, and after that, as the files' headers tell.
 
     Args:
         suffix: of the file that its result is written to; none if it is not.
@@ -207,9 +208,9 @@ def memory_needed(item: Item, scale: int, sampler, suffix: str = "") -> int:
             per_pixel = images.held_bytes(item.lr) // (height * width)
             kind = (per_pixel, np.uint8) if per_pixel <= 4 else (per_pixel // 2, np.uint16)
             result += images.encoding_bytes(scale * height, scale * width, *kind, suffix)
-        return max(decoding, held + result)
+        return decoding, held + result
     except InputError:  # told of when it is read
-        return 0
+        return 0, 0
 
 
 def _bytes(work: Iterable[tuple[Future, int]]) -> int:

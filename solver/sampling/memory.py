@@ -82,14 +82,21 @@ class Budget:
             program = f"the program alone takes {self.program / 2**20:.0f}M"
             raise InputError(f"--memory: is too little: {program}; give at least {self.least / 2**20:.0f}M")
 
-    def check_picture(self, path: Path, size: int) -> None:
-        """Raise InputError if the memory is too little for a picture that takes so many bytes, worked on alone."""
-        room = available() if self.limit is None else self.room * 3 / 4
-        if size > room:
+    def check_picture(self, path: Path, decoding: int, beside: int) -> None:
+        """Raise InputError if the memory is too little for a picture that is worked on alone.
+
+        Args:
+            path: the picture.
+            decoding: bytes that it takes while it is decoded, when it may have all the room.
+            beside: bytes that it takes beside features.
+        """
+        needed = max(decoding, int(beside * 4 / 3))
+        room = available() if self.limit is None else self.room
+        if needed > room:
             there = f"and there are {max(room, 0) / 2**20:.0f}M for it"
-            enough = max(self.least, self.program + size * 4 / 3) / 2**20 + 1
+            enough = max(self.least, self.program + needed) / 2**20 + 1
             more = "" if self.limit is None else f"; give --memory {enough:.0f}M"
-            raise InputError(f"{path}: needs about {size / 2**20:.0f}M of memory at once, {there}{more}")
+            raise InputError(f"{path}: needs about {needed / 2**20:.0f}M of memory at once, {there}{more}")
 
 
 @contextmanager
