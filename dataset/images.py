@@ -5,15 +5,23 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from . import containers, streams, tiff
+from .containers import Container
 from .errors import InputError, describe
-from .files import written_whole
+from .files import opened
+from .picture import Picture as Picture
+from .picture import blank, by_opencv, in_rows
+from .picture import to_uint8 as to_uint8
+from .streams import Bands
+from .streams import encoding_bytes as encoding_bytes
+from .tiff import Tiff
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _KINDS = ", ".join(suffix[1:] for suffix in SUFFIXES)
@@ -21,30 +29,19 @@ _KINDS = ", ".join(suffix[1:] for suffix in SUFFIXES)
 # A file may declare any size in a few bytes; more pixels than this are refused before decoding.
 MAX_PIXELS = 2**29
 
+_MOST_METADATA = 2**22  # bytes, also of what they are inflated to
+_ORIENTATION = 0x0112  # EXIF's tag
+_LEFT_OUT = "its metadata is damaged or too large, and left out"
+
 Image.MAX_IMAGE_PIXELS = None  # ours is the limit: Pillow's own would only warn
-
-# What each EXIF orientation asks for, as (quarter turns anticlockwise, then flip left-right).
-_ORIENTATIONS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A decoded picture, upright.
-
-    Attributes:
-        rgb: (H, W, 3) uint8 or uint16, the full range of its type; three equal channels if grey.
-        alpha: (H, W) of the same type, or None.
-        grey: whether the file held one channel of brightness.
-    """
-
-    rgb: np.ndarray
-    alpha: np.ndarray | None = None
-    grey: bool = False
+PngImagePlugin.MAX_TEXT_MEMORY = _MOST_METADATA
+warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata is no reason to worry the user
 
 
-def natural_key(path: Path) -> list:
+def natural_key(path: Path) -> tuple:
     """Sort key that puts ``img_2`` before ``img_10``."""
-    return [int(part) if part.isdigit() else part.lower() for part in re.split(r"(\d+)", path.name)]
+    parts = re.split(r"(\d+)", path.name)
+    return [int(part) if part.isdecimal() else part.lower() for part in parts], path.name
 
 
 def list_images(folder: Path, needed: bool = False) -> list[Path]:
@@ -67,55 +64,17 @@ def list_images(folder: Path, needed: bool = False) -> list[Path]:
 
 
 def read(path: Path) -> Picture:
-    """Decode a PNG, JPEG, BMP, TIFF or WebP file.
+    """Decode a PNG, JPEG, BMP, TIFF or WebP file; of several pictures in it, the first.
 
-    Grey, palette, alpha and CMYK are understood, 16 bits per channel are kept, EXIF orientation is
-    honoured.
+    Grey, palette, alpha and CMYK are understood, 16 bits per channel are kept, EXIF orientation is honoured. Metadata
+    that are damaged, or too large, are left out with a note.
 
     Raises:
-        InputError: if the file is missing, empty, truncated, larger than ``MAX_PIXELS``, no picture, or of a
-            kind whose pixels would come out wrong: signed, floating point, of 12, 32 or 64 bits.
+        InputError: if the file is missing, empty, truncated, larger than ``MAX_PIXELS`` or than its picture can be, no
+            picture, or of a kind whose pixels would come out wrong: signed, floating point, of 12, 32 or 64 bits.
     """
-    path = Path(path)
-    with _decoding(path), open(path, "rb") as file:
-        if not file.read(1):
-            raise InputError(f"{path}: is empty (0 bytes)")
-        file.seek(0)
-        with Image.open(file) as image:
-            if image.width * image.height > MAX_PIXELS:
-                declared = f"{path}: declares {image.width}x{image.height} pixels"
-                raise InputError(f"{declared}, more than the {MAX_PIXELS:,} that are accepted")
-            image.load()  # also finds a truncated file, which OpenCV would pass over
-            turns, flip = _ORIENTATIONS.get(image.getexif().get(0x0112), (0, False))
-            picture = _from_opencv(image, file) if _is_deep(image, file) else _from_pillow(image)
-
-    def upright(pixels: np.ndarray | None) -> np.ndarray | None:
-        if pixels is None:
-            return None
-        pixels = np.rot90(pixels, turns)
-        return np.ascontiguousarray(pixels[:, ::-1] if flip else pixels)
-
-    return Picture(upright(picture.rgb), upright(picture.alpha), picture.grey)
-
-
-@contextmanager
-def _decoding(path: Path) -> Iterator[None]:
-    """Turns whatever is raised on a bad file into one :class:`InputError`."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd metadata is no reason to worry the user
-            yield
-    except InputError:
-        raise
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except Exception as error:  # decoders raise anything
-        reason = describe(error)
-        if isinstance(error, OSError) and error.strerror:  # not the decoder's, but the system's
-            raise InputError(f"{path}: cannot be read: {reason}") from None
-        if "cannot identify image file" in reason:
-            reason = f"it is none of {_KINDS} of 8 or 16 bits unsigned"
-        raise InputError(f"{path}: not a readable picture: {reason}") from None
+    with _looked_at(path) as (file, source):
+        return _from_tiff(source) if isinstance(source, Tiff) else _from_container(file, source)
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -133,15 +92,20 @@ def size(path: Path) -> tuple[int, int]:
     Raises:
         InputError: if the file is missing or no picture.
     """
-    with _decoding(path), Image.open(path) as image:
-        return image.height, image.width
+    with _looked_at(path) as (_, source):
+        return source.height, source.width
 
 
-def to_uint8(pixels: np.ndarray) -> np.ndarray:
-    """Pixels of 8 or 16 bits per channel as 8, rounded (65535 becomes 255)."""
-    if pixels.dtype == np.uint8:
-        return pixels
-    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+def held_bytes(path: Path) -> int:
+    """What the picture that :func:`read` makes of a file takes, at most, by the file's header alone; raises as it."""
+    with _looked_at(path) as (_, source):
+        return source.held_bytes
+
+
+def decoding_bytes(path: Path) -> int:
+    """What :func:`read` takes at its peak, the picture included, at most, by the file's header alone; raises as it."""
+    with _looked_at(path) as (_, source):
+        return source.decoding_bytes
 
 
 def to_tensor(pixels: np.ndarray, device="cpu"):
@@ -180,49 +144,15 @@ def quantise(tensor, dtype=np.uint8, rounding: str = "truncate"):
 
 
 def encode(picture: Picture, suffix: str) -> bytes:
-    """Encode a picture; PNG and TIFF keep 16 bits, all but JPEG and BMP keep alpha.
-
-    Args:
-        picture: what to encode; grey pictures become one-channel files.
-        suffix: one of :data:`SUFFIXES`.
-
-    Raises:
-        InputError: if the format cannot hold a picture of this size.
-    """
-    kind = Image.registered_extensions()[suffix.lower()]
-    deep = picture.rgb.dtype == np.uint16 and kind in ("PNG", "TIFF")
-    alpha = None if kind in ("JPEG", "BMP") else picture.alpha
-    # Grey with alpha at 16 bits is a kind of file that many programs do not read.
-    grey = picture.grey and not (deep and alpha is not None)
-    pixels = picture.rgb[:, :, 0] if grey else picture.rgb
-    if alpha is not None:
-        pixels = np.dstack([pixels, alpha])
-    if deep:
-        return _encode_opencv(pixels if grey else pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]], suffix)
-    image = Image.fromarray(np.ascontiguousarray(to_uint8(pixels)))
-    options = {
-        "PNG": {"compress_level": 3},  # level 6 takes three times as long for 5 % less
-        "JPEG": {"quality": 95, "subsampling": 0},
-        "WEBP": {"lossless": True},
-        "TIFF": {"compression": "tiff_adobe_deflate"},
-    }.get(kind, {})
-    buffer = io.BytesIO()
-    try:
-        image.save(buffer, kind, **options)
-    except (ValueError, OSError) as error:
-        raise InputError(f"{image.width}x{image.height} pixels do not fit into {suffix}: {describe(error)}") from None
-    return buffer.getvalue()
+    """A picture in the format of one of :data:`SUFFIXES`; see :func:`dataset.streams.encode`."""
+    file = io.BytesIO()
+    streams.encode(file, Bands.of(picture), Path(f"picture{suffix}"))
+    return file.getvalue()
 
 
 def write(path: Path, picture: Picture) -> None:
-    """Write a picture in the format of the path's suffix, whole or not at all.
-
-    Raises:
-        InputError: if the folder cannot be written or the format cannot hold the picture.
-    """
-    data = encode(picture, Path(path).suffix)
-    with written_whole(path) as temporary:
-        temporary.write_bytes(data)
+    """Write a picture in the format of the path's suffix, whole or not at all; see :func:`dataset.streams.write`."""
+    streams.write(path, Bands.of(picture))
 
 
 def write_rgb(path: Path, rgb: np.ndarray) -> None:
@@ -230,56 +160,120 @@ def write_rgb(path: Path, rgb: np.ndarray) -> None:
     write(path, Picture(rgb))
 
 
-def _is_deep(image: Image.Image, file: BinaryIO) -> bool:
-    """Whether a file has 16 bits per channel; ValueError for what decoders would read, but not as it is meant."""
-    if image.format == "PNG":
-        file.seek(24)  # IHDR: width, height, then the bit depth
-        return file.read(1)[0] == 16
-    if image.format != "TIFF":
-        if image.mode[0] in "IF":  # 16 or 32 bits, of which Pillow says no more
-            raise ValueError(f"16 or 32 bits in {image.format} are not supported; save it as PNG or TIFF")
-        return False
-    tags = image.tag_v2
-    bits, kind = max(tags.get(258, (1,))), max(tags.get(339, (1,)))  # BitsPerSample, SampleFormat
-    if bits not in (1, 2, 4, 8, 16) or kind != 1:
-        numbers = {1: "unsigned", 2: "signed", 3: "floating point"}.get(kind, "other")
-        raise ValueError(f"{bits} bits {numbers} are not supported; save it with 8 or 16 bits unsigned")
-    apart = len(tags.get(258, ())) > 1 and tags.get(284) == 2  # PlanarConfiguration
-    if bits == 16 and (apart or tags.get(262) not in (0, 1, 2)):  # PhotometricInterpretation: grey or RGB
-        raise ValueError("16 bits are supported for grey and interleaved RGB alone; save it as one of these")
-    return bits == 16
+@contextmanager
+def _looked_at(path: Path) -> Iterator[tuple[BinaryIO, Container | Tiff]]:
+    """A picture's file, and what its header says. Whatever is raised on it becomes one :class:`InputError`."""
+    try:
+        with opened(path) as file:
+            if not file.peek(1):
+                raise ValueError("it is empty (0 bytes)")
+            source = containers.look(file) or tiff.look(file)
+            if source is None:
+                raise ValueError(f"it is none of {_KINDS}; save it as one of them")
+            if source.height * source.width > MAX_PIXELS:
+                declared = f"it declares {source.width}x{source.height} pixels"
+                raise ValueError(f"{declared}, more than the {MAX_PIXELS:,} that are accepted")
+            yield file, source
+    except InputError:
+        raise
+    except MemoryError:
+        raise InputError(f"{path}: there is too little memory to read it") from None
+    except UnidentifiedImageError:
+        raise InputError(f"{path}: not a readable picture: it is damaged, or of a rare kind; save it again") from None
+    except Exception as error:  # decoders raise anything
+        if isinstance(error, OSError) and error.strerror:  # not the decoder's, but the system's
+            raise InputError(f"{path}: cannot be read: {describe(error)}") from None
+        raise InputError(f"{path}: not a readable picture: {describe(error)}") from None
 
 
-def _from_pillow(image: Image.Image) -> Picture:
+def _from_container(file: BinaryIO, source: Container) -> Picture:
+    """The picture of a PNG, JPEG, BMP or WebP file; without its metadata where a decoder cannot get over them."""
+    if source.beside <= _MOST_METADATA:
+        try:
+            return _decoded(file, source)
+        except MemoryError:
+            raise
+        except Exception:
+            if not source.beside:
+                raise
+    picture = _decoded(source.pixels(file), source, source.exif)
+    return replace(picture, notes=tuple(dict.fromkeys((_LEFT_OUT, *picture.notes))))
+
+
+def _decoded(file: BinaryIO, source: Container, exif: bytes | None = None) -> Picture:
+    """The picture of a file that has its metadata, or of one without them, and EXIF, if there is any, beside it."""
+    with Image.open(file, formats=(source.format,)) as image:
+        image.load()  # also finds a truncated file, which OpenCV would pass over
+        if exif:
+            image.info["exif"] = exif
+        orientation, notes = _orientation(image)
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":  # whose other pictures are previews, depths or the other eye's
+            notes += (f"it holds {frames} pictures, of which this is the first",)
+        if source.bits <= 8:
+            if source.key and image.mode == "L":  # Pillow compares it with what it has stretched to 8 bits
+                image.info["transparency"] = int.from_bytes(source.key[:2]) * (255 // (2**source.bits - 1))
+            return replace(_from_pillow(image, orientation), notes=notes)
+    del image
+    data = file if isinstance(file, io.BytesIO) else source.pixels(file)
+    return replace(_from_opencv(data, source, orientation), notes=notes)
+
+
+def _orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
+    """EXIF's orientation, upright if EXIF cannot be read; and a note if it or the colour profile cannot."""
+    notes = (_LEFT_OUT,) if image.info.get("icc_profile", b"") is None else ()
+    try:
+        exif = image.getexif()
+        if image.info.get("exif") and not len(exif):
+            raise ValueError
+        return exif.get(_ORIENTATION, 1), notes
+    except Exception:  # it raises anything
+        return 1, (_LEFT_OUT,)
+
+
+def _from_pillow(image: Image.Image, orientation: int) -> Picture:
     grey, transparent = image.mode in ("1", "L", "LA", "La"), image.has_transparency_data
-    mode = ("L" if grey else "RGB") + "A" * transparent
-    pixels = np.empty((image.height, image.width, len(mode)), np.uint8)
-    rows = max(1, 2**22 // image.width)  # in bands, because Pillow makes several copies
-    for top in range(0, image.height, rows):
-        band = image.crop((0, top, image.width, min(top + rows, image.height))).convert(mode)
-        pixels[top : top + rows] = np.asarray(band).reshape(-1, image.width, len(mode))
-    rgb = np.repeat(pixels[:, :, :1], 3, axis=2) if grey else pixels[:, :, :3]
-    return Picture(rgb, pixels[:, :, -1] if transparent else None, grey)
+    width, height = image.size
+    picture, rgb, alpha = blank(height, width, np.uint8, transparent, grey, orientation)
+    for rows in in_rows(height, width):  # because Pillow makes several copies
+        band = image.crop((0, rows.start, width, rows.stop)).convert("RGBA" if transparent else "RGB")
+        pixels = np.asarray(band)
+        rgb[rows] = pixels[:, :, :3]
+        if alpha is not None:
+            alpha[rows] = pixels[:, :, 3]
+    return picture
 
 
-def _from_opencv(image: Image.Image, file: BinaryIO) -> Picture:
-    import cv2
+def _from_opencv(data: io.BytesIO, source: Container, orientation: int) -> Picture:
+    """The picture of a PNG of 16 bits."""
+    picture = None
+    for top, pixels in by_opencv(data):
+        channels = pixels.shape[2]
+        if picture is None:
+            grey = channels == 1
+            picture, rgb, alpha = blank(source.height, source.width, np.uint16, source.alpha, grey, orientation)
+        rows = slice(top, top + len(pixels))
+        rgb[rows] = pixels[:, :, :3]
+        if source.key:
+            opaque = (pixels[:, :, :3] != np.frombuffer(source.key, ">u2", min(channels, 3))).any(axis=2)
+            alpha[rows] = 65535 * opaque
+        elif alpha is not None:
+            alpha[rows] = pixels[:, :, 3]
+    return picture
 
-    file.seek(0)
-    pixels = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint16:
-        raise ValueError("this kind of 16-bit file is not supported")
-    if image.format == "TIFF" and image.tag_v2[262] == 0:  # white is zero
-        pixels = 65535 - pixels
-    if pixels.ndim == 2:
-        return Picture(np.repeat(pixels[:, :, None], 3, axis=2), None, True)
-    return Picture(pixels[:, :, 2::-1], pixels[:, :, 3] if pixels.shape[2] == 4 else None)
 
-
-def _encode_opencv(bgr: np.ndarray, suffix: str) -> bytes:
-    import cv2
-
-    ok, data = cv2.imencode(suffix, np.ascontiguousarray(bgr))
-    if not ok:
-        raise InputError(f"{bgr.shape[1]}x{bgr.shape[0]} pixels do not fit into {suffix}")
-    return data.tobytes()
+def _from_tiff(source: Tiff) -> Picture:
+    if source.sampled:
+        dtype = np.uint16 if source.bits == 16 else np.uint8
+        alpha = source.alpha is not None
+        picture, *stored = blank(source.height, source.width, dtype, alpha, source.grey, source.orientation)
+        source.fill(*stored)
+    else:
+        try:
+            with source.rebuilt() as data, Image.open(data, formats=("TIFF",)) as image:
+                image.load()
+        except (UnidentifiedImageError, ValueError):
+            raise ValueError(source.refusal) from None
+        picture = _from_pillow(image, source.orientation)
+    notes = (_LEFT_OUT,) * source.damaged + ("it holds several pictures, of which this is the first",) * source.more
+    return replace(picture, notes=notes)

@@ -1,11 +1,14 @@
 """Pictures written from top to bottom: the plain writer's pixels, in little memory, whole or not at all."""
 
+import os
+import resource
 import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from dataset import images, streams
 from dataset.errors import InputError
@@ -72,6 +75,7 @@ def test_png_is_about_as_small_as_the_plain_one(example, tmp_path):
 def test_every_filter_is_used(example):
     lines = example().rgb.reshape(530, -1)
     assert set(streams.filtered(lines, step=3)[:, 0]) == {1, 2, 4}  # Sub, Up, Paeth
+    assert set(streams.filtered(lines, step=3, paeth=False)[:, 0]) == {1, 2}
 
 
 def test_tiff_is_tiled(example, tmp_path):
@@ -80,13 +84,24 @@ def test_tiff_is_tiled(example, tmp_path):
         assert file.pages[0].is_tiled and file.pages[0].tile == (256, 256)
 
 
-def test_other_formats_get_the_whole_picture(example, tmp_path):
-    whole = example()
-    streams.write(tmp_path / "a.bmp", in_bands(whole))
-    assert np.array_equal(images.read_rgb(tmp_path / "a.bmp"), whole.rgb)
+@pytest.mark.parametrize("suffix", [".bmp", ".jpg", ".webp"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_other_formats_are_as_pillow_writes_them(suffix, dtype, grey, alpha, example, tmp_path):
+    whole = example(dtype, grey, alpha, height=130, width=71)
+    streams.write(tmp_path / f"bands{suffix}", in_bands(whole))
+    images.write(tmp_path / f"plain{suffix}", whole)
+    pixels = images.to_uint8(whole.rgb[:, :, :1] if grey else whole.rgb)
+    if alpha and suffix == ".webp":
+        pixels = np.dstack([pixels, images.to_uint8(whole.alpha)])
+    options = {".jpg": {"quality": 95, "subsampling": 0}, ".webp": {"lossless": True}}.get(suffix, {})
+    Image.fromarray(np.ascontiguousarray(pixels).squeeze()).save(tmp_path / f"pillow{suffix}", **options)
+    plain, bands, pillow = ((tmp_path / f"{name}{suffix}").read_bytes() for name in ("plain", "bands", "pillow"))
+    assert plain == bands == pillow == images.encode(whole, suffix)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".jpg", ".webp"])
 def test_at_most_three_bands_are_in_memory(suffix, tmp_path):
     """The one being made, the one being written and what is left of the one before."""
 
@@ -107,7 +122,7 @@ def test_at_most_three_bands_are_in_memory(suffix, tmp_path):
     assert images.size(tmp_path / f"a{suffix}") == (3000, 50) and 1 <= most <= 3
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".jpg", ".webp"])
 def test_a_failure_on_the_way_leaves_nothing(suffix, example, tmp_path):
     whole = in_bands(example())
 
@@ -120,7 +135,55 @@ def test_a_failure_on_the_way_leaves_nothing(suffix, example, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_side_too_long_for_png_is_one_line(tmp_path):
-    with pytest.raises(InputError, match="does not fit into .png"):
-        streams.write(tmp_path / "a.png", Bands(1, 2**31, np.dtype(np.uint8), False, False, iter(())))
+@pytest.mark.parametrize(
+    ("suffix", "height", "width"),
+    [(".png", 1, 2**31), (".jpg", 65501, 1), (".webp", 1, 16384), (".bmp", 1, 2**31), (".bmp", 40000, 40000)],
+)
+def test_a_picture_too_large_for_its_format_is_one_line(suffix, height, width, tmp_path):
+    with pytest.raises(InputError, match=f"a{suffix}: a picture of {width}x{height} pixels does not fit into {suffix}"):
+        streams.write(tmp_path / f"a{suffix}", Bands(height, width, np.dtype(np.uint8), False, False, iter(())))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".jpg", ".webp"])
+def test_what_the_file_system_refuses_is_told_by_its_name(suffix, example, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))
+    try:
+        with pytest.raises(InputError, match=f"a{suffix}: cannot be written: file too large"):
+            images.write(tmp_path / f"a{suffix}", example(height=130, width=71))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
+
+
+def test_encoding_takes_what_it_is_said_to(tmp_path, command):
+    script = """if True:
+        import ctypes, sys
+        from pathlib import Path
+        import numpy as np, tifffile
+        from dataset import images
+        ctypes.CDLL(None).mallopt(-3, 2**16)  # what is freed, is given back
+        def now(line):
+            return int(Path("/proc/self/status").read_text().split(line)[1].split()[0]) * 1024
+        noise = np.random.default_rng(0).integers(0, 256, (1000, 2000, 4), np.uint8)
+        for suffix in (".png", ".tif", ".bmp", ".jpg", ".webp"):
+            images.encode(images.Picture(noise[:9, :9, :3]), suffix)
+            for alpha in (None, noise[:, :, 3]):
+                for by in (1, np.uint16(257)) if suffix != ".webp" else (1,):
+                    picture = images.Picture(noise[:, :, :3] * by, None if alpha is None else alpha * by)
+                    channels, dtype = 3 + (alpha is not None), picture.rgb.dtype
+                    before = now("VmRSS:")
+                    Path("/proc/self/clear_refs").write_text("5")
+                    images.write(Path(sys.argv[1]) / f"a{suffix}", picture)
+                    said = images.encoding_bytes(1000, 2000, channels, dtype, suffix)
+                    print(suffix, channels, dtype, now("VmHWM:") - before, said)
+    """
+    if not os.access("/proc/self/clear_refs", os.W_OK):
+        pytest.skip("the peak of memory cannot be measured here")
+    done = command("-c", script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    for line in done.stdout.splitlines():
+        peak, said = map(int, line.split()[-2:])
+        assert peak <= said <= 1.15 * peak + 3 * 2**24, line
+    assert len(done.stdout.splitlines()) == 18

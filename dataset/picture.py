@@ -1,0 +1,82 @@
+"""A picture in memory, and how decoders fill it."""
+
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+_BAND = 2**18  # pixels that are converted at a time, about
+
+# What each EXIF orientation asks for, as (quarter turns anticlockwise, then flip left-right).
+_ORIENTATIONS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture, upright.
+
+    Attributes:
+        rgb: (H, W, 3) uint8 or uint16, the full range of its type; three equal channels if grey.
+        alpha: (H, W) of the same type, or None.
+        grey: whether the file held one channel of brightness.
+        notes: a line for each thing that the file held and the picture lacks.
+    """
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None = None
+    grey: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def to_uint8(pixels: np.ndarray) -> np.ndarray:
+    """Pixels of 8 or 16 bits per channel as 8, rounded (65535 becomes 255)."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    result = np.empty(pixels.shape, np.uint8)
+    for rows in in_rows(len(pixels), pixels.size // max(1, len(pixels))):
+        result[rows] = (pixels[rows].astype(np.uint32) + 128) // 257
+    return result
+
+
+def in_rows(height: int, width: int) -> Iterator[slice]:
+    """Rows from top to bottom, as many at a time as have few pixels together."""
+    count = max(1, _BAND // max(1, width))
+    return (slice(top, min(top + count, height)) for top in range(0, height, count))
+
+
+def blank(height: int, width: int, dtype: np.dtype, alpha: bool = False, grey: bool = False, orientation: int = 1):
+    """A picture to be filled, and views of its colours and alpha, to fill it through, as a file's rows lie.
+
+    Args:
+        height, width: of the file's rows.
+        orientation: EXIF's; what is none of its numbers is upright.
+    """
+    turns, flip = _ORIENTATIONS.get(orientation, (0, False))
+    if turns % 2:
+        height, width = width, height
+    picture = Picture(np.empty((height, width, 3), dtype), np.empty((height, width), dtype) if alpha else None, grey)
+
+    def stored(pixels: np.ndarray | None) -> np.ndarray | None:
+        return None if pixels is None else np.rot90(pixels[:, ::-1] if flip else pixels, -turns)
+
+    return picture, stored(picture.rgb), stored(picture.alpha)
+
+
+def by_opencv(data: io.BytesIO) -> Iterator[tuple[int, np.ndarray]]:
+    """The samples of a PNG or TIFF of 16 bits: bands of (rows, columns, channels), each with its top.
+
+    Raises:
+        ValueError: if OpenCV cannot decode it.
+    """
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")  # what it has to say becomes an exception here
+    import cv2
+
+    pixels = cv2.imdecode(np.frombuffer(data.getbuffer(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16:
+        raise ValueError("this kind of 16-bit file is not supported")
+    pixels = np.atleast_3d(pixels)
+    swap = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}.get(pixels.shape[2])
+    for rows in in_rows(*pixels.shape[:2]):
+        yield rows.start, pixels[rows] if swap is None else cv2.cvtColor(pixels[rows], swap)
