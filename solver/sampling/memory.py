@@ -76,11 +76,13 @@ class Budget:
             room = _SHARE * free(self.device) if self.limit is None else self.limit
         return max(room, _LEAST) if self.limit is None else room
 
-    def check(self) -> None:
-        """Raise InputError if the limit is too low for the program and any picture."""
-        if self.limit is not None and self.on_cpu and self.limit < self.least:
-            program = f"the program alone takes {self.program / 2**20:.0f}M"
-            raise InputError(f"--memory: is too little: {program}; give at least {self.least / 2**20:.0f}M")
+    def take_the_least(self) -> str:
+        """Raise a limit that is too low for the program and any picture; returns a line about it, or nothing."""
+        if self.limit is None or not self.on_cpu or self.limit >= self.least:
+            return ""
+        self.limit = self.least
+        program = f"the program alone takes {self.program / 2**20:.0f}M"
+        return f"--memory: is less than it takes to work at all; {program}, so {self.least / 2**20:.0f}M are taken"
 
     def check_picture(self, path: Path, decoding: int, beside: int) -> None:
         """Raise InputError if the memory is too little for a picture that is worked on alone.

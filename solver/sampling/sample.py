@@ -5,6 +5,7 @@ import itertools
 import os
 import platform
 import shutil
+import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -65,7 +66,8 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         self_ensemble=args.self_ensemble,
         shave=args.shave,
     )
-    sampler.budget.check()
+    if (line := sampler.budget.take_the_least()) and group.leads:
+        print(line, file=sys.stderr)
     folder = group.share(prepare(args, weights, pictures) if group.leads else None)
     if group.leads:
         times = f"{group.size} x " if group.size > 1 else ""

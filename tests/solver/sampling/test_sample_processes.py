@@ -66,7 +66,7 @@ def test_two_processes_make_the_tables_of_one(command, weights, picture, tmp_pat
 LITTLE_MEMORY = """if True:
     import runpy, sys
     from solver.sampling.memory import Budget
-    Budget.check = Budget.check_picture = lambda *_: None
+    Budget.take_the_least = Budget.check_picture = lambda *_: None
     sys.argv = sys.argv[1:]
     runpy.run_path(sys.argv[0], run_name="__main__")
 """
