@@ -1,8 +1,11 @@
 """Memory: what a network needs of it, and that a process keeps to what it was given."""
 
 import os
+import re
+import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -10,9 +13,10 @@ import torch
 from torch import nn
 
 import model
-from dataset import images
+from dataset import images, test_set
 from dataset.errors import InputError
 from model.ops import NONE, Network, trim
+from solver.measuring.evaluate import evaluate
 from solver.sampling import memory
 from solver.sampling.backends.fuse import fuse
 from solver.sampling.sampler import Sampler
@@ -230,3 +234,19 @@ def test_results_too_large_for_memory_come_in_bands(picture, tmp_path):
         assert np.array_equal(bands.rgb, plain.rgb) and bands.grey == plain.grey
         assert (bands.alpha is None) == (plain.alpha is None)
         assert plain.alpha is None or np.array_equal(bands.alpha, plain.alpha)
+
+
+def test_a_picture_that_needs_more_memory_is_one_line(tmp_path, picture):
+    """It is left alone before it is decoded, and told what it needs; smaller ones are done."""
+    images.write_rgb(tmp_path / "small.png", picture(8, 8))
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    (tmp_path / "large.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    )
+    sampler = Sampler(model.build("lesrcnn", 2).eval(), 2)
+    sampler.budget.limit = sampler.budget.least
+    scores = evaluate(sampler, test_set.find(tmp_path, 2), skip_bad=True, on_picture=lambda *_: None)
+    assert [row.name for row in scores.rows] == ["small"] and len(scores.skipped) == 1
+    told = re.search(r"large.png: needs about (\d+)M of memory at once, .* give --memory (\d+)M", scores.skipped[0])
+    assert int(told[1]) > 3 * 20_000**2 / 2**20 and int(told[2]) > int(told[1])
