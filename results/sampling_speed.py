@@ -22,6 +22,7 @@ import model
 from dataset import images
 from dataset.errors import InputError, shown
 from dataset.files import write_csv
+from dataset.memory import resident
 from results.canvas import canvas, label
 from results.complexity import flops
 from results.measure import NETWORKS
@@ -100,7 +101,7 @@ def contenders(lr: np.ndarray, scale: int, device: torch.device, args: argparse.
         x = images.to_tensor(lr, device).contiguous()
         needed = _PUBLISHED_FEATURES * lr.shape[0] * lr.shape[1] * scale**2 * 64 * 4
         yield Contender("published", "fp32", work(published, lr), torch.no_grad()(partial(published, x)), needed)
-    room = ROOM + (memory.resident() if device.type == "cpu" else 0)
+    room = ROOM + (resident() if device.type == "cpu" else 0)
     for name in args.networks or ["LESRCNN"]:
         form, net = name if args.networks else "ours", build(name, scale)
         for precision in args.precision:
