@@ -203,6 +203,8 @@ def _from_container(file: BinaryIO, source: Container) -> Picture:
 def _decoded(file: BinaryIO, source: Container, exif: bytes | None = None) -> Picture:
     """The picture of a file that has its metadata, or of one without them, and EXIF, if there is any, beside it."""
     with Image.open(file, formats=(source.format,)) as image:
+        if image.size != (source.width, source.height):
+            raise ValueError("it tells two sizes")
         image.load()  # also finds a truncated file, which OpenCV would pass over
         if exif:
             image.info["exif"] = exif

@@ -218,6 +218,14 @@ def test_a_kind_of_png_comes_out_as_it_is_meant(name, interlaced, tmp_path):
     assert alpha is None or np.abs(again.alpha * (255 / peak) - alpha[:, :, 0]).max() < 1e-9
 
 
+def test_a_second_header_does_not_count(tmp_path):
+    """Or its size would not be held against what is accepted."""
+    second = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0))
+    (tmp_path / "a.png").write_bytes(png(RGB, 8, 2, second))
+    with pytest.raises(InputError, match="two sizes"):
+        images.read(tmp_path / "a.png")
+
+
 def bmp(bits, pixels, *masks, header=40) -> bytes:
     """A BMP by hand, of (H, W) numbers of 16 or 32 bits."""
     height, width = pixels.shape
