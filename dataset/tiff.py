@@ -264,7 +264,9 @@ class Tiff:
         if self._tiled:
             self._rows, self._columns = self._number(Tag.TILE_ROWS), self._number(Tag.TILE_COLUMNS)
         number = math.ceil(self.height / self._rows) * math.ceil(self.width / self._columns)
-        if len(self._numbers(self._offsets)) < number * (self._samples if self._apart else 1):
+        number *= self._samples if self._apart else 1
+        offsets = self._numbers(self._offsets)[:number]
+        if not number or len(offsets) < number or offsets.min() < 8:
             raise ValueError
         self._stored = sum(length for *_, length in self._segments())
 

@@ -276,6 +276,18 @@ def test_an_orientation_that_cannot_be_read_is_upright(tmp_path):
     assert np.array_equal(picture.rgb, RGB) and "metadata" in picture.notes[0]
 
 
+@pytest.mark.parametrize("tag", [256, 257, 258, 259, 273, 277, 278, 322, 323, 324])
+def test_what_makes_the_pixels_may_not_be_nothing(tag, tmp_path):
+    """A length of nothing, or a place before all data, as programs leave for tiles that they have not written."""
+    data = bytearray(by_hand(GREY, 8, 1, **{"t322": [16], "t323": [16], "t324": [200] * 6} if tag > 300 else {}))
+    place = data.index(struct.pack("<HH", tag, 4)) + 8
+    if tag == 324:
+        (place,) = struct.unpack_from("<I", data, place)
+    struct.pack_into("<I", data, place, 0)
+    with pytest.raises(InputError, match="a.tif: not a readable picture: "):
+        images.read(save(tmp_path / "a.tif", data))
+
+
 def test_other_pages_are_told_of(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.stack([GREY, GREY])[..., 0].astype(np.uint8), photometric="minisblack")
     assert "several pictures" in images.read(tmp_path / "a.tif").notes[0]
