@@ -30,7 +30,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset import arguments, errors, images, test_set
-from dataset.errors import Parser
+from dataset.errors import Parser, shown
 from dataset.hyperslabs import open_file, picture_sizes, readable
 from dataset.parallel import with_progress
 
@@ -74,7 +74,8 @@ class Leak(NamedTuple):
     correlation: float
 
     def __str__(self) -> str:
-        return f"leak: {self.train} shows {self.share:.0%} of {self.test} (correlation {self.correlation:.3f})"
+        shows = f"{shown(self.train)} shows {self.share:.0%} of {shown(self.test)}"
+        return f"leak: {shows} (correlation {self.correlation:.3f})"
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ And a picture is no worse for damaged metadata: the decoder that gives up on the
 import io
 import os
 import struct
+import zlib
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -17,6 +18,9 @@ _STEPS = 2**20  # chunks, segments and pieces of junk that are looked at
 
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_BLOCK = 2**18  # bytes that are inflated at a time
+_MOST_OF_A_BYTE = 512  # pixels that a byte of a packed BMP may stand for: they are decoded one by one
 _WEBP_PIXELS = (b"VP8X", b"ALPH", b"VP8 ", b"VP8L", b"ANIM", b"ANMF")
 _WEBP_METADATA = 0x20 | 0x08 | 0x04  # VP8X's flags of a colour profile, EXIF and XMP
 _JPEG_ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
@@ -85,6 +89,27 @@ class Container:
                 view[20] &= ~_WEBP_METADATA
         data.seek(0)
         return data
+
+
+def has_all_lines(file: BinaryIO) -> bool:
+    """Whether the data of a PNG file are inflated to all of its lines: Pillow makes up those that lack."""
+    width, height, bits, colours, *_, passes = struct.unpack(">IIBBBBB", read_at(file, 16, 13))
+    bits *= _PNG_CHANNELS[colours]
+    lines = [(width, height)]
+    if passes:  # Adam7 (PNG specification, 8.2)
+        steps = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+        lines = [(-(-(width - x) // across), -(-(height - y) // down)) for x, y, across, down in steps]
+    missing = sum((1 + -(-w * bits // 8)) * h for w, h in lines if w > 0 and h > 0)
+    inflate, place = zlib.decompressobj(), 8
+    while missing > 0 and len(head := read_at(file, place, 8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        for offset in range(place + 8, place + 8 + length if kind == b"IDAT" else 0, _BLOCK):
+            data = read_at(file, offset, min(_BLOCK, place + 8 + length - offset))
+            while missing > 0 and data and not inflate.eof:
+                missing -= len(inflate.decompress(data, _BLOCK))
+                data = inflate.unconsumed_tail
+        place += 12 + length
+    return missing <= 0
 
 
 def look(file: BinaryIO) -> Container | None:
@@ -204,6 +229,8 @@ def _bmp(file: BinaryIO, start: bytes) -> Container:
         packed = 0
     else:
         width, height, _, bits, packed = struct.unpack_from("<iiHHI", start, 18)
+    if packed in (1, 2) and abs(width * height) > _MOST_OF_A_BYTE * file_size(file):
+        raise ValueError("it declares more pixels than it can hold")
     found = Container("BMP", abs(height), abs(width), alpha=bits == 32)
     found.stored, found.working = (4, 0) if bits > 8 else (1, 2 if packed else 0)
     return found

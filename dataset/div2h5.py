@@ -82,6 +82,9 @@ def main() -> None:
         parser.error(f"--lr names {len(args.lr)} folders for the {len(args.hr)} of --hr")
 
     sources = find(args.hr, args.lr, args.scales)
+    for file in (file for source in sources for file in (source.hr, *source.lr.values())):
+        if args.out.exists() and args.out.samefile(file):
+            raise InputError(f"--out {args.out}: is one of the pictures; choose another name")
     copies = [Source(source.hr, downscale=factor) for factor in args.downscale for source in sources]
     sources += copies
     write(args.out, sources, args.scales, args.boundary, args.workers)

@@ -18,6 +18,7 @@ from typing import BinaryIO
 from .errors import InputError, describe
 
 _LONG_NAME = 60  # bytes; a longer name of a file is not part of its temporary one, which may have 255
+_MOST_TEXT = 2**28  # bytes of a text file
 _FORMULA = "=+-@\t\r"  # with which a spreadsheet's formulas begin
 
 
@@ -50,6 +51,8 @@ def read_text(path: Path) -> str:
         ValueError: if it is no UTF-8.
     """
     with opened(path) as file:
+        if os.fstat(file.fileno()).st_size > _MOST_TEXT:
+            raise InputError(f"{path}: has more than {_MOST_TEXT:,} bytes, which no such file has")
         return file.read().decode("utf-8-sig")
 
 
@@ -109,9 +112,13 @@ def written_whole(path: Path | str) -> Iterator[Path]:
         InputError: if anything cannot be written there.
     """
     path = Path(path)
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))  # the file it leads to is written, and the link stays
     temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink() or path.exists() and not path.is_file():
+            raise InputError(f"{path}: is no file that could be written over; choose another name")
         yield temporary
         os.replace(temporary, path)
     except OSError as error:

@@ -188,6 +188,8 @@ def _looked_at(path: Path) -> Iterator[tuple[BinaryIO, Container | Tiff]]:
 
 def _from_container(file: BinaryIO, source: Container) -> Picture:
     """The picture of a PNG, JPEG, BMP or WebP file; without its metadata where a decoder cannot get over them."""
+    if source.format == "PNG" and source.bits <= 8 and not containers.has_all_lines(file):
+        raise OSError("image file is truncated")
     if source.beside <= _MOST_METADATA:
         try:
             return _decoded(file, source)

@@ -106,8 +106,8 @@ def shrunk(hr: np.ndarray, factor: float, boundary: str, file: Path, scale: int)
         hr = imresize(hr, factor, boundary=boundary)
     height, width = hr.shape[:2]
     if min(height, width) < scale:
-        before = f", shrunk by {factor:g}," * (factor < 1)
-        raise InputError(f"{file}:{before} has {width}x{height} pixels, too few for scale {scale}")
+        before = f"shrunk by {factor:g}, " * (factor < 1)
+        raise InputError(f"{file}: {before}has {width}x{height} pixels, too few for scale {scale}")
     return hr
 
 

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset import arguments, errors, images
 from dataset.bicubic import imresize
-from dataset.errors import Parser
+from dataset.errors import InputError, Parser
 from dataset.files import remove_leftovers, sha256_of
 from dataset.make_benchmark import claim
 from dataset.parallel import do_all
@@ -64,6 +64,8 @@ def main() -> None:
     arguments.add_workers(parser)
     args = parser.parse_args()
 
+    if any(args.out.exists() and args.out.samefile(folder) for folder in args.pictures if folder.exists()):
+        raise InputError(f"--out {args.out}: holds the given pictures; choose another folder")
     pictures = [picture for folder in args.pictures for picture in images.list_images(folder, needed=True)]
     side = {"side": args.side} if args.kind == "leaves" else {}
     others = [file.name for file in args.out.glob("[0-9]*.png")]

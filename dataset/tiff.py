@@ -177,6 +177,8 @@ class Tiff:
         tags = dict(self._tags)
         for tag, numbers in changed.items():
             tags[tag] = (4, len(numbers), struct.pack(f"{self._order}{len(numbers)}I", *numbers))
+        if self._colours == _PALETTE and (palette := self._numbers(Tag.PALETTE)).max() < 256:  # of 8 bits, not of 16
+            tags[Tag.PALETTE] = (3, len(palette), (257 * palette.astype(f"{self._order}u2")).tobytes())
         entries = b""
         for tag, (kind, count, values) in sorted(tags.items()):
             if len(values) > 4:

@@ -48,7 +48,7 @@ def main() -> None:
     rows = crops.rows(items, args.scale, methods, args.protocol, box, most)
     crops.draw(rows, args.out)
     for name, _, box in rows:
-        print(f"{name}: box {' '.join(map(str, box))}")
+        print(f"{shown(name)}: box {' '.join(map(str, box))}")
     print(shown(args.out))
 
 

@@ -44,6 +44,8 @@ def parse(scale: int, arguments: Sequence[str] | None = None) -> argparse.Namesp
         args.ckpt_name = args.model if args.scale == 0 else f"{args.model}_x{args.scale}"
     if args.ckpt_dir is None:
         args.ckpt_dir = Path("checkpoint") / args.ckpt_name
+    if Path(args.ckpt_name).name != args.ckpt_name:
+        raise InputError(f"--ckpt_name {args.ckpt_name}: is a name, without folders; those are --ckpt_dir's")
     if args.resume and args.overwrite:
         raise InputError("--resume and --overwrite: give one of them")
     for name in ("ema", "teacher_share", "cooldown"):

@@ -83,6 +83,9 @@ def find_run(folder: RunFolder, args: argparse.Namespace) -> Iterator[tuple[dict
     """
     if not (args.resume or args.overwrite) and folder.in_use():
         raise InputError(f"{folder.folder}: has a run already; go on with --resume, or start anew with --overwrite")
+    if args.resume and not folder.has_checkpoint() and folder.record.exists():
+        gone = f"its run has lost its checkpoints, {folder.last.name} and {folder.previous.name}"
+        raise InputError(f"{folder.folder}: {gone}; put one back, or start anew with --overwrite")
     if not args.resume or not folder.has_checkpoint():
         yield None, [f"no run in {folder.folder} to resume: starting one"] if args.resume else []
         return

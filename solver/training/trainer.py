@@ -113,6 +113,7 @@ class Trainer:
             except state.MALFORMED:
                 resumed, notes = group.share(next(states) if group.leads else None)
         self.kept = self.step if resumed else None  # the step of the last checkpoint
+        self.patches = None  # the last step's, and its loss
         self.objective = self._objective()
         self._announce(resumed is not None, notes)
 
@@ -208,6 +209,7 @@ class Trainer:
             self.scaler.unscale_(optimizer)
         norm = clip(self.optimizers, self.args.clip_by, self.args.clip)
         value = self._agree(loss.detach(), norm)
+        self.patches = lr, hr, batch.scale, value
         for optimizer in self.optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
@@ -238,6 +240,8 @@ class Trainer:
 
     def _diverged(self, what: str) -> None:
         kept = "nothing was saved" if self.kept is None else f"step {self.kept} is saved in {self.folder.last}"
+        if self.kept == self.step and self.folder.previous.exists():
+            kept += f"; if it is no good, remove it, and --resume takes {self.folder.previous.name}"
         raise Diverged(f"step {self.step + 1}: the {what}; {kept}. A lower --lr or --clip may help, with --resume")
 
     def _zero_unused(self) -> None:
@@ -273,7 +277,7 @@ class Trainer:
 
     def _row(self) -> None:
         if self.group.leads:
-            self._check_finite()
+            self._check_good()
             figures = self.validation(self._result().eval())
             self.net.train()
             psnr = [value for name, value in figures.items() if name.endswith("_psnr")]
@@ -307,7 +311,7 @@ class Trainer:
         """
         if self.group.leads:
             if self.step != self.kept:
-                self._check_finite()
+                self._check_good()
                 self.folder.save(state.collect(self))
                 self.kept = self.step
             best = self.best if math.isfinite(self.best) else None
@@ -315,10 +319,19 @@ class Trainer:
             self.folder.note(figures, finished)
             self.saved = time.monotonic()
 
-    def _check_finite(self) -> None:
-        """Raise Diverged rather than let weights that are no numbers take the place of good ones."""
+    @torch.no_grad()
+    def _check_good(self) -> None:
+        """Raise Diverged rather than let weights that make nonsense of the last patches take the place of good ones."""
         if not state.is_finite(self):
             self._diverged("weights are not finite")
+        if self.patches is not None:
+            *patches, before = self.patches
+            self.net.eval()
+            with self._autocast():
+                loss = self.net.loss(LOSSES[self.args.loss_fn], *patches).item()
+            self.net.train()
+            if not loss <= 1000 * (abs(before) + 0.01):
+                self._diverged(f"loss of the last patches has gone from {before:.3g} to {loss:.3g}")
 
     def taken(self) -> dict:
         """The weights files that the run has taken, by their SHA-256: what is there now may be something else."""

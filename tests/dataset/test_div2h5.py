@@ -345,6 +345,13 @@ def test_wrong_arguments(div2k, command, arguments, message):
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
 
 
+def test_no_picture_is_written_over(div2k, command, root):
+    picture = hr_file(div2k, NAMES[0])
+    before = picture.read_bytes()
+    done = command(root / "dataset" / "div2h5.py", "--out", picture, cwd=div2k)
+    assert done.returncode == 2 and "is one of the pictures" in done.stderr and picture.read_bytes() == before
+
+
 def test_reference_training_pictures(reference, tmp_path, command):
     """Twenty real pictures at every scale make a file that every scale is trained from."""
     for file in sorted((reference / ".." / "train" / "T91").iterdir())[:20]:

@@ -44,6 +44,36 @@ def test_names_from_anywhere_are_written(tmp_path):
     assert files.read_json(tmp_path / "a.json", "") == rows
 
 
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link to nowhere", "link to itself"])
+def test_only_a_file_is_written_over(tmp_path, kind):
+    path = tmp_path / "a"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "link to itself":
+        path.symlink_to(path)
+    else:
+        path.symlink_to(tmp_path / "none" / "a")
+    if kind == "link to nowhere":  # it leads to a place where a file can be made
+        files.write_text(path, "new")
+        assert path.is_symlink() and (tmp_path / "none" / "a").read_text() == "new"
+        return
+    before = path.lstat()
+    with pytest.raises(InputError, match="a: "):
+        files.write_text(path, "new")
+    assert path.lstat().st_mode == before.st_mode and [file.name for file in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_link_stays_and_its_file_is_written(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/a").write_text("old")
+    (tmp_path / "a").symlink_to("far/a")
+    files.write_text(tmp_path / "a", "new")
+    assert (tmp_path / "a").is_symlink() and (tmp_path / "far/a").read_text() == "new"
+    assert len(list(tmp_path.rglob("*"))) == 3
+
+
 LOCKS = """if True:
     import os, sys, time
     from pathlib import Path

@@ -533,3 +533,39 @@ def test_names_with_odd_digits_are_sorted(tmp_path):
     for name in names:
         (tmp_path / name).write_bytes(b"")
     assert {file.name for file in images.list_images(tmp_path)} == set(names)
+
+
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+def grey_or_rgb_png(pixels: np.ndarray, passes: tuple, less: int = 0) -> bytes:
+    """A PNG of grey or RGB pixels, interlaced or not, whose data are so many bytes too short."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    parts = (pixels[y::down, x::across] for x, y, across, down in passes)
+    data = b"".join(b"\0" + row.tobytes() for part in parts if part.size for row in part)
+    header = struct.pack(">IIBBBBB", *pixels.shape[1::-1], 8, 2 if pixels.ndim == 3 else 0, 0, 0, len(passes) > 1)
+    data = zlib.compress(data[: len(data) - less])
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("passes", [((0, 0, 1, 1),), ADAM7], ids=["plain", "interlaced"])
+@pytest.mark.parametrize("size", [(37, 29), (1, 1), (2, 300)])
+def test_a_png_whose_data_end_early_is_refused(picture, tmp_path, passes, size):
+    """Well-formed, but for fewer lines than the header tells: Pillow alone makes the others up."""
+    for pixels in (picture(*size), picture(*size)[:, :, 0]):
+        (tmp_path / "a.png").write_bytes(grey_or_rgb_png(pixels, passes))
+        rgb = images.read(tmp_path / "a.png").rgb
+        assert np.array_equal(rgb if pixels.ndim == 3 else rgb[:, :, 0], pixels)
+        (tmp_path / "b.png").write_bytes(grey_or_rgb_png(pixels, passes, less=1))
+        with pytest.raises(InputError, match="b.png: not a readable picture: image file is truncated"):
+            images.read(tmp_path / "b.png")
+
+
+def test_a_packed_bmp_of_few_bytes_and_many_pixels_is_refused(tmp_path):
+    header = struct.pack("<IiiHHIIiiII", 40, 14_000, 14_000, 1, 8, 1, 0, 0, 0, 0, 0)
+    (tmp_path / "a.bmp").write_bytes(b"BM" + struct.pack("<IHHI", 60_000, 0, 0, 54 + 1024) + header + bytes(59_000))
+    with pytest.raises(InputError, match="more pixels than it can hold"):
+        images.read(tmp_path / "a.bmp")

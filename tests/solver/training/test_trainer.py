@@ -404,6 +404,30 @@ def test_the_last_two_good_states_survive_a_diverged_run_whatever_is_tried(setti
     assert "nothing was saved" in diverging(settings("--overwrite"), 1)
 
 
+def test_a_state_that_makes_nonsense_of_the_last_patches_is_not_saved(settings):
+    """Its weights are numbers still: without a look at what they make, it would push out the last good state."""
+    args = settings("--save_interval", 2)
+    train(args)
+    assert steps_kept(args) == [6, 4]
+    for flags in (("--lr", 1e3), ("--lr", 1e30, "--recipe", "paper")):
+        run = Trainer(settings("--resume", "--max_steps", 9, "--save_interval", 1, "--clip", 0, *flags), ALONE)
+        with pytest.raises(InputError, match="has gone from|not finite|is nan|is inf") as error:
+            run.run()
+        assert "step 6 is saved" in str(error.value) and steps_kept(args) == [6, 4]
+
+
+def test_a_run_that_has_lost_its_checkpoints_is_not_begun_anew(settings):
+    args = settings()
+    train(args)
+    before = (args.ckpt_dir / "lesrcnn_x2.pth").read_bytes()
+    (args.ckpt_dir / "lesrcnn_x2_last.pth").unlink()
+    with pytest.raises(InputError, match="has lost its checkpoints"):
+        Trainer(settings("--resume", "--max_steps", 2), ALONE)
+    assert (args.ckpt_dir / "lesrcnn_x2.pth").read_bytes() == before
+    with pytest.raises(InputError, match="--ckpt_name a/b"):
+        settings("--ckpt_name", "a/b")
+
+
 def test_weights_that_are_not_finite_are_not_saved(settings):
     args = settings("--save_interval", 1)
     run = Trainer(args, ALONE)
