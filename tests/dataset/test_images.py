@@ -535,7 +535,7 @@ def test_names_with_odd_digits_are_sorted(tmp_path):
     assert {file.name for file in images.list_images(tmp_path)} == set(names)
 
 
-ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
 def grey_or_rgb_png(pixels: np.ndarray, passes: tuple, less: int = 0) -> bytes:
@@ -551,7 +551,7 @@ def grey_or_rgb_png(pixels: np.ndarray, passes: tuple, less: int = 0) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("passes", [((0, 0, 1, 1),), ADAM7], ids=["plain", "interlaced"])
+@pytest.mark.parametrize("passes", [((0, 0, 1, 1),), PASSES], ids=["plain", "interlaced"])
 @pytest.mark.parametrize("size", [(37, 29), (1, 1), (2, 300)])
 def test_a_png_whose_data_end_early_is_refused(picture, tmp_path, passes, size):
     """Well-formed, but for fewer lines than the header tells: Pillow alone makes the others up."""
