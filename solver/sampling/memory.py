@@ -1,6 +1,7 @@
 """How much memory there is, and how much a network wants."""
 
 import ctypes
+import math
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ _PROBE = 16  # side of the picture on which a network's appetite is measured
 
 _SHARE = 0.5  # of the free memory that is taken where none is named
 _LEAST = 2**27  # bytes for features that are taken where less seems free: with less, too much is computed twice
+_USED = 0.6  # of what the limit leaves once a picture is there: libraries keep some of what they took meanwhile
 _LEAST_ROOM = 160 * 2**20  # bytes beside the program with which pictures flow through a network
 
 
@@ -71,7 +73,8 @@ class Budget:
         """Bytes that features may take while pictures take so many."""
         if self.on_cpu:
             room = self.room
-            room = max(room - held - room / 4, room / 4)
+            unused = math.inf if self.limit is None else _USED * (self.limit - resident())
+            room = max(min(room - held - room / 4, unused), room / 4)
         else:
             room = _SHARE * free(self.device) if self.limit is None else self.limit
         return max(room, _LEAST) if self.limit is None else room
