@@ -118,7 +118,7 @@ def written_whole(path: Path | str) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_symlink() or path.exists() and not path.is_file():
-            raise InputError(f"{path}: is no file that could be written over; choose another name")
+            raise InputError(f"{path}: cannot be written: there is something that is no file; choose another name")
         yield temporary
         os.replace(temporary, path)
     except OSError as error:

@@ -1,5 +1,7 @@
 """More pictures from few: made from their number and the given pictures alone, and what training wants of them."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -99,8 +101,13 @@ def test_a_turned_copy_is_the_picture_turned_stretched_and_shrunk(tmp_path, pict
 
 def test_a_folder_that_another_has_filled_is_left_alone(real, tmp_path, command):
     arguments = ["--pictures", real, "--count", 1, "--side", 16]
-    done = command("dataset/more_pictures.py", "leaves", *arguments, "--out", real)
-    assert done.returncode == 2 and "real: holds 0.png, 1.png, 2.png, which this command has not made" in done.stderr
+    shutil.copytree(real, tmp_path / "copy")
+    for folder, told in (
+        ("copy", "0.png, 1.png, 2.png, which this command has not made"),
+        ("real", "the given pictures"),
+    ):
+        done = command("dataset/more_pictures.py", "leaves", *arguments, "--out", tmp_path / folder)
+        assert done.returncode == 2 and f"{folder}: holds {told}" in done.stderr
     for kind, status in (("leaves", 0), ("turned", 2)):
         done = command("dataset/more_pictures.py", kind, *arguments, "--out", tmp_path / "out")
         assert done.returncode == status, done.stderr
