@@ -80,8 +80,7 @@ LOCKS = """if True:
     from dataset import files
     with files.locked(Path(sys.argv[1]), "another test"):
         if os.fork() == 0:  # a child that outlives its parent
-            time.sleep(60)
-        print("locked", flush=True)
+            print("locked", flush=True)
         time.sleep(60)
 """
 
