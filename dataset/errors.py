@@ -65,6 +65,8 @@ def run(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         print(f"\n{program}: interrupted", file=sys.stderr)
         status = 130
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing of the command is left to unwind
     sys.exit(status)
 
 

@@ -1,6 +1,7 @@
 """Whatever is refused is one line and exit status 2."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -46,3 +47,11 @@ def test_a_fault_of_ours_is_not_called_bad_input(monkeypatch):
     monkeypatch.setattr(errors.signal, "signal", lambda *_: None)
     with pytest.raises(RuntimeError, match="a fault"):
         errors.run(lambda: (_ for _ in ()).throw(RuntimeError("a fault")))
+
+
+def test_sigterm_at_the_very_end_is_no_traceback(root):
+    late = "import atexit, os; from dataset import errors; atexit.register(lambda: os.kill(os.getpid(), 15));"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{late} errors.run(lambda: print('done'))"], cwd=root, capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGTERM and done.stdout == "done\n" and not done.stderr
