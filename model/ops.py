@@ -299,26 +299,43 @@ def _mirrored(x: torch.Tensor, dim: int, beyond: int) -> torch.Tensor:
     return x.index_select(dim, torch.minimum(there, 2 * length - 1 - there))
 
 
-class OnLuma(nn.Module):
-    """Enlarge luma with ``body`` and the colours by bicubic interpolation: what the networks for luma do with RGB.
+class OnLuma(Network):
+    """A network that enlarges luma alone; colours are enlarged by bicubic interpolation.
 
-    RGB (N, 3, H, W) in [0, 1] -> RGB (N, 3, scale * H, scale * W). Its luma is the body's, exactly.
+    Its file has :meth:`enlarge`. The luma of what comes out is that method's, exactly, and it alone is trained.
 
-    Args:
-        body: luma (N, 1, H, W), 16/255 for black to 235/255 for white -> luma (N, 1, scale * H, scale * W).
-        scale: the body's.
+    Attributes:
+        enlarged_before: whether :meth:`enlarge` is given luma that bicubic interpolation has enlarged already.
     """
 
-    def __init__(self, body: nn.Module, scale: int) -> None:
-        super().__init__()
-        self.body = body
-        self.bicubic = Bicubic(scale)
+    enlarged_before: ClassVar[bool] = False
+
+    def __init__(self, scale: int, multi_scale: bool = False, **options) -> None:
+        super().__init__(scale, multi_scale, **options)
+        self.bicubic = nn.ModuleDict({f"x{s}": Bicubic(s) for s in self.scales})
         self.register_buffer("weights", torch.tensor(LUMA).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        enlarged = self.bicubic(x)
+    def enlarge(self, y: torch.Tensor, scale: int) -> torch.Tensor:
+        """Luma (N, 1, H, W), 16/255 for black to 235/255 for white -> luma (N, 1, scale * H, scale * W).
+
+        If the class says ``enlarged_before``, it comes in that size already.
+        """
+        raise TypeError(f"{type(self).__name__} has no enlarge")
+
+    def forward(self, x: torch.Tensor, scale: int | None = None, margins: Margins = NONE) -> torch.Tensor:
+        """Super-resolve a batch, see :class:`Network`."""
+        scale = self.chosen(scale)
+        coarse = self.bicubic[f"x{scale}"](x)
+        y = self.luma(coarse)
+        fine = self.enlarge(y if self.enlarged_before else self.luma(x), scale)
         # One more of luma is 255/219 more of red, green and blue alike.
-        return enlarged + (self.body(self.luma(x)) - self.luma(enlarged)) / sum(LUMA)
+        return trim(coarse + (fine - y) / sum(LUMA), margins, scale)
+
+    def loss(self, criterion: Criterion, lr: torch.Tensor, hr: torch.Tensor, scale: int) -> torch.Tensor:
+        """The criterion of luma, see :class:`Network`."""
+        y = self.luma(lr)
+        fine = self.enlarge(self.bicubic[f"x{scale}"](y) if self.enlarged_before else y, scale)
+        return criterion(fine.float(), self.luma(hr))
 
     def luma(self, rgb: torch.Tensor) -> torch.Tensor:
         """RGB (N, 3, H, W) in [0, 1] -> luma (N, 1, H, W), 16/255 to 235/255."""

@@ -1,0 +1,46 @@
+"""VDSR, a very deep network: twenty layers learn what bicubic enlargement lacks, for all scales in one network.
+
+Kim, Lee, Lee: "Accurate Image Super-Resolution Using Very Deep Convolutional Networks", CVPR 2016, arXiv 1511.04587.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .ops import OnLuma
+
+LAYERS, CHANNELS = 20, 64
+
+
+class Net(OnLuma):
+    """VDSR (Section 3.1); its weights do not depend on the scale.
+
+    Input: RGB (N, 3, H, W) in [0, 1], of which it enlarges luma. Output: RGB (N, 3, scale * H, scale * W), about
+    [0, 1], not clamped. Trainable parameters: 665,921.
+
+    Args:
+        scale: 2, 3 or 4; of a blind network, the scale used when a call names none.
+        multi_scale: train one network on all three scales, as the paper does.
+
+    Raises:
+        ValueError: for another scale.
+    """
+
+    blind = True
+    picture_facing = ("conv1", f"conv{LAYERS}")
+    enlarged_before = True
+
+    def __init__(self, scale: int = 2, multi_scale: bool = False) -> None:
+        super().__init__(scale, multi_scale)
+        sizes = [1, *[CHANNELS] * (LAYERS - 1), 1]
+        for number, (inputs, outputs) in enumerate(zip(sizes, sizes[1:]), start=1):
+            self.add_module(f"conv{number}", nn.Conv2d(inputs, outputs, kernel_size=3, padding=1))
+
+    def enlarge(self, y: torch.Tensor, scale: int) -> torch.Tensor:
+        x = y
+        for number in range(1, LAYERS):
+            x = F.relu(self.get_submodule(f"conv{number}")(x))
+        return y + self.get_submodule(f"conv{LAYERS}")(x)
+
+    def reach(self, scale: int) -> float:
+        return self.bicubic[f"x{scale}"].reach + LAYERS / scale
