@@ -109,13 +109,13 @@ def decoding_bytes(path: Path) -> int:
 
 
 def to_tensor(pixels: np.ndarray, device="cpu"):
-    """(H, W, 3) pixels of 8 or 16 bits -> float32 tensor (1, 3, H, W) in [0, 1] on a device.
+    """(H, W, 3) pixels of 8 or 16 bits, or float in [0, 1] -> float32 tensor (1, 3, H, W) in [0, 1] on a device.
 
-    Divided by 255 or 65535. In channels_last order, which is the order of the pixels on disk.
+    Integers are divided by 255 or 65535. In channels_last order, which is the order of the pixels on disk.
     """
     import torch
 
-    peak = np.iinfo(pixels.dtype).max
+    peak = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
     if pixels.dtype == np.uint16:
         pixels = pixels.astype(np.int32)  # torch computes little in uint16
     tensor = torch.from_numpy(np.require(pixels, requirements="CW"))
@@ -127,20 +127,28 @@ def to_tensor(pixels: np.ndarray, device="cpu"):
 def quantise(tensor, dtype=np.uint8, rounding: str = "truncate"):
     """Float tensor (1, 3, H, W), about [0, 1] -> integer tensor (H, W, 3), clipped to the type's range.
 
-    On the tensor's device; uint8 for uint8 and, because torch computes little in uint16, int32 for it.
+    On the tensor's device; uint8 for uint8 and, because torch computes little in uint16, int32 for it. Of a floating
+    type it stays as it is.
 
     Args:
         tensor: the network's output.
-        dtype: uint8 or uint16.
+        dtype: uint8, uint16 or floating.
         rounding: ``truncate`` as the published protocol, or ``round`` to the nearest.
     """
     import torch
 
+    if np.dtype(dtype).kind == "f":
+        return tensor[0].permute(1, 2, 0).float().contiguous()
     peak = np.iinfo(dtype).max
     scaled = tensor[0].permute(1, 2, 0).float().mul(float(peak))
     if rounding == "round":
         scaled = scaled.round_()
     return scaled.clamp_(0, peak).to(torch.uint8 if dtype == np.uint8 else torch.int32).contiguous()
+
+
+def from_float(pixels: np.ndarray) -> np.ndarray:
+    """Float pixels in [0, 1], which may lie beyond, as uint8, rounded."""
+    return (pixels * 255 + 0.5).clip(0, 255).astype(np.uint8)
 
 
 def encode(picture: Picture, suffix: str) -> bytes:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from dataset.streams import Bands
 from dataset.test_set import Item, TestSet
 
 from .. import background
-from .metrics import psnr_ssim
+from .metrics import of_luma, psnr_ssim
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class _Run:
     ) -> None:
         self.sampler, self.scale, self.measure = sampler, test_set.scale, (test_set.scale, protocol, channel)
         self.rounding = "truncate" if protocol == "published" else "round"
-        self.compare_bicubic, self.skip_bad = compare_bicubic, skip_bad
+        self.compare_bicubic, self.skip_bad, self.on_luma = compare_bicubic, skip_bad, protocol == "luma"
         self.on_picture, self.suffix, self.workers = on_picture, suffix, workers
         self.scores = Scores(skipped=list(test_set.problems))
         self.unread = deque(test_set.items)
@@ -160,6 +160,9 @@ class _Run:
         if item.hr is None:
             return lr, None
         hr = images.read_rgb(item.hr)
+        if self.on_luma:
+            hr = bicubic.modcrop(hr, self.scale)
+            return images.Picture(of_luma(hr, self.scale), notes=lr.notes), hr
         expected = tuple(self.scale * n for n in lr.rgb.shape[:2])
         if hr.shape[:2] != expected:
             sizes = f"is {hr.shape[1]}x{hr.shape[0]}, but {self.scale} times its LR is {expected[1]}x{expected[0]}"
@@ -170,12 +173,13 @@ class _Run:
         """Measure and write a result."""
         figures = {}
         if hr is not None:
-            figures["psnr"], figures["ssim"] = psnr_ssim(images.to_uint8(sr.rgb), hr, *self.measure)
+            made = {"": sr.rgb if self.on_luma else images.to_uint8(sr.rgb)}
             if self.compare_bicubic:
-                enlarged = bicubic.enlarge(images.to_uint8(lr.rgb), self.scale)
-                figures["bicubic_psnr"], figures["bicubic_ssim"] = psnr_ssim(enlarged, hr, *self.measure)
+                made["bicubic_"] = bicubic.enlarge(lr.rgb, self.scale)
+            for name, rgb in made.items():
+                figures[f"{name}psnr"], figures[f"{name}ssim"] = psnr_ssim(rgb, hr, *self.measure)
         if self.on_picture is not None:
-            self.on_picture(item, sr)
+            self.on_picture(item, replace(sr, rgb=images.from_float(sr.rgb)) if self.on_luma and hr is not None else sr)
         return Row(item.name, *sr.rgb.shape[:2], seconds, **figures)
 
     @contextmanager

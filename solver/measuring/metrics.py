@@ -1,7 +1,7 @@
 """PSNR and SSIM under named protocols.
 
-Two conventions are in use in super-resolution and differ by 0.02 to 0.15 dB, so every figure names
-its own. Both crop ``scale`` pixels off every side, use a peak of 255 and take SSIM as Wang et al.
+Three conventions are in use in super-resolution and differ by 0.02 to 0.15 dB, so every figure names
+its own. All crop ``scale`` pixels off every side, use a peak of 255 and take SSIM as Wang et al.
 (2004): 11x11 Gaussian window of sigma 1.5, valid region only, K1 = 0.01, K2 = 0.03, population
 covariance. SSIM and the mean squared error are scikit-image's, taken band by band of a large picture.
 
@@ -10,7 +10,12 @@ protocol      network output to 8 bits            luma
 ============  ==================================  =====================================
 published     truncated, as LESRCNN's release     rounded to uint8, as MATLAB's rgb2ycbcr
 modern        rounded                             kept as float
+luma          none: its luma is measured          rounded to uint8
 ============  ==================================  =====================================
+
+``luma`` is what the papers of networks for luma report (SRCNN, FSRCNN, VDSR, as their MATLAB code measures): the original
+is HR's luma, rounded to uint8, and the network is given what ``imresize`` makes of that luma in double precision, not
+rounded, as a grey picture.
 """
 
 import math
@@ -18,7 +23,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-PROTOCOLS = ("published", "modern")
+from dataset import bicubic
+
+PROTOCOLS = ("published", "modern", "luma")
 CHANNELS = ("luma", "rgb")
 
 _LUMA = np.array([65.481, 128.553, 24.966]) / 255  # ITU-R BT.601, as MATLAB's rgb2ycbcr
@@ -27,13 +34,19 @@ _PIXELS = 2**19  # of a band, about
 
 
 def luma(rgb: np.ndarray, protocol: str = "published") -> np.ndarray:
-    """Luma of an (H, W, 3) uint8 RGB picture, 16 to 235.
+    """Luma of an (H, W, 3) RGB picture, uint8, or float in [0, 1], which may lie beyond: 16 to 235.
 
     Returns:
-        (H, W), uint8 rounded for ``published``, float64 for ``modern``.
+        (H, W), float64 for ``modern``, else uint8 rounded.
     """
-    y = rgb @ _LUMA + 16
-    return np.round(y).astype(np.uint8) if protocol == "published" else y
+    y = (rgb if rgb.dtype == np.uint8 else 255.0 * rgb) @ _LUMA + 16
+    return y if protocol == "modern" else np.round(y).clip(0, 255).astype(np.uint8)
+
+
+def of_luma(hr: np.ndarray, scale: int) -> np.ndarray:
+    """What a network is given by the protocol ``luma``: of HR, (H, W, 3) uint8, a grey float picture (h, w, 3)."""
+    y = bicubic.imresize(luma(hr).astype(np.float64), 1 / scale, boundary="symmetric", intermediate="float")
+    return np.repeat(((y - 16) / 219)[:, :, None], 3, axis=2)
 
 
 def psnr_ssim(
@@ -42,7 +55,7 @@ def psnr_ssim(
     """PSNR in dB and SSIM of a super-resolved picture.
 
     Args:
-        sr: (H, W, 3) uint8 RGB, the network's output as ``protocol`` quantises it.
+        sr: (H, W, 3) RGB, the network's output as ``protocol`` quantises it: uint8, or for ``luma`` float in [0, 1].
         hr: (H, W, 3) uint8 RGB, the original.
         scale: pixels cut off every side before measuring.
         protocol: ``published`` or ``modern``.

@@ -98,7 +98,7 @@ class Sampler:
         self.budget = Budget(memory, self.device)
 
     def __call__(self, rgb: np.ndarray, rounding: str = "truncate") -> np.ndarray:
-        """(H, W, 3) RGB of 8 or 16 bits -> (scale * H, scale * W, 3) of the same type.
+        """(H, W, 3) RGB of 8 or 16 bits, or float in [0, 1] -> (scale * H, scale * W, 3) of the same type.
 
         ``rounding`` is how the output becomes integers: ``truncate``, as the published protocol
         does, or ``round`` to the nearest.
