@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class InputError(Exception):
-    """Bad input. The message is one line, whatever a name in it holds: which file or flag, what is wrong, what to do."""
+    """Bad input. Its message is one line, whatever a name in it holds: which file or flag, what is wrong, what to do."""
 
     def __init__(self, message: str) -> None:
         super().__init__(shown(message))
@@ -66,7 +66,7 @@ def run(main: Callable[[], int | None]) -> None:
         print(f"\n{program}: interrupted", file=sys.stderr)
         status = 130
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing of the command is left to unwind
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing of ours is left to unwind
     sys.exit(status)
 
 

@@ -18,7 +18,8 @@ class Picture:
     """A decoded picture, upright.
 
     Attributes:
-        rgb: (H, W, 3) uint8 or uint16, the full range of its type; three equal channels if grey.
+        rgb: (H, W, 3) uint8 or uint16, the full range of its type, or computed ones, float in [0, 1]; three equal
+            channels if grey.
         alpha: (H, W) of the same type, or None.
         grey: whether the file held one channel of brightness.
         notes: a line for each thing that the file held and the picture lacks.

@@ -45,9 +45,7 @@ class Net(OnLuma):
 
     def __init__(self, scale: int = 2, multi_scale: bool = False, d: int = 56, s: int = 12, m: int = 4) -> None:
         super().__init__(scale, multi_scale, d=d, s=s, m=m)
-        self.layers = nn.Sequential(
-            Layer(1, d, 5), Layer(d, s, 1), *(Layer(s, s, 3) for _ in range(m)), Layer(s, d, 1)
-        )
+        self.layers = nn.Sequential(Layer(1, d, 5), Layer(d, s, 1), *(Layer(s, s, 3) for _ in range(m)), Layer(s, d, 1))
         self.deconv = nn.ConvTranspose2d(d, 1, DECONVOLUTION, stride=scale)
 
     def enlarge(self, y: torch.Tensor, scale: int) -> torch.Tensor:
@@ -64,7 +62,7 @@ class Net(OnLuma):
         return 2 + mappings + DECONVOLUTION / 2 / scale
 
     def released_names(self) -> dict[str, str]:
-        """``layers.{i}.conv`` is ``conv{i + 1}`` and ``layers.{i}.prelu`` ``prelu{i + 1}`` in the paper's own weights."""
+        """Those of the paper's own weights: ``layers.0.conv`` is ``conv1`` there, ``layers.0.prelu`` ``prelu1``."""
         table = {"deconv.weight": "deconv.weight", "deconv.bias": "deconv.bias"}
         for i in range(len(self.layers)):
             table |= {f"layers.{i}.conv.{kind}": f"conv{i + 1}.{kind}" for kind in ("weight", "bias")}

@@ -40,7 +40,8 @@ class Net(OnLuma):
         if variant not in VARIANTS:
             raise ValueError(f"there is no SRCNN {variant!r}; there are {', '.join(VARIANTS)}")
         first, second, third = (
-            {"kernel_size": size, "padding": size // 2, "padding_mode": "replicate"} for size in map(int, variant.split("-"))
+            {"kernel_size": size, "padding": size // 2, "padding_mode": "replicate"}
+            for size in map(int, variant.split("-"))
         )
         self.conv1 = nn.Conv2d(1, 64, **first)
         self.conv2 = nn.Conv2d(64, 32, **second)
@@ -52,4 +53,7 @@ class Net(OnLuma):
         return self.conv3(y)
 
     def reach(self, scale: int) -> float:
-        return self.bicubic[f"x{scale}"].reach + sum(conv.padding[0] for conv in (self.conv1, self.conv2, self.conv3)) / scale
+        return (
+            self.bicubic[f"x{scale}"].reach
+            + sum(conv.padding[0] for conv in (self.conv1, self.conv2, self.conv3)) / scale
+        )

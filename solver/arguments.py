@@ -31,8 +31,8 @@ def add_group(group) -> None:
 
 def add_protocol(group) -> None:
     what = (
-        "published: truncate the output, luma as uint8; modern: round, luma as float; luma: what papers of networks for "
-        "luma report, from HR's luma"
+        "published: truncate the output, luma as uint8; modern: round, luma as float; luma: what papers of networks "
+        "for luma report, from HR's luma"
     )
     group.add_argument("--protocol", choices=("published", "modern", "luma"), default="published", help=what)
 

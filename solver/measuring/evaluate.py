@@ -15,7 +15,7 @@ from dataset.streams import Bands
 from dataset.test_set import Item, TestSet
 
 from .. import background
-from .metrics import of_luma, psnr_ssim
+from .metrics import luma_pair, psnr_ssim
 
 
 @dataclass(frozen=True)
@@ -159,10 +159,12 @@ class _Run:
         lr = images.read(item.lr)
         if item.hr is None:
             return lr, None
-        hr = images.read_rgb(item.hr)
         if self.on_luma:
-            hr = bicubic.modcrop(hr, self.scale)
-            return images.Picture(of_luma(hr, self.scale), notes=lr.notes), hr
+            hr = images.read(item.hr)
+            hr = replace(hr, rgb=bicubic.modcrop(images.to_uint8(hr.rgb), self.scale))
+            lr_grey, hr_grey = luma_pair(hr, self.scale)
+            return images.Picture(lr_grey, notes=lr.notes), hr_grey
+        hr = images.read_rgb(item.hr)
         expected = tuple(self.scale * n for n in lr.rgb.shape[:2])
         if hr.shape[:2] != expected:
             sizes = f"is {hr.shape[1]}x{hr.shape[0]}, but {self.scale} times its LR is {expected[1]}x{expected[0]}"

@@ -13,9 +13,9 @@ modern        rounded                             kept as float
 luma          none: its luma is measured          rounded to uint8
 ============  ==================================  =====================================
 
-``luma`` is what the papers of networks for luma report (SRCNN, FSRCNN, VDSR, as their MATLAB code measures): the original
-is HR's luma, rounded to uint8, and the network is given what ``imresize`` makes of that luma in double precision, not
-rounded, as a grey picture.
+``luma`` is what the papers of networks for luma report (SRCNN, FSRCNN, VDSR, as their MATLAB code measures): the
+original is HR's luma, rounded to uint8, and the network is given what ``imresize`` makes of that luma in double
+precision, not rounded, as a grey picture. Of a file that has grey alone, that is taken as luma as it is.
 """
 
 import math
@@ -24,6 +24,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from dataset import bicubic
+from dataset.picture import Picture
 
 PROTOCOLS = ("published", "modern", "luma")
 CHANNELS = ("luma", "rgb")
@@ -43,10 +44,16 @@ def luma(rgb: np.ndarray, protocol: str = "published") -> np.ndarray:
     return y if protocol == "modern" else np.round(y).clip(0, 255).astype(np.uint8)
 
 
-def of_luma(hr: np.ndarray, scale: int) -> np.ndarray:
-    """What a network is given by the protocol ``luma``: of HR, (H, W, 3) uint8, a grey float picture (h, w, 3)."""
-    y = bicubic.imresize(luma(hr).astype(np.float64), 1 / scale, boundary="symmetric", intermediate="float")
-    return np.repeat(((y - 16) / 219)[:, :, None], 3, axis=2)
+def luma_pair(hr: Picture, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """LR and HR of the protocol ``luma``: grey float pictures, (H / scale, W / scale, 3) and (H, W, 3).
+
+    Args:
+        hr: the original, 8 bits, both sides multiples of ``scale``.
+        scale: the factor.
+    """
+    y = (hr.rgb[:, :, 0] if hr.grey else luma(hr.rgb)).astype(np.float64)
+    lr = bicubic.imresize(y, 1 / scale, boundary="symmetric", intermediate="float")
+    return tuple(np.repeat(((y - 16) / 219)[:, :, None], 3, axis=2) for y in (lr, y))
 
 
 def psnr_ssim(
@@ -56,9 +63,9 @@ def psnr_ssim(
 
     Args:
         sr: (H, W, 3) RGB, the network's output as ``protocol`` quantises it: uint8, or for ``luma`` float in [0, 1].
-        hr: (H, W, 3) uint8 RGB, the original.
+        hr: (H, W, 3) RGB, the original: uint8, or for ``luma`` what :func:`luma_pair` makes of it.
         scale: pixels cut off every side before measuring.
-        protocol: ``published`` or ``modern``.
+        protocol: one of :data:`PROTOCOLS`.
         channel: ``luma``, or ``rgb`` for the mean over the three colour channels.
 
     Returns:

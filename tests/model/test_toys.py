@@ -296,19 +296,17 @@ class Enlarged(Network):
         return Bicubic.reach + 2 / scale
 
 
-class Luma(Network):
+class Luma(OnLuma):
     """ESPCN's way, for luma alone."""
 
     scales = (2, 3, 8)
 
     def __init__(self, scale: int = 2) -> None:
         super().__init__(scale)
-        self.luma = OnLuma(
-            nn.Sequential(conv(1, CHANNELS, 5), nn.Tanh(), conv(CHANNELS, scale**2), nn.PixelShuffle(scale)), scale
-        )
+        self.body = nn.Sequential(conv(1, CHANNELS, 5), nn.Tanh(), conv(CHANNELS, scale**2), nn.PixelShuffle(scale))
 
-    def forward(self, x, scale=None, margins=NONE):
-        return trim(self.luma(x), margins, self.chosen(scale))
+    def enlarge(self, y, scale):
+        return self.body(y)
 
     def reach(self, scale):
         return 3.0
