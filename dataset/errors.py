@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class InputError(Exception):
-    """Bad input. Its message is one line, whatever a name in it holds: which file or flag, what is wrong, what to do."""
+    """Bad input. Its message is one line, whatever names it holds: which file or flag, what is wrong, what to do."""
 
     def __init__(self, message: str) -> None:
         super().__init__(shown(message))

@@ -40,4 +40,11 @@ def build(name: str, scale: int = 2, multi_scale: bool = False, **options) -> "N
     Raises:
         ValueError: for an unknown network, or a scale or option that it does not have.
     """
-    return network_class(name)(scale=scale, multi_scale=multi_scale, **options)
+    network = network_class(name)
+    known = network.defaults()
+    for option, value in options.items():
+        if option not in known:
+            raise ValueError(f"{name} has no option {option!r}; it has {', '.join(known) or 'none'}")
+        if type(value) is not type(known[option]):
+            raise ValueError(f"{name}'s option {option} is {type(known[option]).__name__}, not {value!r}")
+    return network(scale=scale, multi_scale=multi_scale, **options)

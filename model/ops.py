@@ -1,6 +1,8 @@
 """What networks share: the contract that each fulfils, and layers that several have."""
 
-from collections.abc import Callable, Iterator
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -36,10 +38,11 @@ class Network(nn.Module):
     Attributes:
         scales: of the class, the scales that it can be built for; of a network, those that it enlarges by.
         blind: whether one network can serve all of them.
-        options: what else the constructor takes, for each network of the class that has weights of another shape.
+        options: what else the constructor takes, for each network of the class that a paper or a release has.
         picture_facing: names of the layers that read or write a picture's channels. They stay in float32, because
             grey levels need more than the 8 bits of bf16, and Muon is not for them.
-        published: the paper's training, as defaults of train.py's flags.
+        published: the paper's training, as defaults of train.py's flags; what depends on the scale as a dictionary,
+            in which 0 is the blind network.
 
     Args:
         scale: one of ``scales``; of a blind network, the scale used when a call names none.
@@ -117,6 +120,14 @@ class Network(nn.Module):
         """Layers whose rectified outputs only one other layer hears, and that layer: see ``--revive``."""
         return []
 
+    def init_published(self) -> None:
+        """Start with random weights as the paper draws them.
+
+        Raises:
+            ValueError: if it tells no other way than torch's.
+        """
+        raise ValueError("its paper tells of no other start than the default")
+
     def init_identity(self) -> None:
         """Start as an enlarger, which a network without a skip from its input learns slowly otherwise.
 
@@ -159,9 +170,21 @@ class Network(nn.Module):
         return None
 
     @classmethod
-    def configurations(cls) -> Iterator[dict[str, Any]]:
-        """The constructor's arguments for each network of the class that has weights of another shape."""
-        for options in cls.options:
+    def defaults(cls) -> dict[str, Any]:
+        """The options that the constructor takes beside the scale, with their defaults."""
+        parameters = list(inspect.signature(cls).parameters.values())
+        return {p.name: p.default for p in parameters if p.name not in ("scale", "multi_scale")}
+
+    @classmethod
+    def options_of(cls, shapes: list[torch.Size]) -> Iterable[dict[str, Any]]:
+        """The options that weights of these shapes, in any order, may have been made with."""
+        return cls.options
+
+    @classmethod
+    def configurations(cls, shapes: list[torch.Size] | None = None) -> Iterator[dict[str, Any]]:
+        """The constructor's arguments for each network of the class, or for those that weights may belong to."""
+        for options in cls.options if shapes is None else cls.options_of(shapes):
+            options = cls.defaults() | options
             if cls.blind:
                 yield {"scale": cls.scales[0], "multi_scale": True, **options}
             for scale in cls.scales:
@@ -334,8 +357,13 @@ class OnLuma(Network):
     def loss(self, criterion: Criterion, lr: torch.Tensor, hr: torch.Tensor, scale: int) -> torch.Tensor:
         """The criterion of luma, see :class:`Network`."""
         y = self.luma(lr)
-        fine = self.enlarge(self.bicubic[f"x{scale}"](y) if self.enlarged_before else y, scale)
-        return criterion(fine.float(), self.luma(hr))
+        if not self.enlarged_before:
+            return criterion(self.enlarge(y, scale).float(), self.luma(hr))
+        # At its edge, a patch is enlarged otherwise than the picture that it is from.
+        bicubic = self.bicubic[f"x{scale}"]
+        edge = (min(math.ceil(bicubic.reach), (min(y.shape[2:]) - 1) // 2),) * 4
+        fine = self.enlarge(trim(bicubic(y), edge, scale), scale)
+        return criterion(fine.float(), trim(self.luma(hr), edge, scale))
 
     def luma(self, rgb: torch.Tensor) -> torch.Tensor:
         """RGB (N, 3, H, W) in [0, 1] -> luma (N, 1, H, W), 16/255 to 235/255."""

@@ -3,6 +3,8 @@
 Dong, Loy, He, Tang: "Image Super-Resolution Using Deep Convolutional Networks", TPAMI 2016, arXiv 1501.00092.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -32,8 +34,9 @@ class Net(OnLuma):
     options = tuple({"variant": variant} for variant in VARIANTS)
     picture_facing = ("conv1", "conv3")
     enlarged_before = True
-    # Section 4.1, with the rates of the layers
-    published = {"loss_fn": "MSE", "lr": 1e-4}
+    # Sections 3.3 and 4.1: sub-images of 33x33, 8 * 10^8 of them passed back; the batch is its code's.
+    published = {"patch_size": {2: 17, 3: 11, 4: 8}, "batch_size": 128, "max_steps": 6_250_000, "init": "published"}
+    published |= {"optimizer": "SGD", "loss_fn": "Euclidean", "lr": 1e-4, "decay_by": 1.0, "clip": 0.0}
 
     def __init__(self, scale: int = 2, multi_scale: bool = False, variant: str = "9-1-5") -> None:
         super().__init__(scale, multi_scale, variant=variant)
@@ -51,6 +54,19 @@ class Net(OnLuma):
         y = F.relu(self.conv1(y))
         y = F.relu(self.conv2(y))
         return self.conv3(y)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The last layer learns at a tenth of the others' rate (Section 3.3)."""
+        return [
+            {"params": list(layer.parameters()), "rate": rate, "picture": picture}
+            for layer, rate, picture in ((self.conv1, 1.0, True), (self.conv2, 1.0, False), (self.conv3, 0.1, True))
+        ]
+
+    def init_published(self) -> None:
+        """Weights from a Gaussian of deviation 0.001, no biases (Section 3.3)."""
+        for layer in (self.conv1, self.conv2, self.conv3):
+            nn.init.normal_(layer.weight, std=1e-3)
+            nn.init.zeros_(layer.bias)
 
     def reach(self, scale: int) -> float:
         return (

@@ -29,6 +29,11 @@ class Net(OnLuma):
     blind = True
     picture_facing = ("conv1", f"conv{LAYERS}")
     enlarged_before = True
+    # Section 4.2: 80 epochs are 9,960 steps, and the rate falls every 20. Patches of 41x41 at HR size are here of whole
+    # LR pixels. The bound of clipping is not told.
+    published = {"patch_size": {0: 14, 2: 20, 3: 14, 4: 10}, "batch_size": 64, "max_steps": 9960, "init": "published"}
+    published |= {"optimizer": "SGD", "momentum": 0.9, "weight_decay": 1e-4, "loss_fn": "Euclidean", "clip_by": "rate"}
+    published |= {"lr": 0.1, "decay": 2490, "decay_by": 0.1, "clip": 0.01}
 
     def __init__(self, scale: int = 2, multi_scale: bool = False) -> None:
         super().__init__(scale, multi_scale)
@@ -41,6 +46,14 @@ class Net(OnLuma):
         for number in range(1, LAYERS):
             x = F.relu(self.get_submodule(f"conv{number}")(x))
         return y + self.get_submodule(f"conv{LAYERS}")(x)
+
+    def init_published(self) -> None:
+        """He et al.'s start for layers that are rectified (ICCV 2015), no biases."""
+        for name, parameter in self.named_parameters():
+            if name.endswith("weight"):
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+            else:
+                nn.init.zeros_(parameter)
 
     def reach(self, scale: int) -> float:
         return self.bicubic[f"x{scale}"].reach + LAYERS / scale

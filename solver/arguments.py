@@ -6,6 +6,7 @@ Nothing heavy is imported here, so ``--help`` answers at once.
 import argparse
 import math
 import re
+from contextlib import suppress
 
 import model
 
@@ -53,6 +54,17 @@ def memory(text: str) -> int:
     if size == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no size such as 2G or 800M")
     return size
+
+
+def option(text: str) -> tuple[str, int | float | bool | str]:
+    """``NAME=VALUE``: a network's option, see :func:`model.build`."""
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    for kind in (int, float):
+        with suppress(ValueError):
+            return name, kind(value)
+    return name, {"true": True, "false": False}.get(value.lower(), value)
 
 
 def positive(text: str) -> int:

@@ -18,6 +18,7 @@ import json
 import reprlib
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -231,7 +232,7 @@ def recognise(
     """
     fitting = []
     for name in model.names():
-        for configuration in model.network_class(name).configurations():
+        for configuration in model.network_class(name).configurations([value.shape for value in state.values()]):
             with torch.device("meta"):
                 net = model.build(name, **configuration)
             if _without_prefix(state, net) is not None:
@@ -260,11 +261,9 @@ def _said(sayings: Iterable, path: Path) -> tuple[str, dict] | None:
     name = configuration.pop("name")
     if not isinstance(name, str) or name not in model.names():
         raise InputError(f"{path}: says that it is of {reprlib.repr(name)}, a network that is not known here")
-    network, types = model.network_class(name), (type(configuration["scale"]), type(configuration["multi_scale"]))
-    if types == (int, bool) and all(isinstance(value, str | int | float | None) for value in says.values()):
-        blind = configuration["multi_scale"] and configuration["scale"] in network.scales  # only its default
-        if (configuration | {"scale": network.scales[0]} if blind else configuration) in network.configurations():
-            return name, configuration
+    if (type(configuration["scale"]), type(configuration["multi_scale"])) == (int, bool):
+        with suppress(TypeError, ValueError), torch.device("meta"):
+            return name, model.build(name, **configuration).configuration
     raise InputError(f"{path}: says that it is of {name} with {reprlib.repr(configuration)}, which there is not")
 
 

@@ -20,7 +20,7 @@ def _some() -> list[tuple[str, dict]]:
         network = model.network_class(name)
         for options in network.options:
             scale = network.scales[0 if network.blind else len(some) % len(network.scales)]
-            some.append((name, {"scale": scale, "multi_scale": network.blind, **options}))
+            some.append((name, {"scale": scale, "multi_scale": network.blind} | network.defaults() | options))
     return some
 
 

@@ -38,7 +38,7 @@ def parse(scale: int, arguments: Sequence[str] | None = None) -> argparse.Namesp
     parser = train_parser(scale)
     first = parser.parse_known_args(arguments)[0]
     network = model.network_class(first.model)
-    parser.set_defaults(**network.published | recipe(first.recipe, network))
+    parser.set_defaults(**recipe(first.recipe, network, first.scale))
     args = parser.parse_args(arguments)
     if args.ckpt_name is None:
         args.ckpt_name = args.model if args.scale == 0 else f"{args.model}_x{args.scale}"
@@ -55,6 +55,8 @@ def parse(scale: int, arguments: Sequence[str] | None = None) -> argparse.Namesp
         raise InputError("--ema 1: must be less than 1, or the first weights would stay")
     if args.variant is not None and {"variant": args.variant} not in network.options:
         raise InputError(f"--variant {args.variant}: {args.model} has no such variant")
+    if args.momentum >= 1:
+        raise InputError(f"--momentum {args.momentum}: must be less than 1")
     if args.scale == 0 and not network.blind:
         raise InputError(f"--scale 0: there is no blind {args.model}")
     if args.scale and args.scale not in network.scales:
@@ -67,8 +69,10 @@ def parse(scale: int, arguments: Sequence[str] | None = None) -> argparse.Namesp
     return args
 
 
-def recipe(name: str, network) -> dict:
+def recipe(name: str, network, scale: int) -> dict:
     """What a recipe sets, as far as a network knows it: not all have a start as an enlarger, or tell hidden units."""
+    if name == "paper":
+        return {k: v.get(scale) if isinstance(v, dict) else v for k, v in network.published.items()}
     unknown = {"revive": "hidden", "init": "init_identity"}
     own = {setting for setting, method in unknown.items() if method in vars(network)}
     return {setting: value for setting, value in RECIPES[name].items() if setting not in unknown or setting in own}

@@ -3,6 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -32,6 +33,11 @@ def charbonnier(sr: torch.Tensor, hr: torch.Tensor, epsilon: float = 1e-3) -> to
     return (sr - hr).square().add(epsilon**2).sqrt().mean()
 
 
+def euclidean(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
+    """Half the sum of a patch's squared differences, the mean over the patches: Caffe's Euclidean loss."""
+    return (sr - hr).square().flatten(1).sum(1).mean() / 2
+
+
 def negative_psnr(sr: torch.Tensor, hr: torch.Tensor, epsilon: float = 1e-5) -> torch.Tensor:
     """Minus the mean over the patches of their PSNR in dB, for a peak of 1 (as in Chen et al. 2022, NAFNet).
 
@@ -47,13 +53,14 @@ LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "SmoothL1": F.smooth_l1_loss,
     "Charbonnier": charbonnier,
     "PSNR": negative_psnr,
+    "Euclidean": euclidean,
 }
 
 
 def learning_rate(step: int, args: argparse.Namespace) -> float:
     """Learning rate of a step, 0 to ``max_steps - 1``.
 
-    ``step``: ``lr`` halved every ``decay`` steps, as published. ``cosine``: half a cosine from ``lr`` down
+    ``step``: ``lr`` times ``decay_by`` every ``decay`` steps, as published. ``cosine``: half a cosine from ``lr`` down
     to 0 at ``max_steps`` (Loshchilov and Hutter 2017, without restarts). ``trapezoid``: ``lr``, and over the
     last ``cooldown`` of the steps straight down to 0 (Hägele et al. 2024). All rise linearly over the first
     ``warmup`` steps.
@@ -63,26 +70,40 @@ def learning_rate(step: int, args: argparse.Namespace) -> float:
     elif args.schedule == "trapezoid":
         rate = args.lr * min(1.0, (1 - step / args.max_steps) / args.cooldown)
     else:
-        rate = args.lr * 0.5 ** (step // args.decay)
+        rate = args.lr * args.decay_by ** (step // args.decay)
     return rate * min(1.0, (step + 1) / (args.warmup + 1))
 
 
-def build_optimizers(name: str, net: Network, lr: float) -> list[torch.optim.Optimizer]:
-    """``Adam`` for all of a network, or ``Muon`` or ``WhitenedMuon`` and, for what they do not suit, Adam beside.
+def build_optimizers(
+    name: str, net: Network, lr: float, momentum: float = 0.9, weight_decay: float = 0.0
+) -> list[torch.optim.Optimizer]:
+    """``Adam`` or ``SGD`` for all of a network, or ``Muon`` or ``WhitenedMuon`` and, for what those do not suit, Adam.
 
     Biases, and the layers that face a picture, are not for Muon.
+
+    Args:
+        name: one of the four.
+        net: the network.
+        lr: learning rate of its groups whose ``rate`` is 1.
+        momentum: of SGD.
+        weight_decay: of SGD and Adam: the share of a weight that is added to its gradient.
     """
+
+    kind = {"Muon": Muon, "WhitenedMuon": WhitenedMuon}.get(name)
 
     def groups(of_muon: bool) -> list[dict]:
         def suits(group: dict, parameter: nn.Parameter) -> bool:
-            return name != "Adam" and parameter.ndim > 1 and not group["picture"]
+            return kind is not None and parameter.ndim > 1 and not group["picture"]
 
         chosen = [g | {"params": [p for p in g["params"] if suits(g, p) == of_muon]} for g in net.parameter_groups()]
         return [group for group in chosen if group["params"]]
 
-    kind = {"Muon": Muon, "WhitenedMuon": WhitenedMuon}.get(name)
-    optimizers = [kind(groups(of_muon=True), lr=lr)] if kind and groups(of_muon=True) else []
-    return optimizers + ([torch.optim.Adam(groups(False), lr=lr, fused=True)] if groups(False) else [])
+    optimizers = [kind(groups(of_muon=True), lr=lr)] if groups(of_muon=True) else []
+    if rest := groups(of_muon=False):
+        common = {"lr": lr, "weight_decay": weight_decay, "fused": True}
+        sgd = partial(torch.optim.SGD, momentum=momentum)
+        optimizers.append((sgd if name == "SGD" else torch.optim.Adam)(rest, **common))
+    return optimizers
 
 
 def set_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> None:

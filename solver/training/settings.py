@@ -1,7 +1,7 @@
 """Every setting of a training run: its default, what it is worth, and whether a resumed run must keep it.
 
 The command line (:mod:`solver.training.command`) is made from this list. Precedence, lowest first: the defaults
-here, the network's own ``published`` training, a recipe, the flags that are given.
+here, the recipe (``paper`` is the network's own ``published`` training), the flags that are given.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from typing import Any
 
 import model
 
-from ..arguments import natural, not_negative, positive, positive_number
+from ..arguments import natural, not_negative, option, positive, positive_number
 
 # What a setting does to a run, and so what becomes of it when the run is resumed:
 WEIGHTS = "weights"  # another value makes another run: it must stay
@@ -21,7 +21,7 @@ NOTHING = "nothing"  # the weights do not depend on it
 
 # A recipe sets other defaults and nothing else: each of its flags can still be given explicitly.
 RECIPES = {
-    "paper": {},
+    "paper": {},  # and what the network's file says
     "modern": {"loss_fn": "L1", "optimizer": "WhitenedMuon", "lr": 1e-3, "schedule": "cosine", "warmup": 200}
     | {"ema": 0.999, "revive": 100, "weighting": "root", "init": "identity"},
 }
@@ -40,9 +40,10 @@ GROUPS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "batch_size": (64, positive, WEIGHTS),
         "max_steps": (600_000, positive, COURSE),
         "decay": (400_000, positive, COURSE),
+        "decay_by": (0.5, positive_number, COURSE),
         "lr": (1e-4, positive_number, COURSE),
         "clip": (10.0, not_negative, COURSE),
-        "loss_fn": ("MSE", ("MSE", "L1", "SmoothL1", "Charbonnier", "PSNR"), WEIGHTS),
+        "loss_fn": ("MSE", ("MSE", "L1", "SmoothL1", "Charbonnier", "PSNR", "Euclidean"), WEIGHTS),
         "print_interval": (1000, positive, NOTHING),
         "shave": (20, int, NOTHING),
         "group": (1, int, NOTHING),
@@ -51,7 +52,10 @@ GROUPS: dict[str, dict[str, tuple[Any, Any, str]]] = {
     "what is better than published": {
         "recipe": ("paper", tuple(RECIPES), NOTHING),
         "variant": (None, str, WEIGHTS),
-        "optimizer": ("Adam", ("Adam", "Muon", "WhitenedMuon"), WEIGHTS),
+        "options": ([], option, WEIGHTS),
+        "optimizer": ("Adam", ("Adam", "SGD", "Muon", "WhitenedMuon"), WEIGHTS),
+        "momentum": (0.9, not_negative, WEIGHTS),
+        "weight_decay": (0.0, not_negative, WEIGHTS),
         "schedule": ("step", ("step", "cosine", "trapezoid"), COURSE),
         "cooldown": (0.25, positive_number, COURSE),
         "warmup": (0, natural, COURSE),
@@ -60,7 +64,7 @@ GROUPS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "revive": (0, natural, WEIGHTS),
         "weighting": ("uniform", ("uniform", "root", "area"), WEIGHTS),
         "scale_shares": (None, positive_number, WEIGHTS),
-        "init": ("default", ("default", "identity"), START),
+        "init": ("default", ("default", "published", "identity"), START),
         "init_from": (None, Path, START),
         "teacher": (None, Path, START),
         "teacher_share": (0.4, not_negative, WEIGHTS),
@@ -80,7 +84,7 @@ GROUPS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "num_workers": (None, natural, NOTHING),
     },
 }
-SEVERAL = {"scale_shares", "init_from", "teacher", "val_data_dir"}  # take more than one value
+SEVERAL = {"options", "scale_shares", "init_from", "teacher", "val_data_dir"}  # take more than one value
 ALL = {name: setting for group in GROUPS.values() for name, setting in group.items()}
 DEFAULTS = {name: default for name, (default, _, _) in ALL.items()}
 
@@ -97,21 +101,27 @@ num_gpu          GPUs of this machine to use; 0 is the CPU. For more machines, o
 patch_size       side of a training patch in LR pixels
 batch_size       patches in a step, all processes together
 max_steps        steps in all
-decay            schedule step: the learning rate is halved every so many steps
+decay            schedule step: the learning rate is cut every so many steps, ...
+decay_by         ... and multiplied by this
 lr               learning rate; modern: 1e-3
 clip             largest gradient, larger ones are cut, see --clip_by; 0 leaves them
 loss_fn          on pixels in [0, 1]; Charbonnier is sqrt(d^2 + 1e-6), a smooth L1; PSNR the mean of the patches' PSNR
-                 in dB, negative; modern: L1
+                 in dB, negative; Euclidean half the sum of a patch's squares, as Caffe has it, whose learning rates are
+                 that much smaller; modern: L1
 print_interval   steps between validations, each a row in log.csv
 shave            accepted as published; a validation's result is that of whole pictures, so nothing is shaved
 group            accepted as published; the released LESRCNN does not use it, and neither do we
 verbose          print every setting and the network at the start
 recipe           modern sets other defaults: L1, whitened Muon, a cosine schedule, averaged weights, silent units
                  revived, start as an enlarger; flags given with it win
-variant          of a network that comes in several, which; ablation: SN, HN, IEEB or IEEB+RB
-optimizer        Muon makes each layer's step orthogonal, WhitenedMuon its effect on the layer's output; it wants a
-                 third of Muon's rate (results/training.md); modern: WhitenedMuon
-schedule         step halves the learning rate every DECAY steps; cosine lets it fall to 0 at MAX_STEPS; trapezoid keeps
+variant          of a network that comes in several, which; ablation: SN, HN, IEEB or IEEB+RB; srcnn: 9-1-5, 9-3-5 or
+                 9-5-5
+options          what else a network takes, as NAME=VALUE; fsrcnn: d=56 s=12 m=4
+optimizer        SGD is that with momentum; Muon makes each layer's step orthogonal, WhitenedMuon its effect on the
+                 layer's output; it wants a third of Muon's rate (results/training.md); modern: WhitenedMuon
+momentum         of SGD
+weight_decay     of SGD and Adam: so much of each weight is added to its gradient
+schedule         step cuts the learning rate every DECAY steps; cosine lets it fall to 0 at MAX_STEPS; trapezoid keeps
                  it, and lets it fall to 0 over the end of the run; modern: cosine
 cooldown         schedule trapezoid: that end, as a share of MAX_STEPS
 warmup           steps over which the learning rate rises from 0; modern: 200
@@ -125,7 +135,8 @@ weighting        how a patch's picture is drawn: each alike, or by its area, so 
                  other, or halfway between, by the area's root; modern: root
 scale_shares     blind: how many of the steps are of each scale, in any unit; 3 2 1 spends about as much time on each of
                  2, 3 and 4; by default as many of each
-init             identity starts as a bilinear enlarger instead of at random: Set5 x2 has 37.03 dB after 3,000 steps of
+init             default is torch's, published draws weights as the network's paper does, where it tells how;
+                 identity starts as a bilinear enlarger instead of at random: Set5 x2 has 37.03 dB after 3,000 steps of
                  batch 16 and patch 32, a default start 36.01; modern: identity
 init_from        start from these weights, of the same network at any scale: all layers of the same name and shape are
                  copied; of several files (of one training, or they fit ill) the mean is taken
@@ -155,7 +166,7 @@ def plain(args: argparse.Namespace) -> dict[str, Any]:
     """All settings as JSON and a checkpoint can hold them."""
 
     def told(value):
-        if isinstance(value, list):
+        if isinstance(value, (list, tuple)):
             return [told(v) for v in value]
         return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 

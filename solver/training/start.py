@@ -23,18 +23,17 @@ def build(args: argparse.Namespace) -> Network:
         InputError: for a network, scale, variant or start that there is not.
     """
     try:
-        variant = {"variant": args.variant} if args.variant else {}
+        options = dict(args.options) | ({"variant": args.variant} if args.variant else {})
         scale = args.scale or model.network_class(args.model).scales[0]
-        net = model.build(args.model, scale, multi_scale=args.scale == 0, **variant)
+        net = model.build(args.model, scale, multi_scale=args.scale == 0, **options)
     except (TypeError, ValueError) as error:
         raise InputError(f"--model {args.model} --scale {args.scale}: {error}") from None
     if args.revive and not net.hidden():
         raise InputError(f"--revive: does not know the hidden units of {args.model}")
-    if args.init == "identity":
-        try:
-            net.init_identity()
-        except ValueError as error:
-            raise InputError(f"--init identity: {error}") from None
+    try:
+        {"default": lambda: None, "published": net.init_published, "identity": net.init_identity}[args.init]()
+    except ValueError as error:
+        raise InputError(f"--init {args.init}: {error}") from None
     return net
 
 

@@ -11,7 +11,12 @@ from . import settings
 
 # What is counted in a run, and kept.
 _COUNTED = {"step": int, "seconds": float, "best": float, "loss_sum": float, "loss_count": int, "logged": int}
-_LIKE_WEIGHTS = ("exp_avg", "exp_avg_sq", "average")  # of an optimizer's state: a number for each weight
+_LIKE_WEIGHTS = (
+    "momentum_buffer",
+    "exp_avg",
+    "exp_avg_sq",
+    "average",
+)  # of an optimizer's state: a number for each weight
 
 # What taking up a state that is none may raise.
 MALFORMED = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -73,5 +78,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
     optimizer.load_state_dict(state)
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
+            if value is None:  # SGD without momentum keeps none
+                continue
             if name in _LIKE_WEIGHTS and value.shape != parameter.shape or not torch.as_tensor(value).isfinite().all():
                 raise ValueError(f"{name} of the optimizer does not fit")

@@ -14,7 +14,7 @@ from dataset.errors import InputError
 from model.ops import trim
 from solver.checkpoint import load_network, save_weights
 from solver.sampling.sampler import Sampler
-from solver.training.command import parse
+from solver.training.command import parse, recipe
 from solver.training.objective import LOSSES, Objective, build_optimizers
 from solver.training.settings import DEFAULTS
 
@@ -186,12 +186,15 @@ def test_the_layers_that_face_a_picture_are_there(net):
 def test_the_published_training_is_what_flags_can_say(name):
     network = model.network_class(name)
     assert network.published.keys() <= DEFAULTS.keys()
-    flags = []
-    for setting, value in network.published.items():
-        values = value if isinstance(value, (list, tuple)) else [] if value is True else [value]
-        flags += [f"--{setting}", *map(str, values)]
-    said = vars(parse(network.scales[0], ["--model", name, *flags]))
-    assert {setting: said[setting] for setting in network.published} == network.published
+    for scale in (*network.scales, *([0] if network.blind else [])):
+        published = recipe("paper", network, scale)
+        flags = []
+        for setting, value in published.items():
+            values = value if isinstance(value, (list, tuple)) else [] if value is True else [value]
+            flags += [f"--{setting}", *map(str, values)]
+        for given in ([], flags):
+            said = vars(parse(scale, ["--model", name, *given]))
+            assert {setting: said[setting] for setting in published} == published
 
 
 @pytest.mark.parametrize("name", model.names())
