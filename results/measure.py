@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import model
 from dataset import images, test_set
 from dataset.errors import InputError, describe
 from dataset.files import opened, sha256_of, write_json
@@ -32,7 +33,7 @@ DIGITS = 6  # of a remembered figure: more than any table prints
 
 _PICTURE = {"files": str, "height": COUNT, "width": COUNT}
 _PICTURE |= {figure: ((PSNR, math.inf) if "psnr" in figure else (SSIM,)) + (None,) for figure in FIGURES}
-_ENTRY = {"set": SETS, "scale": SCALES, "protocol": PROTOCOLS, "label": ("LESRCNN", "LESRCNN-S"), "file": str}
+_ENTRY = {"set": SETS, "scale": SCALES, "protocol": PROTOCOLS, "label": str, "file": str}
 _ENTRY |= {"weights": str, "count": COUNT, "pictures": {str: _PICTURE}}
 
 
@@ -41,7 +42,7 @@ class Method:
     """One weights file and the scales it is to be measured at.
 
     Attributes:
-        label: the paper's name for it: ``LESRCNN``, or ``LESRCNN-S`` for the blind network.
+        label: what the papers call it, see :func:`label_of`.
         path: the file.
         scales: 2, 3, 4 or several.
         blind: whether one network serves all scales.
@@ -51,6 +52,13 @@ class Method:
     path: Path
     scales: tuple[int, ...]
     blind: bool
+
+    @property
+    def own_protocol(self) -> str:
+        """The protocol of its own paper: ``luma`` if it enlarges luma alone, else ``published``."""
+        from model.ops import OnLuma
+
+        return "luma" if isinstance(self.network, OnLuma) else "published"
 
     @cached_property
     def sha256(self) -> str:
@@ -75,28 +83,35 @@ class Method:
         return {scale: Sampler(self.network, scale) for scale in self.scales}
 
 
+def label_of(network: str, blind: bool) -> str:
+    """What the papers call a network: ``LESRCNN``, or ``LESRCNN-S`` for the blind one; ``SRCNN``, ``LapSRN``."""
+    if network == "lesrcnn" and blind:
+        return "LESRCNN-S"
+    return {"lapsrn": "LapSRN", "edsr": "EDSR-baseline"}.get(network, network.upper())
+
+
 def find_methods(folder: Path | None) -> tuple[list[Method], list[str]]:
-    """The weights to measure, and a line for each file that is not there.
+    """The weights to measure, and a line for each of LESRCNN's that is not there.
 
     Args:
-        folder: where files of the published names are (``lesrcnn_x2.pth``, ..., ``lesrcnn.pth`` for
-            the blind one); None for the weights that ship with this project.
+        folder: where files of the usual names are (``lesrcnn_x2.pth``, ..., ``lesrcnn.pth`` for the blind one,
+            ``espcn_x2.pth``, ...); None for the weights that ship with this project.
 
     Raises:
         InputError: if there are none.
     """
-    from solver.arguments import SHIPPED
+    from solver.arguments import SHIPPED, shipped
 
     root = Path(__file__).resolve().parents[1]
     methods, missing = [], []
-    for scale, shipped in SHIPPED.items():
-        path = root / shipped if folder is None else Path(folder) / Path(shipped).name
-        if not path.is_file():
-            missing.append(f"{shipped if folder is None else path}: not there, so its cells stay empty")
-        elif scale:
-            methods.append(Method("LESRCNN", path, (scale,), False))
-        else:
-            methods.append(Method("LESRCNN-S", path, SCALES, True))
+    for network in sorted(model.names(), key=lambda name: name != "lesrcnn"):
+        for scale in (*SCALES, 0):
+            file = shipped(network, scale)
+            path = root / file if folder is None else Path(folder) / Path(file).name
+            if path.is_file():
+                methods.append(Method(label_of(network, not scale), path, (scale,) if scale else SCALES, not scale))
+            elif network == "lesrcnn":
+                missing.append(f"{file if folder is None else path}: not there, so its cells stay empty")
     if not methods:
         names = ", ".join(Path(path).name for path in SHIPPED.values())
         raise InputError(f"{folder or root}: no weights: none of {names}; give their folder with --weights")
@@ -189,9 +204,15 @@ class Memory:
         write_json(self.path, {"measured": entries})
 
 
-def plan(methods: list[Method], sets: list[TestSet]) -> list[tuple[Method, TestSet]]:
-    """Which weights are measured on which set: all that have its scale."""
-    return [(method, pictures) for pictures in sets for method in methods if pictures.scale in method.scales]
+def plan(methods: list[Method], sets: list[TestSet], protocol: str) -> list[tuple[Method, TestSet, str]]:
+    """Which weights are measured on which set, and how: all that have its scale, by a protocol and by their own."""
+    return [
+        (method, pictures, each)
+        for pictures in sets
+        for method in methods
+        if pictures.scale in method.scales
+        for each in dict.fromkeys((protocol, method.own_protocol))
+    ]
 
 
 def measure(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from dataset.errors import InputError, Parser, describe, run, shown
-from dataset.files import locked, remove_leftovers
+from dataset.files import locked, remove_leftovers, write_text
 from results import measure
 from solver.arguments import add_protocol
 
@@ -97,8 +97,8 @@ def measure_and_make(
     """Measure every picture and make every product, each on its own; returns a line for each that could not be had."""
     from tqdm import tqdm
 
-    plan, products, problems = measure.plan(methods, sets), list_products(args, methods, memory), []
-    pictures = sum(len(pictures.items) for _, pictures in plan)
+    plan, products, problems = measure.plan(methods, sets, args.protocol), list_products(args, methods, memory), []
+    pictures = sum(len(pictures.items) for _, pictures, _ in plan)
     with tqdm(total=pictures + len(products), unit="step", disable=None) as bar:
 
         def counted(items: list) -> Iterator:
@@ -109,9 +109,9 @@ def measure_and_make(
         def say(line: str) -> None:
             bar.write(shown(line))
 
-        for method, pictures in plan:
+        for method, pictures, protocol in plan:
             bar.set_description(f"{pictures.name} x{pictures.scale}, {method.label}")
-            problems += measure.measure(method, pictures, memory, args.protocol, counted, say)
+            problems += measure.measure(method, pictures, memory, protocol, counted, say)
         for file in memory.forget_others(methods):
             say(f"{file}: these weights have changed; what the old ones measured is dropped")
         memory.write()
@@ -131,6 +131,7 @@ def list_products(
     """What is to be written once everything is measured: a name and what makes it, in order."""
     from dataset import test_set
     from results import architecture, crops, page, readme, table, tables
+    from results.zoo import zoo
 
     def entries() -> list[dict]:
         return memory.complete(methods, args.protocol)
@@ -151,10 +152,14 @@ def list_products(
     def write_tables() -> None:
         table.write(tables.every(entries(), args.protocol, args.tables), args.out / "tables")
 
+    def write_zoo() -> None:
+        own = [e for m in methods for e in memory.complete([m], m.own_protocol)]
+        write_text(args.out / "zoo.md", zoo(methods, own).markdown())
+
     def update_readme() -> None:
         readme.replace(ROOT / "README.md", "results", readme.results_section(entries(), args.protocol))
 
-    products = [("tables", write_tables)] if args.tables else []
+    products = [("tables", write_tables), ("zoo.md", write_zoo)] if args.tables else []
     for number in args.figures:
         path, scale = args.out / "figures" / f"figure{number}.png", number - 1
         if number < 3:

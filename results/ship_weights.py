@@ -126,7 +126,11 @@ def cards() -> list[Path]:
 
 def make_card(net, info, name: str, record: dict, pictures: str, validation: dict, data: Path) -> dict:
     """Everything a user of the weights wants to know, as JSON can hold it."""
+    from model.ops import OnLuma
+
     steps, hours = effort(info.path, info.sha256)
+    protocol = "luma" if isinstance(net, OnLuma) else "published"
+    tests = {test: {f"x{s}": figures(info, data / test, s, protocol) for s in info.scales} for test in TEST_SETS}
     return {
         "weights": name,
         "sha256": info.sha256,
@@ -143,9 +147,9 @@ def make_card(net, info, name: str, record: dict, pictures: str, validation: dic
             "teachers": teachers(info.path.parent, record),
             **{key: record[key] for key in ("commit", "hardware", "versions")},
         },
-        "protocol": "published",
+        "protocol": protocol,
         "validation": validation,
-        "test": {test: {f"x{scale}": figures(info, data / test, scale) for scale in info.scales} for test in TEST_SETS},
+        "test": tests,
     }
 
 
@@ -192,9 +196,9 @@ def find(run_folder: Path, path: str, sha256: str) -> Path:
     raise InputError(f"{path}: is not what the run in {run_folder} took any more; put back the file {sha256[:12]}...")
 
 
-def figures(info, folder: Path, scale: int) -> dict:
+def figures(info, folder: Path, scale: int, protocol: str) -> dict:
     """PSNR and SSIM on a test set, beside bicubic's (measured) and the paper's (None if it has no such network)."""
-    scores = measure.scores(info.path, test_set.find(folder, scale))
+    scores = measure.scores(info.path, test_set.find(folder, scale), protocol)
     name = "lesrcnn-s" if info.network == "lesrcnn" and info.multi_scale else info.network
     rows = [row for row in tables.paper_rows(TEST_SETS[folder.name]) if row["method"].lower() == name]
     paper = [row[f"x{scale}_{figure}"] for row in rows for figure in ("psnr", "ssim")]

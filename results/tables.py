@@ -19,6 +19,7 @@ PROTOCOLS = {
     for name, output, luma in (
         ("published", "truncated to 8 bits", "rounded to 8 bits"),
         ("modern", "rounded to 8 bits", "kept as floating point"),
+        ("luma", "not rounded, of an LR made from HR's luma", "rounded to 8 bits"),
     )
 }
 
@@ -75,11 +76,11 @@ def benchmark(name: str, entries: list[dict], protocol: str) -> Table:
     paper = {row["method"]: row for row in paper_rows(PAPER_SETS[name])} if name in PAPER_SETS else {}
     keys = [f"x{scale}_{figure}" for scale in SCALES for figure in ("psnr", "ssim")]
     rows = [Row((method, *(row[key] for key in keys))) for method, row in paper.items()]
-    ours = {"Bicubic": {}, "LESRCNN": {}, "LESRCNN-S": {}}
-    for entry in entries:
+    ours = {"Bicubic": {}}
+    for entry in sorted(entries, key=lambda entry: entry["label"].startswith("LESRCNN")):
         for figure in ("psnr", "ssim"):
             key = f"x{entry['scale']}_{figure}"
-            ours[entry["label"]][key] = mean(entry, figure)
+            ours.setdefault(entry["label"], {})[key] = mean(entry, figure)
             ours["Bicubic"][key] = mean(entry, f"bicubic_{figure}")
     for method, measured in ours.items():
         if measured:

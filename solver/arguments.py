@@ -7,6 +7,7 @@ import argparse
 import math
 import re
 from contextlib import suppress
+from pathlib import Path
 
 import model
 
@@ -19,6 +20,12 @@ def shipped(network: str, scale: int) -> str:
 
 
 SHIPPED = {scale: shipped("lesrcnn", scale) for scale in (2, 3, 4, 0)}
+
+
+def shipped_for(network: str, scale: int) -> str:
+    """The weights that come with this project for a scale: of that scale, or blind ones where there are only those."""
+    own, blind = shipped(network, scale), shipped(network, 0)
+    return blind if Path(blind).exists() and not Path(own).exists() else own
 
 
 def add_model(group) -> None:

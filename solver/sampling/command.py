@@ -8,7 +8,7 @@ from pathlib import Path
 from dataset.errors import Parser, run
 from dataset.images import SUFFIXES
 
-from ..arguments import add_group, add_model, add_protocol, memory, natural, positive, shipped, tile
+from ..arguments import add_group, add_model, add_protocol, memory, natural, positive, shipped, shipped_for, tile
 
 
 def sample_main(weights: int) -> None:
@@ -20,7 +20,7 @@ def sample_main(weights: int) -> None:
 
     def main() -> int:
         args = sample_parser(weights).parse_args()
-        args.ckpt_path = args.ckpt_path or Path(shipped(args.model, weights))
+        args.ckpt_path = args.ckpt_path or Path(shipped_for(args.model, weights))
         from . import sample
 
         return sample.run(args)

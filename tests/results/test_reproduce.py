@@ -361,7 +361,7 @@ def test_released_weights_measured(reference, tmp_path):
     methods, _ = measure.find_methods(reference / "weights")
     sets = [s for s in measure.find_sets([reference])[0] if (s.name, s.scale) == ("Set5", 4)]
     memory = measure.Memory(tmp_path / "measured.json")
-    for method, pictures in measure.plan(methods, sets):
+    for method, pictures, _ in measure.plan(methods, sets, "published"):
         measure.measure(method, pictures, memory, "published")
     table = tables.benchmark("Set5", memory.complete(methods, "published"), "published")
     rows = {row.cells[0]: table.texts(row) for row in table.rows}
