@@ -41,6 +41,7 @@ class Network(nn.Module):
         options: what else the constructor takes, for each network of the class that a paper or a release has.
         picture_facing: names of the layers that read or write a picture's channels. They stay in float32, because
             grey levels need more than the 8 bits of bf16, and Muon is not for them.
+        by_adam: names of the layers whose weights Muon is not for; None: those that face a picture.
         published: the paper's training, as defaults of train.py's flags; what depends on the scale as a dictionary,
             in which 0 is the blind network.
 
@@ -57,6 +58,7 @@ class Network(nn.Module):
     blind: ClassVar[bool] = False
     options: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     picture_facing: ClassVar[tuple[str, ...]] = ()
+    by_adam: ClassVar[tuple[str, ...] | None] = None
     published: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, scale: int, multi_scale: bool = False, **options) -> None:
@@ -102,19 +104,30 @@ class Network(nn.Module):
         """
         return criterion(self(lr, scale).float(), hr)
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
+    def parameter_groups(self, rates: Iterable[tuple[str, float]] = ()) -> list[dict[str, Any]]:
         """The parameters, in groups as an optimizer takes them.
 
-        Each has ``params``, ``rate``, which its learning rate is multiplied by, and ``picture``, whether they are of
-        the layers that face a picture.
+        Each has ``params``, ``rate``, which its learning rate is multiplied by, and ``muon``, whether Muon is for them.
+
+        Args:
+            rates: names of layers, and what their learning rate is multiplied by.
+
+        Raises:
+            ValueError: for a name that is no layer's.
         """
-        facing = {p for name in self.picture_facing for p in self.get_submodule(name).parameters()}
-        split = [[p for p in self.parameters() if (p in facing) == picture] for picture in (False, True)]
-        return [
-            {"params": params, "rate": 1.0, "picture": picture}
-            for picture, params in zip((False, True), split, strict=True)
-            if params
-        ]
+        by_adam = self._parameters_of(self.picture_facing if self.by_adam is None else self.by_adam)
+        rate_of = {p: rate for name, rate in rates for p in self._parameters_of([name])}
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for parameter in self.parameters():
+            groups.setdefault((rate_of.get(parameter, 1.0), parameter not in by_adam), []).append(parameter)
+        return [{"params": params, "rate": rate, "muon": muon} for (rate, muon), params in groups.items()]
+
+    def _parameters_of(self, layers: Iterable[str]) -> set[nn.Parameter]:
+        try:
+            return {p for name in layers for p in self.get_submodule(name).parameters()}
+        except AttributeError:
+            told = ", ".join(name for name, _ in self.named_children() if name)
+            raise ValueError(f"it has no layer {' or '.join(layers)}; its parts are {told}") from None
 
     def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
         """Layers whose rectified outputs only one other layer hears, and that layer: see ``--revive``."""
@@ -332,6 +345,7 @@ class OnLuma(Network):
     """
 
     enlarged_before: ClassVar[bool] = False
+    by_adam = ()
 
     def __init__(self, scale: int, multi_scale: bool = False, **options) -> None:
         super().__init__(scale, multi_scale, **options)

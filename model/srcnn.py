@@ -3,8 +3,6 @@
 Dong, Loy, He, Tang: "Image Super-Resolution Using Deep Convolutional Networks", TPAMI 2016, arXiv 1501.00092.
 """
 
-from typing import Any
-
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -36,7 +34,14 @@ class Net(OnLuma):
     enlarged_before = True
     # Sections 3.3 and 4.1: sub-images of 33x33, 8 * 10^8 of them passed back; the batch is its code's.
     published = {"patch_size": {2: 17, 3: 11, 4: 8}, "batch_size": 128, "max_steps": 6_250_000, "init": "published"}
-    published |= {"optimizer": "SGD", "loss_fn": "Euclidean", "lr": 1e-4, "decay_by": 1.0, "clip": 0.0}
+    published |= {
+        "optimizer": "SGD",
+        "loss_fn": "Euclidean",
+        "lr": 1e-4,
+        "rates": [("conv3", 0.1)],
+        "decay_by": 1.0,
+        "clip": 0.0,
+    }
 
     def __init__(self, scale: int = 2, multi_scale: bool = False, variant: str = "9-1-5") -> None:
         super().__init__(scale, multi_scale, variant=variant)
@@ -54,13 +59,6 @@ class Net(OnLuma):
         y = F.relu(self.conv1(y))
         y = F.relu(self.conv2(y))
         return self.conv3(y)
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """The last layer learns at a tenth of the others' rate (Section 3.3)."""
-        return [
-            {"params": list(layer.parameters()), "rate": rate, "picture": picture}
-            for layer, rate, picture in ((self.conv1, 1.0, True), (self.conv2, 1.0, False), (self.conv3, 0.1, True))
-        ]
 
     def init_published(self) -> None:
         """Weights from a Gaussian of deviation 0.001, no biases (Section 3.3)."""

@@ -74,6 +74,12 @@ def option(text: str) -> tuple[str, int | float | bool | str]:
     return name, {"true": True, "false": False}.get(value.lower(), value)
 
 
+def layer_rate(text: str) -> tuple[str, float]:
+    """``LAYER=FACTOR``: what a layer's learning rate is multiplied by."""
+    name, _, value = text.partition("=")
+    return name, positive_number(value)
+
+
 def positive(text: str) -> int:
     return _number(text, int, lambda value: 0 < value < 2**63, "a whole number above 0, below 2^63")
 

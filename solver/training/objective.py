@@ -75,31 +75,31 @@ def learning_rate(step: int, args: argparse.Namespace) -> float:
 
 
 def build_optimizers(
-    name: str, net: Network, lr: float, momentum: float = 0.9, weight_decay: float = 0.0
+    name: str, groups: list[dict], lr: float, momentum: float = 0.9, weight_decay: float = 0.0
 ) -> list[torch.optim.Optimizer]:
-    """``Adam`` or ``SGD`` for all of a network, or ``Muon`` or ``WhitenedMuon`` and, for what those do not suit, Adam.
+    """``Adam`` or ``SGD`` for all parameters, or ``Muon`` or ``WhitenedMuon`` and, for what those do not suit, Adam.
 
-    Biases, and the layers that face a picture, are not for Muon.
+    Biases, and the layers that a network says, are not for Muon.
 
     Args:
         name: one of the four.
-        net: the network.
-        lr: learning rate of its groups whose ``rate`` is 1.
+        groups: of parameters, see :meth:`model.ops.Network.parameter_groups`.
+        lr: learning rate of those whose ``rate`` is 1.
         momentum: of SGD.
         weight_decay: of SGD and Adam: the share of a weight that is added to its gradient.
     """
 
     kind = {"Muon": Muon, "WhitenedMuon": WhitenedMuon}.get(name)
 
-    def groups(of_muon: bool) -> list[dict]:
+    def split(of_muon: bool) -> list[dict]:
         def suits(group: dict, parameter: nn.Parameter) -> bool:
-            return kind is not None and parameter.ndim > 1 and not group["picture"]
+            return kind is not None and parameter.ndim > 1 and group["muon"]
 
-        chosen = [g | {"params": [p for p in g["params"] if suits(g, p) == of_muon]} for g in net.parameter_groups()]
+        chosen = [g | {"params": [p for p in g["params"] if suits(g, p) == of_muon]} for g in groups]
         return [group for group in chosen if group["params"]]
 
-    optimizers = [kind(groups(of_muon=True), lr=lr)] if groups(of_muon=True) else []
-    if rest := groups(of_muon=False):
+    optimizers = [kind(split(of_muon=True), lr=lr)] if split(of_muon=True) else []
+    if rest := split(of_muon=False):
         common = {"lr": lr, "weight_decay": weight_decay, "fused": True}
         sgd = partial(torch.optim.SGD, momentum=momentum)
         optimizers.append((sgd if name == "SGD" else torch.optim.Adam)(rest, **common))

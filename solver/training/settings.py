@@ -11,7 +11,7 @@ from typing import Any
 
 import model
 
-from ..arguments import natural, not_negative, option, positive, positive_number
+from ..arguments import layer_rate, natural, not_negative, option, positive, positive_number
 
 # What a setting does to a run, and so what becomes of it when the run is resumed:
 WEIGHTS = "weights"  # another value makes another run: it must stay
@@ -54,6 +54,7 @@ GROUPS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "variant": (None, str, WEIGHTS),
         "options": ([], option, WEIGHTS),
         "optimizer": ("Adam", ("Adam", "SGD", "Muon", "WhitenedMuon"), WEIGHTS),
+        "rates": ([], layer_rate, WEIGHTS),
         "momentum": (0.9, not_negative, WEIGHTS),
         "weight_decay": (0.0, not_negative, WEIGHTS),
         "schedule": ("step", ("step", "cosine", "trapezoid"), COURSE),
@@ -84,7 +85,7 @@ GROUPS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "num_workers": (None, natural, NOTHING),
     },
 }
-SEVERAL = {"options", "scale_shares", "init_from", "teacher", "val_data_dir"}  # take more than one value
+SEVERAL = {"options", "rates", "scale_shares", "init_from", "teacher", "val_data_dir"}  # take more than one value
 ALL = {name: setting for group in GROUPS.values() for name, setting in group.items()}
 DEFAULTS = {name: default for name, (default, _, _) in ALL.items()}
 
@@ -119,6 +120,7 @@ variant          of a network that comes in several, which; ablation: SN, HN, IE
 options          what else a network takes, as NAME=VALUE; fsrcnn: d=56 s=12 m=4
 optimizer        SGD is that with momentum; Muon makes each layer's step orthogonal, WhitenedMuon its effect on the
                  layer's output; it wants a third of Muon's rate (results/training.md); modern: WhitenedMuon
+rates            layers whose learning rate is another, as NAME=FACTOR: conv3=0.1
 momentum         of SGD
 weight_decay     of SGD and Adam: so much of each weight is added to its gradient
 schedule         step cuts the learning rate every DECAY steps; cosine lets it fall to 0 at MAX_STEPS; trapezoid keeps

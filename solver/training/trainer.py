@@ -96,7 +96,11 @@ class Trainer:
         alone = self.stop if group.size == 1 else None  # others would wait for us
         self.validation = Validation(folders, self.data.scales, group.device, args.sample_dir, alone)
         self.teacher = args.teacher and Teacher(args.teacher, self.net.scales, args.teacher_share, group.device)
-        self.optimizers = build_optimizers(args.optimizer, self.net, args.lr, args.momentum, args.weight_decay)
+        try:
+            groups = self.net.parameter_groups(args.rates)
+        except ValueError as error:
+            raise InputError(f"--rates: {error}") from None
+        self.optimizers = build_optimizers(args.optimizer, groups, args.lr, args.momentum, args.weight_decay)
         self.scaler = torch.amp.GradScaler(group.device.type, enabled=self.precision == "fp16")
         self.average = Average(self.net, args.ema) if args.ema else None
         nets = self.net, self.average.net if self.average else None

@@ -19,8 +19,9 @@ from solver import checkpoint, processes
 from solver.processes import Group
 from solver.training import objective, run_folder, upkeep
 from solver.training.command import parse
-from solver.training.objective import Average, learning_rate
+from solver.training.objective import Average, build_optimizers, learning_rate, set_rate
 from solver.training.settings import differing, plain
+from solver.training.start import build
 from solver.training.state import collect
 from solver.training.trainer import Trainer
 
@@ -64,6 +65,8 @@ def test_a_recipe_sets_defaults_and_flags_win(settings):
 def test_the_published_schedule_halves_every_decay_steps(settings):
     args = settings("--decay", 10, "--max_steps", 30, "--lr", 1)
     assert [learning_rate(step, args) for step in (0, 9, 10, 19, 20)] == [1, 1, 0.5, 0.5, 0.25]
+    args.decay_by = 0.1
+    assert [learning_rate(step, args) for step in (9, 10, 20)] == pytest.approx([1, 0.1, 0.01])
 
 
 def test_the_cosine_schedule_rises_then_falls_to_zero(settings):
@@ -99,6 +102,28 @@ def test_the_psnr_loss_is_the_mean_of_the_patches_psnr_and_bounded():
     expected = [peak_signal_noise_ratio(a.numpy(), b.numpy(), data_range=1) for a, b in zip(hr, sr)]
     assert objective.negative_psnr(sr, hr).item() == pytest.approx(-sum(expected) / 3, abs=0.01)
     assert objective.negative_psnr(hr, hr).item() == pytest.approx(-50)
+
+
+def test_the_euclidean_loss_is_half_a_patch_s_sum_of_squares():
+    sr, hr = torch.tensor([[[[3.0, 0.0]]], [[[0.0, 1.0]]]]), torch.zeros(2, 1, 1, 2)
+    assert objective.euclidean(sr, hr).item() == (9 / 2 + 1 / 2) / 2
+
+
+def test_a_step_of_sgd_has_momentum_and_weight_decay():
+    net = model.build("srcnn", 2)
+    (sgd,) = build_optimizers("SGD", net.parameter_groups([("conv3", 0.1)]), lr=0.5, momentum=0.9, weight_decay=0.1)
+    set_rate([sgd], 0.5)
+    before = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
+    for _ in range(2):
+        for parameter in net.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        sgd.step()
+    for name, parameter in net.named_parameters():
+        rate = 0.05 if name.startswith("conv3") else 0.5  # the paper's, for the last layer
+        gradient = 1 + 0.1 * before[name]
+        once = before[name] - rate * gradient
+        twice = once - rate * (0.9 * gradient + 1 + 0.1 * once)
+        assert torch.allclose(parameter, twice, atol=1e-6)
 
 
 def test_the_average_follows_its_definition():
@@ -241,8 +266,9 @@ def test_muon_leaves_the_up_samplers_of_other_scales_alone(settings):
         (signal.SIGINT, ("--precision", "bf16", "--cache", "device", "--decay", 2)),
         (signal.SIGTERM, ("--precision", "fp16", "--patch_size", 4, "--batch_size", 1)),
         (signal.SIGINT, ("--num_workers", 1)),
+        (signal.SIGTERM, ("--model", "vdsr", "--scale", 0, "--patch_size", 6, "--batch_size", 2)),
     ],
-    ids=["blind", "bf16", "fp16", "workers"],
+    ids=["blind", "bf16", "fp16", "workers", "SGD"],
 )
 def test_a_stopped_and_resumed_run_is_the_run_that_never_stopped(settings, tmp_path, monkeypatch, number, flags):
     monkeypatch.setattr(upkeep, "_LOOK", 4)
@@ -579,23 +605,19 @@ def test_a_gradient_is_cut_number_by_number(settings, by):
     assert largest == pytest.approx(1e-7 if by == "value" else 1e-4)
 
 
-def test_every_group_has_its_own_rate(settings, monkeypatch):
+def test_a_layer_can_have_a_rate_of_its_own(settings):
     """As SRCNN's last layer, which learns at a tenth of the rate."""
-    network = model.network_class("lesrcnn")
-
-    def groups(net):
-        last = list(net.irb.last.parameters())
-        others = [p for p in net.parameters() if p is not last[0]]
-        return [{"params": others, "rate": 1.0, "picture": False}, {"params": last, "rate": 0.1, "picture": True}]
-
-    monkeypatch.setattr(network, "parameter_groups", groups)
-    run = Trainer(settings(), ALONE)
+    run = Trainer(settings("--rates", "irb.last=0.1"), ALONE)
     before = run.net.irb.last.weight.detach().clone(), run.net.irb.refine[0].weight.detach().clone()
     run.train_step(run.data.batch(0))
     moved = [
         (a - b).abs().max().item() for a, b in zip(before, (run.net.irb.last.weight, run.net.irb.refine[0].weight))
     ]
     assert moved == pytest.approx([1e-5, 1e-4], rel=0.02)  # Adam's first step is as long as its rate
+    with pytest.raises(InputError, match="--rates: it has no layer tail; its parts are .*irb"):
+        Trainer(settings("--rates", "tail=0.1", "--overwrite"), ALONE)
+    with pytest.raises(SystemExit):
+        settings("--rates", "irb.last=0")
 
 
 def test_differing_names_what_makes_another_run(settings):
@@ -667,6 +689,31 @@ def test_a_variant_is_one_of_the_network(settings):
     with pytest.raises(InputError, match="--variant SN: lesrcnn has no such variant"):
         settings("--variant", "SN")
     assert settings("--model", "ablation", "--variant", "SN").variant == "SN"
+
+
+def test_options_are_those_of_the_network(settings):
+    net = build(settings("--model", "fsrcnn", "--options", "d=6", "s=3", "m=1", "--batch_size", 1, "--patch_size", 4))
+    assert net.configuration["d"] == 6 and len(net.layers) == 4
+    for options, problem in (
+        (["k=3"], "fsrcnn has no option 'k'; it has d, s, m"),
+        (["d=wide"], "option d is int, not 'wide'"),
+        (["d=0"], "d and s are from 1"),
+    ):
+        with pytest.raises(InputError, match=f"--model fsrcnn --scale 2: .*{problem}"):
+            build(settings("--model", "fsrcnn", "--options", *options))
+    with pytest.raises(SystemExit):
+        settings("--model", "fsrcnn", "--options", "d")
+
+
+@pytest.mark.parametrize("name", ["srcnn", "fsrcnn", "espcn", "vdsr"])
+def test_the_papers_training_of_the_classics_lowers_their_loss(settings, name):
+    run = Trainer(settings("--model", name), ALONE)
+    batch, losses = run.data.batch(0), []
+    for _ in range(12):
+        before = run.loss_sum
+        run.train_step(batch)
+        losses.append(run.loss_sum - before)
+    assert losses[-1] < 0.99 * losses[0]
 
 
 def test_with_other_validation_sets_the_best_weights_are_found_anew(settings, validation_folder, capsys):
