@@ -44,6 +44,7 @@ class Network(nn.Module):
         by_adam: names of the layers whose weights Muon is not for; None: those that face a picture.
         published: the paper's training, as defaults of train.py's flags; what depends on the scale as a dictionary,
             in which 0 is the blind network.
+        modern: what ``--recipe modern`` has otherwise for it.
 
     Args:
         scale: one of ``scales``; of a blind network, the scale used when a call names none.
@@ -60,6 +61,7 @@ class Network(nn.Module):
     picture_facing: ClassVar[tuple[str, ...]] = ()
     by_adam: ClassVar[tuple[str, ...] | None] = None
     published: ClassVar[dict[str, Any]] = {}
+    modern: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, scale: int, multi_scale: bool = False, **options) -> None:
         super().__init__()
@@ -346,6 +348,7 @@ class OnLuma(Network):
 
     enlarged_before: ClassVar[bool] = False
     by_adam = ()
+    modern = {"loss_fn": "MSE", "lr": 3e-3}
 
     def __init__(self, scale: int, multi_scale: bool = False, **options) -> None:
         super().__init__(scale, multi_scale, **options)

@@ -73,9 +73,10 @@ def recipe(name: str, network, scale: int) -> dict:
     """What a recipe sets, as far as a network knows it: not all have a start as an enlarger, or tell hidden units."""
     if name == "paper":
         return {k: v.get(scale) if isinstance(v, dict) else v for k, v in network.published.items()}
+    modern = RECIPES[name] | network.modern
     unknown = {"revive": "hidden", "init": "init_identity"}
     own = {setting for setting, method in unknown.items() if method in vars(network)}
-    return {setting: value for setting, value in RECIPES[name].items() if setting not in unknown or setting in own}
+    return {setting: value for setting, value in modern.items() if setting not in unknown or setting in own}
 
 
 def train_parser(scale: int) -> Parser:
