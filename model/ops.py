@@ -43,7 +43,7 @@ class Network(nn.Module):
             grey levels need more than the 8 bits of bf16, and Muon is not for them.
         published: the paper's training, as defaults of train.py's flags; what depends on the scale as a dictionary,
             in which 0 is the blind network.
-        channels: of the patches that it can be trained on: 3 for RGB, 1 for luma, 16/255 for black to 235/255 for white.
+        channels: of the patches that it can be trained on: 3 for RGB, 1 for luma, 16/255 for black, 235/255 for white.
         enlarged_before: whether bicubic interpolation comes before all else. Training patches may then be enlarged so
             already.
 

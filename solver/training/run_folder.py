@@ -194,8 +194,8 @@ class RunFolder:
 class Record:
     """``run.json``: how a run was made, kept up to date while it runs.
 
-    The hash of the training data (see :func:`dataset.sources.hash_of`) takes a while for large ones, so it is computed beside the training
-    and is null until it is there.
+    The hash of the training data, see :func:`dataset.sources.hash_of`, takes a while for large ones, so it is computed
+    beside the training and is null until it is there.
 
     Args:
         path: the file.

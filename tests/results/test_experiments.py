@@ -7,6 +7,7 @@ import pytest
 from dataset.errors import InputError
 from dataset.files import locked
 from results import experiments, tables
+from solver.training.settings import plain
 
 SMALL = shlex.split("--patch_size 8 --batch_size 1 --max_steps 2 --print_interval 1 --precision fp32 --num_gpu 0")
 
@@ -22,10 +23,9 @@ def launched(monkeypatch):
         done.append(args.ckpt_name)
         args.ckpt_dir.mkdir(parents=True, exist_ok=True)
         (args.ckpt_dir / f"{args.ckpt_name}.pth").write_bytes(b"weights")
-        plain = {k: v if isinstance(v, (int, float, type(None))) else str(v) for k, v in vars(args).items()}
         (file,) = args.train_data_path
         data = {"file": file.name, "bytes": file.stat().st_size, "sha256": experiments.hash_of((file,))}
-        record = {"settings": plain, "steps": args.max_steps, "data": data}
+        record = {"settings": plain(args), "steps": args.max_steps, "data": data}
         (args.ckpt_dir / "run.json").write_text(json.dumps(record))
         return 0
 
