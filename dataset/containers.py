@@ -141,13 +141,15 @@ def check_size(size: int, height: int, width: int) -> None:
 
 
 def file_size(file: BinaryIO) -> int:
-    return os.fstat(file.fileno()).st_size
+    return len(file.getbuffer()) if isinstance(file, io.BytesIO) else os.fstat(file.fileno()).st_size
 
 
 def read_at(file: BinaryIO, offset: int, length: int) -> bytes:
     """Some bytes of a file, whose position stays where it is; fewer where it ends."""
     if length > 2**20:  # for which memory would be asked for, whatever there is
         length = max(0, min(length, file_size(file) - offset))
+    if isinstance(file, io.BytesIO):
+        return bytes(file.getbuffer()[offset : offset + length])
     return os.pread(file.fileno(), length, offset)
 
 

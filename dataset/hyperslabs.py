@@ -1,4 +1,4 @@
-"""Squares of the pictures in an HDF5 file, read as fast as the file allows.
+"""Parts of the pictures in an HDF5 file, read as fast as the file allows.
 
 HDF5 takes longer to find a patch's pixels than to read them. Pictures that are neither compressed nor
 recoded otherwise lie in the file as they are, whole or cut into chunks: of those, HDF5 only tells where,
@@ -31,7 +31,8 @@ from .images import MAX_PIXELS
 CHUNK_CACHE = 128 * 1024
 OPEN_PICTURES = 512
 
-_LARGEST_CHUNK = 2**26  # bytes; a compressed one is made anew for each patch
+LARGEST_CHUNK = 2**26  # bytes; a compressed one is made anew for each patch
+ONLY_A_LINK = "is only a link; pictures of other files are not read"
 
 
 class Tiles(NamedTuple):
@@ -48,7 +49,7 @@ class Tiles(NamedTuple):
 
 
 class Hyperslabs:
-    """Reads squares of pictures, for one process: an open HDF5 file must not be shared by two.
+    """Reads rectangles of pictures, for one process: an open HDF5 file must not be shared by two.
 
     Args:
         path: an HDF5 file with groups of uint8 (H, W, 3) data sets "0", "1", ….
@@ -63,23 +64,24 @@ class Hyperslabs:
         self._tiles = lru_cache(maxsize=None)(self._find)
         self._picture = lru_cache(OPEN_PICTURES)(self._open)
 
-    def __call__(self, group: str, index: int, top: int, left: int, side: int) -> np.ndarray:
-        """A square of a picture, (side, side, 3) uint8.
+    def __call__(self, group: str, index: int, top: int, left: int, height: int, width: int) -> np.ndarray:
+        """A rectangle of a picture, (height, width, 3) uint8.
 
         Raises:
             OSError, RuntimeError: if the file can no longer be read.
         """
-        square = np.empty((side, side, 3), np.uint8)
+        part = np.empty((height, width, 3), np.uint8)
         tiles = self._tiles(group, index)
         if tiles is None:
-            data, place = self._picture(group, index)
-            place.select_hyperslab((top, left, 0), square.shape)
-            data.read(h5py.h5s.create_simple(square.shape), place, square)
-            return square
-        for row, rows, down in _parts(top, side, tiles.height):
-            for column, columns, right in _parts(left, side, tiles.width):
-                square[down, right] = self._read_rows(tiles, row, column, rows)[:, columns]
-        return square
+            data = self._picture(group, index)
+            place = data.get_space()  # one for each call, which may be in a thread
+            place.select_hyperslab((top, left, 0), part.shape)
+            data.read(h5py.h5s.create_simple(part.shape), place, part)
+            return part
+        for row, rows, down in _parts(top, height, tiles.height):
+            for column, columns, right in _parts(left, width, tiles.width):
+                part[down, right] = self._read_rows(tiles, row, column, rows)[:, columns]
+        return part
 
     def _read_rows(self, tiles: Tiles, row: int, column: int, rows: slice) -> np.ndarray:
         """Some rows of a tile, (rows, tile's width, 3)."""
@@ -90,13 +92,12 @@ class Hyperslabs:
             raise OSError("it has become shorter")
         return np.frombuffer(pixels, np.uint8).reshape(shape)
 
-    def _open(self, group: str, index: int) -> tuple[h5py.h5d.DatasetID, h5py.h5s.SpaceID]:
-        data = h5py.h5d.open(self._file[group].id, str(index).encode())
-        return data, data.get_space()
+    def _open(self, group: str, index: int) -> h5py.h5d.DatasetID:
+        return h5py.h5d.open(self._file[group].id, str(index).encode())
 
     def _find(self, group: str, index: int) -> Tiles | None:
         """The tiles of a picture, or None if only HDF5 can read it."""
-        data, _ = self._open(group, index)
+        data = self._open(group, index)
         made = data.get_create_plist()
         # HDF5 does not count the bytes of a user block.
         if self._file.userblock_size or made.get_nfilters() or made.get_external_count():
@@ -187,21 +188,26 @@ def _group_sizes(group: h5py.Group, path: Path) -> np.ndarray:
 def _problem(group: h5py.Group, name: bytes) -> str | None:
     """Why an entry of a group is no picture whose pixels are all in this file, and soon read; None if it is one."""
     if group.id.links.get_info(name).type != h5py.h5l.TYPE_HARD:
-        return "is only a link; pictures of other files are not read"
+        return ONLY_A_LINK
     data = h5py.h5d.open(group.id, name)
     if data.rank != 3 or data.shape[2] != 3 or data.dtype != np.uint8:
         return f"is no RGB picture of 8 bits, but {data.dtype} of shape {data.shape}"
+    if math.prod(data.shape[:2]) > MAX_PIXELS:
+        return f"declares {data.shape[1]}x{data.shape[0]} pixels, more than the {MAX_PIXELS:,} that are accepted"
+    return lacking(data)
+
+
+def lacking(data: h5py.h5d.DatasetID) -> str | None:
+    """Why a data set's values are not all in its file, and soon read; None if they are."""
     made = data.get_create_plist()
     layout = made.get_layout()
     if made.get_external_count() or layout == h5py.h5d.VIRTUAL:
         return "has its pixels in another file; copy them into this one"
-    pixels = math.prod(data.shape[:2])
-    if pixels > MAX_PIXELS:
-        return f"declares {data.shape[1]}x{data.shape[0]} pixels, more than the {MAX_PIXELS:,} that are accepted"
     chunks = 1
     if layout == h5py.h5d.CHUNKED:
-        if math.prod(made.get_chunk()) > _LARGEST_CHUNK:
-            return f"has chunks of {math.prod(made.get_chunk()):,} bytes, of which each patch would read one"
+        size = math.prod(made.get_chunk()) * data.dtype.itemsize
+        if size > LARGEST_CHUNK:
+            return f"has chunks of {size:,} bytes, of which each patch would read one"
         chunks = math.prod(-(-side // chunk) for side, chunk in zip(data.shape, made.get_chunk()))
     stored = data.get_num_chunks() if layout == h5py.h5d.CHUNKED else int(data.get_storage_size() > 0)
     return f"has pixels that were never written ({stored} of its {chunks} parts are there)" if stored < chunks else None

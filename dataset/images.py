@@ -77,6 +77,12 @@ def read(path: Path) -> Picture:
         return _from_tiff(source) if isinstance(source, Tiff) else _from_container(file, source)
 
 
+def decode(data: bytes, name: str) -> Picture:
+    """As :func:`read`, of a file's content in memory, which error messages call ``name``."""
+    with _looked_at(name, io.BytesIO(data)) as (file, source):
+        return _from_tiff(source) if isinstance(source, Tiff) else _from_container(file, source)
+
+
 def read_rgb(path: Path) -> np.ndarray:
     """Decode a file to (H, W, 3) uint8 RGB: grey is repeated, alpha dropped, 16 bits rounded to 8.
 
@@ -94,6 +100,17 @@ def size(path: Path) -> tuple[int, int]:
     """
     with _looked_at(path) as (_, source):
         return source.height, source.width
+
+
+def shape(path: Path) -> tuple[int, int, int]:
+    """(height, width, channels) of a picture as stored, by its header alone: 1 channel if it is a grey PNG, else 3.
+
+    Raises:
+        InputError: if the file is missing or no picture.
+    """
+    with _looked_at(path) as (_, source):
+        grey = not isinstance(source, Tiff) and source.channels == 1
+        return source.height, source.width, 1 if grey else 3
 
 
 def held_bytes(path: Path) -> int:
@@ -169,11 +186,11 @@ def write_rgb(path: Path, rgb: np.ndarray) -> None:
 
 
 @contextmanager
-def _looked_at(path: Path) -> Iterator[tuple[BinaryIO, Container | Tiff]]:
-    """A picture's file, and what its header says. Whatever is raised on it becomes one :class:`InputError`."""
+def _looked_at(path: Path | str, data: BinaryIO | None = None) -> Iterator[tuple[BinaryIO, Container | Tiff]]:
+    """A picture's file, or its content, and what its header says. What is raised becomes one :class:`InputError`."""
     try:
-        with opened(path) as file:
-            if not file.peek(1):
+        with data or opened(path) as file:
+            if not containers.read_at(file, 0, 1):
                 raise ValueError("it is empty (0 bytes)")
             source = containers.look(file) or tiff.look(file)
             if source is None:

@@ -1,4 +1,4 @@
-"""Random patches for training, cut from the HDF5 file that ``div2h5.py`` makes.
+"""Random patches for training, cut from what ``--train_data_path`` leads to, see :mod:`dataset.sources`.
 
 Which patches a step sees depends on the seed and the step alone: a resumed run sees exactly those
 that it would have seen, whatever the number of workers and processes.
@@ -14,25 +14,27 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-import h5py
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from . import sources
 from .errors import InputError
-from .hyperslabs import Hyperslabs, open_file, picture_sizes, readable
+from .sources import Source
 
 CACHES = ("none", "ram", "device")
 WEIGHTINGS = {"uniform": 0, "root": 0.5, "area": 1}  # power of a picture's area that it is drawn by
+ROTATIONS = {0: 0b000, 90: 0b101, 180: 0b011, 270: 0b110}  # degrees anticlockwise -> turn, see _Drawn
+FLIPS = {0: 0b00, 1: 0b10, 2: 0b01, 3: 0b11}  # none, left-right, up-down, both -> turn
 
 
 class Batch(NamedTuple):
-    """Aligned patches, RGB in 0..255, in the channels-last memory format (as the file has them).
+    """Aligned patches in the channels-last memory format: RGB, or luma as BT.601 has it (16 black, 235 white).
 
     Attributes:
-        scale: the factor between the two.
-        lr: (N, 3, p, p) uint8.
-        hr: (N, 3, scale * p, scale * p) uint8.
+        scale: the factor between the two; of LR that is enlarged already, the one that it was enlarged by, if known.
+        lr: (N, C, h, w), C 3 or 1: uint8 in 0..255, or float32 of about 0..1, as the source has it.
+        hr: (N, C, scale * h, scale * w), uint8 or float32; if LR is enlarged already, of its size or the centre of it.
     """
 
     scale: int
@@ -44,31 +46,36 @@ class TrainSet:
     """The patches of one scale, or of several for a blind network.
 
     Args:
-        path: an HDF5 file with groups HR, X2, X3, … of uint8 (H, W, 3) data sets "0", "1", ….
+        path: where they come from, or two such, HR's and LR's, see :mod:`dataset.sources`.
         scale: that of all batches, or 0: every step then draws one of ``scales``.
-        patch_size: side of the LR patch in pixels; the HR patch is ``scale`` times as wide.
+        patch_size: side of the LR patch in pixels; the HR patch is ``scale`` times as wide. Patches that the source has
+            as such are taken whole.
         batch_size: patches per step, of all processes together.
         seed: any non-negative number.
         weighting: draw each picture equally often ("uniform"), or in proportion to its "area" or the "root" of it.
-        cache: read patches from the file ("none"), from the whole file kept in memory ("ram", shared by
-            all workers), or cut them on ``device`` from the whole file kept there ("device", which on the CPU
+        cache: read patches from the file ("none"), from all pictures kept in memory ("ram", shared by
+            all workers), or cut them on ``device`` from all pictures kept there ("device", which on the CPU
             is "ram").
         device: where batches are on their way to. Only ``cache="device"`` puts them there already.
-        scales: what scale 0 stands for.
+        scales: what scale 0 stands for; of a source that has one of them alone, batches are of this one.
         scale_shares: how many of a blind network's steps are of each scale, in any unit; None: as many of each.
+        factors: that pictures are shrunk by, each of which makes a copy of every picture: 1 is the picture itself.
+        rotations: some of :data:`ROTATIONS`, each as likely as any other; None: all, but none of whole patches.
+        flips: some of :data:`FLIPS` likewise, done after the rotation.
 
     Attributes:
         scales: the scales that batches come in.
+        source: where they come from.
         skipped: names of the pictures smaller than the patch at one of the scales, left out there.
 
     Raises:
-        InputError: for a missing, truncated or foreign file, a scale that it does not have, or a patch larger
-            than every picture.
+        InputError: for a missing, truncated or foreign file, a scale that it does not have, a patch larger
+            than every picture, or one that cannot be turned so.
     """
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | Path | Sequence[Path],
         scale: int,
         patch_size: int,
         batch_size: int,
@@ -79,6 +86,9 @@ class TrainSet:
         device: str | torch.device = "cpu",
         scales: tuple[int, ...] = (2, 3, 4),
         scale_shares: Sequence[float] | None = None,
+        factors: Sequence[float] = (1.0,),
+        rotations: Sequence[int] | None = None,
+        flips: Sequence[int] | None = None,
     ):
         if cache not in CACHES or weighting not in WEIGHTINGS:
             known = f"cache is one of {CACHES} and weighting one of {tuple(WEIGHTINGS)}"
@@ -87,23 +97,27 @@ class TrainSet:
             raise ValueError(f"patch_size and batch_size are at least 1, not {patch_size} and {batch_size}")
         if scale_shares is not None and (scale or len(scale_shares) != len(scales) or min(scale_shares) <= 0):
             raise ValueError(f"scale_shares are {len(scales)} numbers above 0, for scale 0 alone, not {scale_shares}")
-        self.path = Path(path)
-        self.scales = (scale,) if scale else tuple(scales)
-        self._shares = None if scale_shares is None else np.array(scale_shares) / sum(scale_shares)
+        asked = (scale,) if scale else tuple(scales)
+        self.source = sources.find([Path(path)] if isinstance(path, str | Path) else path, asked, factors)
+        self.scales, self.path = self.source.scales, self.source.path
+        shares = dict(zip(asked, scale_shares or [1] * len(asked)))
+        total = sum(shares[scale] for scale in self.scales)
+        self._shares = None if scale_shares is None else [shares[scale] / total for scale in self.scales]
         self.patch_size, self.batch_size = patch_size, batch_size
         self.seed, self.weighting, self.device = seed, weighting, torch.device(device)
         self.cache = "ram" if cache == "device" and self.device.type == "cpu" else cache
         self.skipped: list[str] = []
-        self._process, self._read = 0, None  # an open HDF5 file must not be shared by two processes
-        with readable(self.path), open_file(self.path) as file:
-            self._sizes = picture_sizes(file, self.path, self.scales)
-            self._choices = {s: self._choice(file, s) for s in self.scales}
-            self._pixels = {}
-            if cache != "none":
-                place = self.device if self.cache == "device" else torch.device("cpu")
-                self._pixels = {group: _load(file[group], sizes, place) for group, sizes in self._sizes.items()}
-        # Pixel number, within its group's flat tensor, at which each picture begins.
-        self._starts = {group: np.append(0, np.cumsum(sizes.prod(axis=1))) for group, sizes in self._sizes.items()}
+        self._process, self._read = 0, None  # what is open must not be shared by two processes
+        self._turns = self._allowed_turns(rotations, flips)
+        self._choices = {s: self._choice(s) for s in self.scales}
+        groups = dict.fromkeys(group for s in self.scales for group in self.source.groups(s))
+        self._pixels = {}
+        if cache != "none":
+            place = self.device if self.cache == "device" else torch.device("cpu")
+            self._pixels = {group: _load(self.source, group, place) for group in groups}
+            # Pixel number, within its group's flat tensor, at which each picture begins.
+            areas = {group: self.source.sizes[group].prod(axis=1) for group in groups}
+            self._starts = {group: np.append(0, np.cumsum(area)) for group, area in areas.items()}
 
     def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Batch:
         """The batch of a step (from 0), which depends on the seed and the step alone.
@@ -125,7 +139,7 @@ class TrainSet:
         drawn = self._draw(step, rank, world_size, scale)
         if self.cache == "device":
             return _batch(drawn.scale, *self._gather(drawn))
-        lr, hr = (np.empty(shape, np.uint8) for shape in self._shapes(drawn.scale, len(drawn.picture)))
+        lr, hr = (np.empty(*patches) for patches in self._patches(drawn.scale, len(drawn.picture)))
         self._cut(drawn, lr, hr)
         return _batch(drawn.scale, torch.from_numpy(lr), torch.from_numpy(hr))
 
@@ -160,22 +174,41 @@ class TrainSet:
                 raise outcome
             yield slots.take(*outcome)
 
-    def _choice(self, file: h5py.File, scale: int) -> tuple[np.ndarray, np.ndarray]:
-        """The pictures that hold a patch, and their cumulated probabilities; notes those that do not."""
-        sizes = self._sizes[f"X{scale}"]
+    def _allowed_turns(self, rotations: Sequence[int] | None, flips: Sequence[int] | None) -> np.ndarray:
+        """Turns, see :class:`_Drawn`, each as often as rotations and flips together make it."""
+        whole = self.source.whole
+        rotations = rotations if rotations is not None else [0] if whole else [*ROTATIONS]
+        flips = flips if flips is not None else [0] if whole else [*FLIPS]
+        turns = np.array(sorted(ROTATIONS[rotation] ^ FLIPS[flip] for rotation in rotations for flip in flips))
+        for sides in self.source.patches(self.scales[0], self.patch_size):
+            if sides[0] != sides[1] and (turns & 4).any():
+                patches = f"has patches of {sides[1]}x{sides[0]} pixels"
+                raise InputError(f"{self.path}: {patches}, which are not turned by 90 degrees: give --rotations 0 180")
+        return turns
+
+    def _choice(self, scale: int) -> Callable[[np.ndarray], np.ndarray]:
+        """A way from random numbers in [0, 1) to pictures that hold a patch; notes those that do not."""
+        group = self.source.groups(scale)[0]
+        sizes = self.source.sizes[group]
+        if self.source.whole:
+            return lambda numbers: (numbers * len(sizes)).astype(np.int64)
         fits = (sizes >= self.patch_size).all(axis=1)
         pictures = np.flatnonzero(fits)
         if not len(pictures):
             height, width = sizes[sizes.min(axis=1).argmax()]
             patch = f"a patch of {self.patch_size}x{self.patch_size} pixels"
-            largest = f"every picture in X{scale} (the largest has {width}x{height})"
+            largest = f"every picture in {group} (the largest has {width}x{height})"
             raise InputError(f"{self.path}: {patch} is larger than {largest}: choose a smaller one")
-        for index in np.flatnonzero(~fits):
-            name = str(file["HR"][str(index)].attrs.get("name", index))
-            if name not in self.skipped:
-                self.skipped.append(name)
+        skipped = self.source.names(np.flatnonzero(~fits))
+        self.skipped += [name for name in dict.fromkeys(skipped) if name not in self.skipped]
         weights = sizes[pictures].prod(axis=1) ** WEIGHTINGS[self.weighting]
-        return pictures, np.cumsum(weights) / weights.sum()
+        cumulated = np.cumsum(weights) / weights.sum()
+
+        def choose(numbers: np.ndarray) -> np.ndarray:
+            chosen = np.searchsorted(cumulated, numbers, side="right")
+            return pictures[np.minimum(chosen, len(pictures) - 1)]
+
+        return choose
 
     def _draw(self, step: int, rank: int, world_size: int, scale: int | None = None) -> "_Drawn":
         random = np.random.default_rng([self.seed, step])
@@ -183,48 +216,55 @@ class TrainSet:
         scale = scale or drawn
         numbers = random.random((self.batch_size, 4))  # row i: patch i of the global batch
         numbers = numbers[rank * self.batch_size // world_size : (rank + 1) * self.batch_size // world_size]
-        pictures, cumulated = self._choices[scale]
-        chosen = np.searchsorted(cumulated, numbers[:, 0], side="right")
-        picture = pictures[np.minimum(chosen, len(pictures) - 1)]
-        places = self._sizes[f"X{scale}"][picture] - self.patch_size + 1
-        return _Drawn(scale, picture, (numbers[:, 1:3] * places).astype(np.int64), (numbers[:, 3] * 8).astype(np.int64))
+        picture = self._choices[scale](numbers[:, 0])
+        sides, _ = self.source.patches(scale, self.patch_size)
+        places = self.source.sizes[self.source.groups(scale)[0]][picture] - sides + 1
+        turn = self._turns[(numbers[:, 3] * len(self._turns)).astype(np.int64)]
+        return _Drawn(scale, picture, (numbers[:, 1:3] * places).astype(np.int64), turn)
 
-    def _shapes(self, scale: int, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Shapes of LR and HR patches in memory, as in the file: (N, side, side, 3)."""
-        return tuple((count, side, side, 3) for side in (self.patch_size, self.patch_size * scale))
+    def _patches(self, scale: int, count: int) -> Iterator[tuple[tuple[int, ...], np.dtype]]:
+        """Shapes and types of LR and HR patches in memory, (N, height, width, C)."""
+        for group, sides in zip(self.source.groups(scale), self.source.patches(scale, self.patch_size)):
+            yield (count, *sides, self.source.channels), self.source.dtype(group)
 
     def _cut(self, drawn: "_Drawn", lr: np.ndarray, hr: np.ndarray) -> None:
-        """Read the patches one by one into ``lr`` and ``hr``, flipped and turned."""
-        with readable(self.path):
-            for group, factor, patches in ((f"X{drawn.scale}", 1, lr), ("HR", drawn.scale, hr)):
-                side, corners = patches.shape[1], (drawn.corner * factor).tolist()
-                places = zip(patches, drawn.picture.tolist(), corners, drawn.turn.tolist())
-                for target, picture, (top, left), turn in places:
-                    _turn(self._reader()(group, picture, top, left, side), turn, target)
+        """Read the patches one by one into ``lr`` and ``hr``, flipped and turned, in the order of the file."""
+        order = np.argsort(drawn.picture)
+        corner = drawn.corner[order]
+        places = (order, drawn.picture[order], corner, corner * self.source.factor(drawn.scale), drawn.turn[order])
+        lr_group, hr_group = self.source.groups(drawn.scale)
+        lr_sides, hr_sides = lr.shape[1:3], hr.shape[1:3]
+        with self.source.readable():
+            read = self._reader()
+            for number, picture, lr_corner, hr_corner, turn in zip(*map(np.ndarray.tolist, places)):
+                _turn(read(lr_group, picture, *lr_corner, *lr_sides), turn, lr[number])
+                _turn(read(hr_group, picture, *hr_corner, *hr_sides), turn, hr[number])
 
     def _gather(self, drawn: "_Drawn") -> Iterator[torch.Tensor]:
-        """The same LR and HR patches, each gathered at once on the device: (N, side, side, 3)."""
+        """The same LR and HR patches, each gathered at once on the device: (N, height, width, C)."""
         up_down, left_right, transposed = drawn.turn & 1, drawn.turn & 2, drawn.turn & 4
-        for group, factor in ((f"X{drawn.scale}", 1), ("HR", drawn.scale)):
-            side, (top, left) = self.patch_size * factor, (drawn.corner * factor).T
-            width = self._sizes[group][drawn.picture, 1]
+        groups, sides = self.source.groups(drawn.scale), self.source.patches(drawn.scale, self.patch_size)
+        for group, (height, across), factor in zip(groups, sides, (1, self.source.factor(drawn.scale))):
+            top, left = (drawn.corner * factor).T
+            width = self.source.sizes[group][drawn.picture, 1]
             # A flip or turn is another first pixel and another step down and to the right.
             down, right = np.where(up_down, -1, 1), np.where(left_right, -1, 1)
             down, right = np.where(transposed, down, down * width), np.where(transposed, right * width, right)
             first = self._starts[group][drawn.picture] + top * width + left
-            first -= (side - 1) * (np.minimum(down, 0) + np.minimum(right, 0))
+            first -= (height - 1) * np.minimum(down, 0) + (across - 1) * np.minimum(right, 0)
             numbers = torch.from_numpy(np.stack([first, down, right])).to(self.device)
-            first, down, right = 3 * numbers[:, :, None]  # (N, 1), counted in bytes now
-            there = torch.arange(side, device=self.device)
-            rows = first + there * down  # (N, side)
-            columns = (there * right)[:, :, None] + torch.arange(3, device=self.device)  # (N, side, 3)
+            channels = self.source.channels
+            first, down, right = channels * numbers[:, :, None]  # (N, 1), counted in values now
+            rows = first + torch.arange(height, device=self.device) * down  # (N, height)
+            columns = (torch.arange(across, device=self.device) * right)[:, :, None]
+            columns = columns + torch.arange(channels, device=self.device)  # (N, width, C)
             index = rows[:, :, None] + columns.flatten(1)[:, None]
-            yield self._pixels[group].index_select(0, index.flatten()).view(-1, side, side, 3)
+            yield self._pixels[group].index_select(0, index.flatten()).view(-1, height, across, channels)
 
-    def _reader(self) -> Callable[[str, int, int, int, int], np.ndarray]:
-        """This process's way to a square of a picture: group, picture, top, left, side -> (side, side, 3)."""
+    def _reader(self) -> sources.Read:
+        """This process's way to a part of a picture."""
         if self._process != os.getpid():
-            self._read = _in_memory(self._pixels, self._sizes) if self._pixels else Hyperslabs(self.path)
+            self._read = _in_memory(self.source, self._pixels) if self._pixels else self.source.reader()
             self._process = os.getpid()
         return self._read
 
@@ -259,8 +299,8 @@ class _Slots(Dataset):
 
     def __init__(self, train_set: TrainSet, rank: int, world_size: int, ahead: int):
         self.train_set, self.rank, self.world_size = train_set, rank, world_size
-        shapes = train_set._shapes(max(train_set.scales), train_set.batch_size)
-        self.slots = [mmap.mmap(-1, sum(math.prod(shape) for shape in shapes)) for _ in range(ahead + 3)]
+        largest = sum(_bytes(*patches) for patches in train_set._patches(max(train_set.scales), train_set.batch_size))
+        self.slots = [mmap.mmap(-1, largest) for _ in range(ahead + 3)]
         self.free = list(range(len(self.slots)))
 
     def tasks(self, first_step: int, last_step: int) -> Iterator[tuple[int, int]]:
@@ -292,15 +332,22 @@ class _Slots(Dataset):
 
     def _patches(self, memory: np.ndarray, scale: int, count: int) -> Iterator[np.ndarray]:
         start = 0
-        for shape in self.train_set._shapes(scale, count):
-            yield memory[start : start + math.prod(shape)].reshape(shape)
-            start += math.prod(shape)
+        for shape, dtype in self.train_set._patches(scale, count):
+            yield memory[start : start + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+            start += _bytes(shape, dtype)
 
 
-def _in_memory(pixels: dict[str, torch.Tensor], sizes: dict[str, np.ndarray]) -> Callable:
-    """The way to squares of pictures that are kept in memory, as :class:`Hyperslabs` is to those in a file."""
-    pictures = {group: [one.numpy() for one in _pictures(flat, sizes[group])] for group, flat in pixels.items()}
-    return lambda group, index, top, left, side: pictures[group][index][top : top + side, left : left + side]
+def _bytes(shape: tuple[int, ...], dtype: np.dtype) -> int:
+    """What patches take in a slot, so that what follows begins at a multiple of 64."""
+    return -(-math.prod(shape) * dtype.itemsize // 64) * 64
+
+
+def _in_memory(source: Source, pixels: dict[str, torch.Tensor]) -> sources.Read:
+    """The way to parts of pictures that are kept in memory, as a source's reader is to those in a file."""
+    pictures = {group: _pictures(source, group, flat.numpy()) for group, flat in pixels.items()}
+    return lambda group, number, top, left, height, width: pictures[group][number][
+        top : top + height, left : left + width
+    ]
 
 
 def _turn(patch: np.ndarray, turn: int, target: np.ndarray) -> None:
@@ -316,7 +363,7 @@ def _turn(patch: np.ndarray, turn: int, target: np.ndarray) -> None:
 
 
 def _batch(scale: int, lr: torch.Tensor, hr: torch.Tensor) -> Batch:
-    """Patches as they lie in memory, (N, side, side, 3), as a batch."""
+    """Patches as they lie in memory, (N, height, width, C), as a batch."""
     return Batch(scale, lr.permute(0, 3, 1, 2), hr.permute(0, 3, 1, 2))
 
 
@@ -326,20 +373,28 @@ def _leave_signals_to_the_main_process(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _load(group: h5py.Group, sizes: np.ndarray, device: torch.device) -> torch.Tensor:
-    """All pixels of a group, picture after picture, as one flat uint8 tensor."""
-    count = 3 * int(sizes.prod(axis=1).sum())
+def _load(source: Source, group: str, device: torch.device) -> torch.Tensor:
+    """All pixels of a group, picture after picture, as one flat tensor."""
+    dtype = source.dtype(group)
+    count = source.channels * int(source.sizes[group].prod(axis=1).sum())
     try:
-        pixels = torch.empty(count, dtype=torch.uint8, device=device)
+        pixels = torch.empty(count, dtype=torch.from_numpy(np.empty(0, dtype)).dtype, device=device)
     except RuntimeError:  # also torch.OutOfMemoryError
-        much = f"the {count / 1e9:.1f} GB of its {group.name[1:]} pictures"
-        raise InputError(f"{group.file.filename}: {much} do not fit into {device} memory: use another cache") from None
-    for index, picture in enumerate(_pictures(pixels, sizes)):
-        picture.copy_(torch.from_numpy(group[str(index)][:]))
+        much = f"the {count * dtype.itemsize / 1e9:.1f} GB of its {group} pictures"
+        raise InputError(f"{source.path}: {much} do not fit into {device} memory: use another cache") from None
+    start = 0
+    with source.readable():
+        for piece in source.pieces(group):
+            pixels[start : start + piece.size] = torch.from_numpy(piece).flatten()
+            start += piece.size
     return pixels
 
 
-def _pictures(flat: torch.Tensor, sizes: np.ndarray) -> list[torch.Tensor]:
-    """The pictures of a group, (H, W, 3), as views of its flat tensor."""
-    parts = flat.split((3 * sizes.prod(axis=1)).tolist())
-    return [part.view(*size, 3) for part, size in zip(parts, sizes.tolist())]
+def _pictures(source: Source, group: str, flat: np.ndarray) -> Sequence[np.ndarray]:
+    """The pictures of a group, (H, W, C), as views of its flat array."""
+    sizes = source.sizes[group]
+    if source.whole:
+        return flat.reshape(-1, *sizes[0], source.channels)
+    ends = np.cumsum(source.channels * sizes.prod(axis=1)).tolist()
+    parts = zip([0, *ends], ends, sizes.tolist())
+    return [flat[start:end].reshape(*size, source.channels) for start, end, size in parts]

@@ -45,6 +45,9 @@ class Network(nn.Module):
         published: the paper's training, as defaults of train.py's flags; what depends on the scale as a dictionary,
             in which 0 is the blind network.
         modern: what ``--recipe modern`` has otherwise for it.
+        channels: of the patches that it can be trained on: 3 for RGB, 1 for luma, 16/255 for black, 235/255 for white.
+        enlarged_before: whether bicubic interpolation comes before all else. Training patches may then be enlarged so
+            already.
 
     Args:
         scale: one of ``scales``; of a blind network, the scale used when a call names none.
@@ -62,6 +65,8 @@ class Network(nn.Module):
     by_adam: ClassVar[tuple[str, ...] | None] = None
     published: ClassVar[dict[str, Any]] = {}
     modern: ClassVar[dict[str, Any]] = {}
+    channels: ClassVar[tuple[int, ...]] = (3,)
+    enlarged_before: ClassVar[bool] = False
 
     def __init__(self, scale: int, multi_scale: bool = False, **options) -> None:
         super().__init__()
@@ -100,8 +105,9 @@ class Network(nn.Module):
 
         Args:
             criterion: two batches -> scalar, see :data:`solver.training.objective.LOSSES`.
-            lr: RGB (N, 3, h, w) in [0, 1].
-            hr: RGB (N, 3, scale * h, scale * w) in [0, 1].
+            lr: RGB (N, 3, h, w) in [0, 1], or what else ``channels`` says.
+            hr: RGB (N, 3, scale * h, scale * w) in [0, 1]; of an LR that is enlarged already, which ``enlarged_before``
+                allows, it has the size or is the centre.
             scale: the factor between the two.
         """
         return criterion(self(lr, scale).float(), hr)
@@ -342,11 +348,10 @@ class OnLuma(Network):
 
     Its file has :meth:`enlarge`. The luma of what comes out is that method's, exactly, and it alone is trained.
 
-    Attributes:
-        enlarged_before: whether :meth:`enlarge` is given luma that bicubic interpolation has enlarged already.
+    If it says ``enlarged_before``, that method is given luma that bicubic interpolation has enlarged already.
     """
 
-    enlarged_before: ClassVar[bool] = False
+    channels = (1, 3)
     by_adam = ()
     modern = {"loss_fn": "MSE", "lr": 3e-3}
 
@@ -373,18 +378,19 @@ class OnLuma(Network):
 
     def loss(self, criterion: Criterion, lr: torch.Tensor, hr: torch.Tensor, scale: int) -> torch.Tensor:
         """The criterion of luma, see :class:`Network`."""
-        y = self.luma(lr)
-        if not self.enlarged_before:
-            return criterion(self.enlarge(y, scale).float(), self.luma(hr))
-        # At its edge, a patch is enlarged otherwise than the picture that it is from.
-        bicubic = self.bicubic[f"x{scale}"]
-        edge = (min(math.ceil(bicubic.reach), (min(y.shape[2:]) - 1) // 2),) * 4
-        fine = self.enlarge(trim(bicubic(y), edge, scale), scale)
-        return criterion(fine.float(), trim(self.luma(hr), edge, scale))
+        y, target = self.luma(lr), self.luma(hr)
+        if self.enlarged_before and lr.shape[2] < hr.shape[2]:
+            # At its edge, a patch is enlarged otherwise than the picture that it is from.
+            bicubic = self.bicubic[f"x{scale}"]
+            edge = (min(math.ceil(bicubic.reach), (min(y.shape[2:]) - 1) // 2),) * 4
+            y, target = trim(bicubic(y), edge, scale), trim(target, edge, scale)
+        fine = self.enlarge(y, scale).float()
+        top, left = ((fine.shape[dim] - target.shape[dim]) // 2 for dim in (2, 3))
+        return criterion(trim(fine, (top, top, left, left)), target)
 
-    def luma(self, rgb: torch.Tensor) -> torch.Tensor:
-        """RGB (N, 3, H, W) in [0, 1] -> luma (N, 1, H, W), 16/255 to 235/255."""
-        return (rgb * self.weights).sum(1, keepdim=True) + BLACK
+    def luma(self, x: torch.Tensor) -> torch.Tensor:
+        """RGB (N, 3, H, W) in [0, 1] -> luma (N, 1, H, W), 16/255 to 235/255; what is luma stays so."""
+        return x if x.shape[1] == 1 else (x * self.weights).sum(1, keepdim=True) + BLACK
 
 
 def centre(matrix: torch.Tensor, size: int = 3) -> torch.Tensor:

@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from dataset import test_set
+from dataset import sources, test_set
 from dataset.errors import InputError, Parser, run, shown
 from dataset.files import locked, read_text, readable, sha256_of, write_csv, write_json, write_text
 from results import measure, readme
@@ -54,7 +54,7 @@ _FINISHED = _RUN | {"steps": COUNT, "seconds": AMOUNT, "hardware": {"device": st
 _ROW = {"flags": re.compile(r"[\w .-]*"), "psnr": some({str: PSNR}), "data": {"sha256": (str, None)}}
 
 
-hash_of = functools.cache(sha256_of)  # found once: training files are large
+hash_of = functools.cache(sources.hash_of)  # found once: training files are large
 
 
 def parser() -> Parser:
@@ -98,11 +98,9 @@ def settings_of(folder: Path, name: str, scale: int, flags: list[str]) -> argpar
 def trained(args: argparse.Namespace) -> int:
     """Train to the end, unless that has been done; returns the exit status. Raises InputError beside another run."""
     if (args.ckpt_dir / "run.json").exists():
-        record, file = record_of(args, _RUN), args.train_data_path
-        if not file.is_file():
-            raise InputError(f"{file}: no such file; make it with dataset/div2h5.py")
+        record, paths = record_of(args, _RUN), tuple(args.train_data_path)
         others, data = differing(record["settings"], args), record["data"]
-        if file.stat().st_size != data["bytes"] or data["sha256"] not in (None, hash_of(file)):
+        if sources.size_of(paths) != data["bytes"] or data["sha256"] not in (None, hash_of(paths)):
             others.append(f"its training file was another {data['file']}")
         if others:
             told = "; ".join(others)
@@ -139,7 +137,7 @@ def compare_networks(args: argparse.Namespace, flags: list[str]) -> int:
         if None in figures.values():
             raise InputError(f"{args.test_data_dir}: its pictures are too small to be measured")
         effort = {"steps": record["steps"], "hours": round(record["seconds"] / 3600, 2)}
-        rows.append({"network": name} | figures | effort | {"sha256": hash_of(weights_of(own))})
+        rows.append({"network": name} | figures | effort | {"sha256": sha256_of(weights_of(own))})
         told = f"{name}: {figures['psnr']:.2f} dB / {figures['ssim']:.4f} on {pictures.name} x{args.scale}"
         print(shown(told), flush=True)
         with readable(log := own.ckpt_dir / "log.csv", _ANEW):

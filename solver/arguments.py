@@ -96,6 +96,18 @@ def not_negative(text: str) -> float:
     return _number(text, float, lambda value: 0 <= value < math.inf, "a number, 0 or more")
 
 
+def share(text: str) -> float:
+    return _number(text, float, lambda value: 0.01 <= value <= 1, "a number from 0.01 to 1")
+
+
+def rotation(text: str) -> int:
+    return _number(text, int, (0, 90, 180, 270).__contains__, "0, 90, 180 or 270")
+
+
+def flip(text: str) -> int:
+    return _number(text, int, (0, 1, 2, 3).__contains__, "0, 1, 2 or 3")
+
+
 def _number(text, kind, accepts, wanted):
     try:
         value = kind(text)

@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dataset import files
+from dataset import files, sources
 from dataset.errors import InputError
 
 from ..checkpoint import read_state, save_weights, serialised
@@ -194,8 +194,8 @@ class RunFolder:
 class Record:
     """``run.json``: how a run was made, kept up to date while it runs.
 
-    The training file's hash takes a while for a large one, so it is computed beside the training
-    and is null until it is there.
+    The hash of the training data, see :func:`dataset.sources.hash_of`, takes a while for large ones, so it is computed
+    beside the training and is null until it is there.
 
     Args:
         path: the file.
@@ -207,7 +207,7 @@ class Record:
 
     def __init__(self, path: Path, settings: dict, taken: dict, device: str, processes: int) -> None:
         self.path = path
-        data, threads = Path(settings["train_data_path"]), torch.get_num_threads()
+        data, threads = list(map(Path, settings["train_data_path"])), torch.get_num_threads()
         self.content = {
             "commands": [*self._commands(), shlex.join(sys.argv)],
             "settings": settings,
@@ -215,7 +215,7 @@ class Record:
             "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
             "commit": commit(),
             "hardware": {"device": device, "processor": processor(), "threads": threads, "processes": processes},
-            "data": {"file": data.name, "bytes": data.stat().st_size, "sha256": None},
+            "data": {"file": sources.name_of(data), "bytes": sources.size_of(data), "sha256": None},
         }
         self._hashing = threading.Thread(target=self._hash, args=(data,), daemon=True)
         self._hashing.start()
@@ -234,6 +234,6 @@ class Record:
             return list(map(str, files.read_json(self.path, "")["commands"]))
         return []
 
-    def _hash(self, path: Path) -> None:
+    def _hash(self, paths: list[Path]) -> None:
         with suppress(InputError):  # it is gone
-            self.content["data"]["sha256"] = files.sha256_of(path)
+            self.content["data"]["sha256"] = sources.hash_of(paths)

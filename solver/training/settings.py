@@ -11,7 +11,7 @@ from typing import Any
 
 import model
 
-from ..arguments import layer_rate, natural, not_negative, option, positive, positive_number
+from ..arguments import flip, layer_rate, natural, not_negative, option, positive, positive_number, rotation, share
 
 # What a setting does to a run, and so what becomes of it when the run is resumed:
 WEIGHTS = "weights"  # another value makes another run: it must stay
@@ -31,7 +31,7 @@ GROUPS: dict[str, dict[str, tuple[Any, Any, str]]] = {
     "published flags": {
         "model": ("lesrcnn", model.names(), WEIGHTS),
         "scale": (2, natural, WEIGHTS),
-        "train_data_path": (Path("dataset/DIV2K_train.h5"), Path, COURSE),
+        "train_data_path": ([Path("dataset/DIV2K_train.h5")], Path, COURSE),
         "ckpt_dir": (None, Path, NOTHING),
         "ckpt_name": (None, str, NOTHING),
         "sample_dir": (None, Path, NOTHING),
@@ -65,6 +65,9 @@ GROUPS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "revive": (0, natural, WEIGHTS),
         "weighting": ("uniform", ("uniform", "root", "area"), WEIGHTS),
         "scale_shares": (None, positive_number, WEIGHTS),
+        "scales": ([1.0], share, WEIGHTS),
+        "rotations": (None, rotation, WEIGHTS),
+        "flips": (None, flip, WEIGHTS),
         "init": ("default", ("default", "published", "identity"), START),
         "init_from": (None, Path, START),
         "teacher": (None, Path, START),
@@ -85,14 +88,17 @@ GROUPS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "num_workers": (None, natural, NOTHING),
     },
 }
-SEVERAL = {"options", "rates", "scale_shares", "init_from", "teacher", "val_data_dir"}  # take more than one value
+SEVERAL = {"train_data_path", "scale_shares", "scales", "rotations", "flips", "init_from", "teacher"}
+SEVERAL |= {"options", "rates", "val_data_dir"}  # take more than one value
 ALL = {name: setting for group in GROUPS.values() for name, setting in group.items()}
 DEFAULTS = {name: default for name, (default, _, _) in ALL.items()}
 
 _HELP = """
 model            network, a file in model/
 scale            enlargement factor; 0 is blind: one network, and one of its scales drawn for each step
-train_data_path  HDF5 file made by dataset/div2h5.py
+train_data_path  HDF5 file made by dataset/div2h5.py; or an HDF5 file with data sets lr and hr of patches; a folder with
+                 the folders hr and lr in it; a folder of HR pictures, or their NAME.lmdb, whose LR is made then; or two
+                 folders or LMDBs, HR's and LR's
 ckpt_dir         folder of this run's files: checkpoints, weights, log.csv, run.json, TensorBoard (by default
                  checkpoint/CKPT_NAME)
 ckpt_name        what they are called (by default as lesrcnn_x2, blind: lesrcnn)
@@ -137,6 +143,12 @@ weighting        how a patch's picture is drawn: each alike, or by its area, so 
                  other, or halfway between, by the area's root; modern: root
 scale_shares     blind: how many of the steps are of each scale, in any unit; 3 2 1 spends about as much time on each of
                  2, 3 and 4; by default as many of each
+scales           draw from the pictures shrunk by each of these factors, up to 1, which is the picture itself; for
+                 example 1.0 0.9 0.8 0.7 0.6, as FSRCNN does
+rotations        degrees that patches are turned by: some of 0 90 180 270; by default all, but patches that come from a
+                 file of patches stay as they are
+flips            and how they are flipped then: some of 0 (not), 1 (left-right), 2 (up-down) and 3 (both); by default as
+                 for rotations
 init             default is torch's, published draws weights as the network's paper does, where it tells how;
                  identity starts as a bilinear enlarger instead of at random: Set5 x2 has 37.03 dB after 3,000 steps of
                  batch 16 and patch 32, a default start 36.01; modern: identity
@@ -186,6 +198,8 @@ def differing(then: dict[str, Any], args: argparse.Namespace, concerns: tuple[st
             by its hash and not by its name, which is the caller's to do.)
     """
     then, now = plain(argparse.Namespace(**DEFAULTS)) | then, plain(args)
+    if isinstance(then["train_data_path"], str):  # an older run has one path
+        then["train_data_path"] = [then["train_data_path"]]
     concerned = concerns or (WEIGHTS, COURSE, START)
     names = [name for name, (_, _, concern) in ALL.items() if concern in concerned and name in now]
     if not concerns:

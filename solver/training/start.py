@@ -9,6 +9,7 @@ import torch
 
 import model
 from dataset.errors import InputError
+from dataset.sources import Source
 from model.ops import Network
 
 from ..checkpoint import load_network
@@ -35,6 +36,17 @@ def build(args: argparse.Namespace) -> Network:
     except ValueError as error:
         raise InputError(f"--init {args.init}: {error}") from None
     return net
+
+
+def check_patches(source: Source, net: Network, args: argparse.Namespace) -> None:
+    """Raise InputError if a network, or what teaches it, knows nothing to do with the patches of a source."""
+    if source.channels not in net.channels:
+        kinds = " or ".join({1: "luma", 3: "RGB"}[channels] for channels in net.channels)
+        raise InputError(f"{source.path}: has luma alone; {args.model} is trained on {kinds}: give such patches")
+    if source.enlarged and not net.enlarged_before:
+        raise InputError(f"{source.path}: has LR that is enlarged already; {args.model} takes LR as it is: give such")
+    if args.teacher and (source.channels == 1 or source.enlarged):
+        raise InputError(f"--teacher: is shown RGB as LR has it, not what {source.path} has; leave it out")
 
 
 def copy_weights(paths: Sequence[Path], net: Network, name: str) -> tuple[list[str], str]:

@@ -32,7 +32,7 @@ from ..sampling.sampler import PRECISIONS
 from . import settings, state
 from .objective import LOSSES, Average, Objective, build_optimizers, clip, learning_rate, set_rate
 from .run_folder import RunFolder
-from .start import build, copy_weights, find_run
+from .start import build, check_patches, copy_weights, find_run
 from .teacher import Teacher
 from .upkeep import Upkeep
 from .validation import Validation
@@ -88,9 +88,11 @@ class Trainer:
             self.start = list(zip(map(str, args.init_from), hashes, strict=True))
             notes.append(note)
         self.net.to(group.device, memory_format=torch.channels_last)
-        patches = {name: getattr(args, name) for name in ("seed", "weighting", "cache", "scale_shares")}
+        names = ("seed", "weighting", "cache", "scale_shares", "rotations", "flips")
+        patches = {name: getattr(args, name) for name in names} | {"factors": args.scales}
         where = {"device": group.device, "scales": self.net.scales}
         self.data = TrainSet(args.train_data_path, args.scale, args.patch_size, args.batch_size, **patches, **where)
+        check_patches(self.data.source, self.net, args)
         self.stop, self.stopped = StopRequest(), False
         folders = args.val_data_dir if group.leads else []
         alone = self.stop if group.size == 1 else None  # others would wait for us
@@ -259,9 +261,10 @@ class Trainer:
                 parameter.grad = torch.zeros_like(parameter)
 
     def _to_device(self, patches: torch.Tensor) -> torch.Tensor:
-        """(N, 3, h, w) uint8 anywhere -> float32 in [0, 1] on the device, channels_last."""
+        """(N, C, h, w) uint8, or float32 in [0, 1], anywhere -> float32 in [0, 1] on the device, channels_last."""
+        white = 255 if patches.dtype == torch.uint8 else 1
         patches = patches.to(self.group.device, non_blocking=True)
-        return patches.to(torch.float32, memory_format=torch.channels_last).div_(255)
+        return patches.to(torch.float32, memory_format=torch.channels_last).div(white)
 
     def _autocast(self):
         enabled = self.precision != "fp32"

@@ -1,6 +1,7 @@
 """What is done between steps now and then: silent units are revived, and layers' inputs looked at for whitening."""
 
 import torch
+from torch.nn import functional as F
 
 from dataset.train_set import TrainSet
 from model.ops import Network
@@ -35,11 +36,12 @@ class Upkeep:
     def do(self, step: int, seed: int) -> int:
         """Do what is due before a step; returns how many units were revived."""
         torch.manual_seed(seed)
-        batches = {scale: self.patches(self.data.batch_of(scale, step).lr) for scale in self.data.scales}
+        batches = [self.data.batch_of(scale, step) for scale in self.data.scales]
+        batches = [(self.patches(batch.lr), self.patches(batch.hr), batch.scale) for batch in batches]
 
         def run() -> None:
-            for scale, lr in batches.items():
-                self.net(lr, scale)
+            for batch in batches:
+                self.net.loss(F.mse_loss, *batch)
 
         revived = 0
         if self._revives(step):

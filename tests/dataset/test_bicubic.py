@@ -187,3 +187,23 @@ def test_a_large_picture_is_resized_in_bands_to_the_same_pixels(monkeypatch, bou
             small.setattr(bicubic, "_NUMBERS", 700)
             bands = bicubic.imresize(image, scale, boundary=boundary, intermediate=intermediate)
         np.testing.assert_array_equal(bands, whole)
+
+
+@pytest.mark.parametrize("boundary", bicubic.BOUNDARIES)
+@pytest.mark.parametrize("scale", [0.9, 0.6, 1 / 3, 2])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_part_is_the_part_of_the_whole_and_asks_for_little(boundary, scale, channels):
+    image = np.random.default_rng(3).integers(0, 256, (61, 90, channels), dtype=np.uint8)
+    whole = imresize(image, scale, boundary=boundary)
+    asked = []
+
+    def part(top, left, height, width):
+        asked.append((height, width))
+        return image[top : top + height, left : left + width]
+
+    height, width = whole.shape[:2]
+    for top, left in itertools.product((0, 5, height - 7), (0, 8, width - 4)):
+        made = bicubic.resized_part(part, image.shape[:2], scale, (top, left, 7, 4), boundary)
+        np.testing.assert_array_equal(made, whole[top : top + 7, left : left + 4])
+    reach = math.ceil(4 * max(1, 1 / scale)) + 1
+    assert (np.max(asked, axis=0) <= [7 / scale + reach, 4 / scale + reach]).all()

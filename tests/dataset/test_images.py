@@ -569,3 +569,18 @@ def test_a_packed_bmp_of_few_bytes_and_many_pixels_is_refused(tmp_path):
     (tmp_path / "a.bmp").write_bytes(b"BM" + struct.pack("<IHHI", 60_000, 0, 0, 54 + 1024) + header + bytes(59_000))
     with pytest.raises(InputError, match="more pixels than it can hold"):
         images.read(tmp_path / "a.bmp")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+def test_a_picture_in_memory_is_read_as_its_file(tmp_path, suffix):
+    data = images.encode(images.Picture(RGB), suffix)
+    assert np.array_equal(images.decode(data, "a name").rgb, RGB)
+    for bad in (b"", data[: len(data) // 2]):
+        with pytest.raises(InputError, match="a name: not a readable picture"):
+            images.decode(bad, "a name")
+
+
+def test_the_shape_of_a_picture_tells_whether_it_is_grey(tmp_path):
+    for grey in (True, False):
+        images.write(tmp_path / "a.png", images.Picture(np.repeat(RGB[:, :, :1], 3, 2), grey=grey))
+        assert images.shape(tmp_path / "a.png") == (*RGB.shape[:2], 1 if grey else 3)

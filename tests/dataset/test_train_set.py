@@ -229,7 +229,7 @@ def virtual(h5):
         (lambda path: path.write_bytes(b"PK not HDF5" * 100), "not a readable HDF5 file"),
         (lambda path: path.write_bytes(b""), "not a readable HDF5 file"),
         (lambda path: path.unlink(), "no such file"),
-        (lambda path: (path.unlink(), path.mkdir()), "is a folder"),
+        (lambda path: (path.unlink(), path.mkdir()), "has no pictures in it"),
         (lambda path: (path.unlink(), os.mkfifo(path)), "is a pipe"),
         (lambda path: (path.unlink(), path.symlink_to("/dev/zero")), "is a pipe or a device"),
         (broken(lambda h5: replace(h5, "X2/1", h5py.ExternalLink("/else.h5", "X2/1"))), "X2/1 is only a link"),

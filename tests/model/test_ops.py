@@ -66,6 +66,38 @@ def test_luma_reaches_from_16_to_235():
     assert white.item() == pytest.approx(235 / 255) and sum(LUMA) == pytest.approx(219 / 255)
 
 
+class Sharper(Nearest):
+    """What bicubic interpolation has enlarged, louder."""
+
+    enlarged_before = True
+
+    def enlarge(self, y, scale):
+        return 2 * y
+
+
+def squares(a, b):
+    assert a.shape == b.shape
+    return (a - b).square().mean()
+
+
+@pytest.mark.parametrize("network", [Nearest, Sharper])
+def test_patches_of_luma_are_taken_as_the_luma_of_rgb(network):
+    torch.manual_seed(1)
+    net, lr, hr = network(2), torch.rand(2, 3, 9, 9), torch.rand(2, 3, 18, 18)
+    of_rgb, of_luma = net.loss(squares, lr, hr, 2), net.loss(squares, net.luma(lr), net.luma(hr), 2)
+    assert of_rgb.item() == pytest.approx(of_luma.item()) and of_rgb > 0.01
+    assert set(Nearest.channels) == {1, 3} and not Nearest.enlarged_before
+
+
+@pytest.mark.parametrize("side", [17, 21, 33])
+def test_a_patch_that_is_enlarged_already_is_compared_with_hr_or_the_centre_of_it(side):
+    torch.manual_seed(2)
+    lr, hr, net = torch.rand(2, 1, 33, 33), torch.rand(2, 1, side, side), Sharper(3)
+    edge = (33 - side) // 2
+    expected = (2 * lr[:, :, edge : 33 - edge, edge : 33 - edge] - hr).square().mean()
+    assert net.loss(squares, lr, hr, 3).item() == pytest.approx(expected.item())
+
+
 @pytest.mark.parametrize("scale, reach, stages", [(2, 1, 1), (3, 1, 1), (4, 1.5, 2), (8, 1.75, 3)])
 def test_the_up_sampler_s_reach_counts_its_stages(scale, reach, stages):
     up = SubPixelUpsampler(scale, channels=2)

@@ -23,8 +23,8 @@ def launched(monkeypatch):
         done.append(args.ckpt_name)
         args.ckpt_dir.mkdir(parents=True, exist_ok=True)
         (args.ckpt_dir / f"{args.ckpt_name}.pth").write_bytes(b"weights")
-        data = {"file": args.train_data_path.name, "bytes": args.train_data_path.stat().st_size}
-        data["sha256"] = experiments.hash_of(args.train_data_path)
+        (file,) = args.train_data_path
+        data = {"file": file.name, "bytes": file.stat().st_size, "sha256": experiments.hash_of((file,))}
         record = {"settings": plain(args), "steps": args.max_steps, "data": data}
         (args.ckpt_dir / "run.json").write_text(json.dumps(record))
         return 0
