@@ -144,5 +144,7 @@ def _paired(hr: Store, lr: Store) -> np.ndarray:
         raise InputError(f"{lr.path}: has no LR picture for {missing}; names must pair")
     if len(found) < len(lr.names):
         more = lr.place(min(set(range(len(lr.names))) - set(found)))
-        raise InputError(f"{lr.path}: has {len(lr.names)} pictures for {len(found)} HR pictures, as {more}: names must pair")
+        raise InputError(
+            f"{lr.path}: has {len(lr.names)} pictures for {len(found)} HR pictures, as {more}: names must pair"
+        )
     return np.array(found)
