@@ -122,8 +122,8 @@ def resized_part(
     across = _matrix(sides[1], range(left, left + width), scale, boundary)
     (top, bottom), (left, right) = _reach(down), _reach(across)
     pixels = part(top, left, bottom - top, right - left)
-    band = _to_type(_resized(pixels, down[:, top:bottom]), pixels.dtype)
-    return _to_type(_resized(band.swapaxes(0, 1), across[:, left:right]).swapaxes(0, 1), pixels.dtype)
+    band = _to_type(_resized(pixels, down, top), pixels.dtype)
+    return _to_type(_resized(band.swapaxes(0, 1), across, left).swapaxes(0, 1), pixels.dtype)
 
 
 def _rows_at_a_time(image: np.ndarray, height: int) -> int:
@@ -132,11 +132,15 @@ def _rows_at_a_time(image: np.ndarray, height: int) -> int:
     return max(1, int(_NUMBERS / numbers_in_a_row))
 
 
-def _resized(pixels: np.ndarray, matrix: "csr_array") -> np.ndarray:
-    """Pixels, (n, m) or (n, m, C), times a matrix (rows, n): float64 (rows, m) or (rows, m, C)."""
+def _resized(pixels: np.ndarray, matrix: "csr_array", start: int = 0) -> np.ndarray:
+    """Pixels, (n, m) or (n, m, C), times a matrix's columns from ``start`` on: float64 (rows, m) or (rows, m, C)."""
+    from scipy.sparse import csr_array
+
     first, last = _reach(matrix)
-    flat = pixels[first:last].reshape(last - first, -1).astype(np.float64)
-    return (matrix[:, first:last] @ flat).reshape(-1, *pixels.shape[1:])
+    flat = pixels[first - start : last - start].reshape(last - first, -1).astype(np.float64)
+    # As matrix[:, first:last], which takes as long as a small product itself.
+    needed = csr_array((matrix.data, matrix.indices - first, matrix.indptr), shape=(matrix.shape[0], last - first))
+    return (needed @ flat).reshape(-1, *pixels.shape[1:])
 
 
 def _reach(matrix: "csr_array") -> tuple[int, int]:

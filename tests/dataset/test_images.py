@@ -573,7 +573,7 @@ def test_a_packed_bmp_of_few_bytes_and_many_pixels_is_refused(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
 def test_a_picture_in_memory_is_read_as_its_file(tmp_path, suffix):
-    data = images.encode(images.Picture(RGB), suffix)
+    data = images.encode(images.Picture(RGB.astype(np.uint8)), suffix)
     assert np.array_equal(images.decode(data, "a name").rgb, RGB)
     for bad in (b"", data[: len(data) // 2]):
         with pytest.raises(InputError, match="a name: not a readable picture"):
@@ -582,5 +582,5 @@ def test_a_picture_in_memory_is_read_as_its_file(tmp_path, suffix):
 
 def test_the_shape_of_a_picture_tells_whether_it_is_grey(tmp_path):
     for grey in (True, False):
-        images.write(tmp_path / "a.png", images.Picture(np.repeat(RGB[:, :, :1], 3, 2), grey=grey))
+        images.write(tmp_path / "a.png", images.Picture(np.repeat(RGB[:, :, :1], 3, 2).astype(np.uint8), grey=grey))
         assert images.shape(tmp_path / "a.png") == (*RGB.shape[:2], 1 if grey else 3)
