@@ -60,14 +60,8 @@ class Net(OnLuma):
     # Sections 3.3 and 4.1. The batch, and when the training on 91 pictures ends, is not told. The loss is the mean over
     # the pixels: with their sum, as SRCNN's Caffe has it, this start and these rates diverge within ten steps.
     published = {"patch_size": {2: 10, 3: 7, 4: 6}, "batch_size": 128, "init": "published"}
-    published |= {
-        "optimizer": "SGD",
-        "loss_fn": "MSE",
-        "lr": 1e-3,
-        "rates": [("deconv", 0.1)],
-        "decay_by": 1.0,
-        "clip": 0.0,
-    }
+    published |= {"scales": [1.0, 0.9, 0.8, 0.7, 0.6], "flips": [0], "optimizer": "SGD", "loss_fn": "MSE", "lr": 1e-3}
+    published |= {"rates": [("deconv", 0.1)], "decay_by": 1.0, "clip": 0.0}
 
     def __init__(
         self,

@@ -30,11 +30,10 @@ class Net(OnLuma):
     picture_facing = ("conv1", f"conv{LAYERS}")
     enlarged_before = True
     # Section 4.2: 80 epochs are 9,960 steps, and the rate falls every 20. Patches of 41x41 at HR size are here of whole
-    # LR pixels. The bound of clipping is not told: here no
-    # step changes a weight by more than this.
+    # LR pixels. The bound of clipping is not told: here a gradient moves no weight by more.
     published = {"patch_size": {0: 14, 2: 20, 3: 14, 4: 10}, "batch_size": 64, "max_steps": 9960, "init": "published"}
     published |= {"optimizer": "SGD", "momentum": 0.9, "weight_decay": 1e-4, "loss_fn": "Euclidean", "clip_by": "rate"}
-    published |= {"lr": 0.1, "decay": 2490, "decay_by": 0.1, "clip": 1e-4}
+    published |= {"scales": [1.0, 0.7, 0.5], "lr": 0.1, "decay": 2490, "decay_by": 0.1, "clip": 1e-4}
 
     def __init__(self, scale: int = 2, multi_scale: bool = False) -> None:
         super().__init__(scale, multi_scale)

@@ -1,4 +1,4 @@
-"""Sources whose pictures are files, or what would be in them: read as a whole for each patch, unless they are cached."""
+"""Sources whose pictures are files, or are as those: read as a whole for each patch, unless they are cached."""
 
 from collections.abc import Sequence
 from functools import lru_cache

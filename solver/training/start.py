@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from dataset.sources import Source
 
 import model
 from dataset.errors import InputError
+from dataset.sources import Source
 from model.ops import Network
 
 from ..checkpoint import load_network

@@ -4,11 +4,11 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from dataset.sources.copies import Copies
-from dataset.sources.hdf5 import Hdf5Pictures
 
 from dataset import div2h5
 from dataset.div2h5 import Source
+from dataset.sources.copies import Copies
+from dataset.sources.hdf5 import Hdf5Pictures
 from dataset.train_set import TrainSet
 
 FACTORS = (1.0, 0.9, 0.7)
