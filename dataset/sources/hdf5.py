@@ -53,7 +53,8 @@ class PatchPairs(Source):
     """Patches in two data sets, ``lr`` and ``hr``: (N, C, h, w), C being 1 or 3, or (N, h, w).
 
     They are uint8, or float32 or float64 from 0 to 1 or from 0 to 255, which is told by their values. HR's sides are a
-    multiple of LR's, which is the scale; or LR is enlarged already, and HR has its size or is the centre of it, what valid convolutions leave (Dong et al. 2016, SRCNN, Section 4.1: 33 and 21).
+    multiple of LR's, which is the scale; or LR is enlarged already, and HR has its size or is the centre of it, what
+    valid convolutions leave (Dong et al. 2016, SRCNN, Section 4.1: 33 and 21).
 
     Args:
         path: the file.
