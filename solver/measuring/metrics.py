@@ -96,6 +96,12 @@ def psnr_ssim(
     return psnr, math.fsum(similarities) / places if similarities else None
 
 
+def luma_planes(sr: np.ndarray, hr: np.ndarray, scale: int, protocol: str) -> tuple[np.ndarray, np.ndarray]:
+    """Luma of two pictures as :func:`psnr_ssim` compares it: (H - 2 scale, W - 2 scale) float64 each, in 0..255."""
+    cut = (slice(scale, -scale),) * 2 if scale else (slice(None),) * 2
+    return tuple(luma(rgb[cut], protocol).astype(np.float64) for rgb in (sr, hr))
+
+
 def _bands(height: int, width: int) -> Iterator[tuple[slice, slice]]:
     """Rows of a picture, and those with what SSIM's window needs around them; of a small picture all at once.
 
