@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 def sample(args: argparse.Namespace, group: Group) -> int:
     """This process's part of :func:`run`."""
+    more = measures(_more(args))
     net, weights = load_network(args.ckpt_path, args.model, args.scale)
     pictures = test_set.find(args.test_data_dir, args.scale)
     if any(item.hr for item in pictures.items):
@@ -94,7 +95,7 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         args.protocol,
         args.channel,
         compare_bicubic=True,
-        more=measures(_more(args)),
+        more=more,
         skip_bad=True,
         on_picture=write,
         suffix=f".{args.format}",
