@@ -40,6 +40,18 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
 
 def shrinking(text: str) -> float:
     """The type of a flag that is a factor to shrink pictures by: 0.01 to less than 1."""
-    if not re.fullmatch(r"[0-9]*\.?[0-9]*", text) or not 0.01 <= float(text or 0) < 1:
+    if not 0.01 <= _number(text) < 1:
         raise argparse.ArgumentTypeError(f"is a number from 0.01 to less than 1, not {text!r}")
     return float(text)
+
+
+def at_most_1(text: str) -> float:
+    """The type of a flag that is a factor to shrink pictures by, or 1, which leaves them as they are."""
+    if not 0.01 <= _number(text) <= 1:
+        raise argparse.ArgumentTypeError(f"is a number from 0.01 to 1, not {text!r}")
+    return float(text)
+
+
+def _number(text: str) -> float:
+    """A number of digits and a point; 0 for any other text."""
+    return float(text) if re.fullmatch(r"[0-9]+\.?[0-9]*|\.[0-9]+", text) else 0.0

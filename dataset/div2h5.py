@@ -147,7 +147,7 @@ def _describe(file: h5py.File, sources: list[Source], scales: list[int], boundar
     factors = sorted({source.downscale for source in sources} - {1.0}, reverse=True)
     if factors:
         file.attrs["downscale"] = factors
-    file.create_group("HR").attrs["folders"] = _folders((source.hr for source in sources), 1)
+    file.create_group("HR").attrs["folders"] = folder_names((source.hr for source in sources), 1)
     for scale in scales:
         file.create_group(f"X{scale}").attrs.update(_degradation(sources, scale, boundary))
 
@@ -187,12 +187,12 @@ def _degradation(sources: list[Source], scale: int, boundary: str) -> dict[str, 
     """The attributes of an LR group: where its pictures come from."""
     given = [source.lr[scale] for source in sources if scale in source.lr]
     if len(given) == len(sources):
-        return {"degradation": "as given", "folders": _folders(given, 2)}
+        return {"degradation": "as given", "folders": folder_names(given, 2)}
     made = {"degradation": "MATLAB bicubic with antialiasing", "boundary": boundary, "intermediate": "uint8"}
-    return {**made, "as given": _folders(given, 2)} if given else made
+    return {**made, "as given": folder_names(given, 2)} if given else made
 
 
-def _folders(files: Iterable[Path], parts: int) -> list[str]:
+def folder_names(files: Iterable[Path], parts: int) -> list[str]:
     """The names of some files' folders, a name for each folder."""
     return [_ending(folder, parts) for folder in dict.fromkeys(file.parent for file in files)]
 
@@ -216,9 +216,9 @@ class Disk(io.RawIOBase):
     writes after it goes nowhere.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mode: str = "w+b") -> None:
         self.error: BaseException | None = None
-        self._file = open(path, "w+b", buffering=0)
+        self._file = open(path, mode, buffering=0)
 
     def _try(self, method: Callable, *arguments, otherwise: int = 0) -> int:
         if self.error is None:

@@ -111,12 +111,13 @@ def shrunk(hr: np.ndarray, factor: float, boundary: str, file: Path, scale: int)
     return hr
 
 
-def claim(out: Path, others: list[str], **made_from) -> None:
+def claim(out: Path, others: list[str], advice: str = "choose another --out", **made_from) -> None:
     """Note in ``out``, as made_from.json, what a set is made from that is made there.
 
     Args:
         out: the set's folder, which may be missing yet.
         others: what is in it that such a set would have; without a note, somebody else has made it.
+        advice: what to do if it is something else.
         made_from: all that the set depends on, as JSON can hold it.
 
     Raises:
@@ -124,13 +125,13 @@ def claim(out: Path, others: list[str], **made_from) -> None:
     """
     note = out / "made_from.json"
     if note.exists():
-        if read_json(note, "choose another --out") != made_from:
+        if read_json(note, advice) != made_from:
             what = f"a set made from other pictures or in another way ({note.name} tells which)"
-            raise InputError(f"{out}: holds {what}; choose another --out")
+            raise InputError(f"{out}: holds {what}; {advice}")
         return
     if others:
         what = f"{', '.join(sorted(others)[:3])}, which this command has not made"
-        raise InputError(f"{out}: holds {what}; choose another --out")
+        raise InputError(f"{out}: holds {what}; {advice}")
     write_json(note, made_from)
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 _BAND = 2**18  # pixels that are converted at a time, about
 
+_LUMA = np.array([65.481, 128.553, 24.966]) / 255  # ITU-R BT.601, as MATLAB's rgb2ycbcr
+
 # What each EXIF orientation asks for, as (quarter turns anticlockwise, then flip left-right).
 _ORIENTATIONS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (3, True), 6: (3, False), 7: (1, True), 8: (1, False)}
 
@@ -39,6 +41,11 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
     for rows in in_rows(len(pixels), pixels.size // max(1, len(pixels))):
         result[rows] = (pixels[rows].astype(np.uint32) + 128) // 257
     return result
+
+
+def luma(rgb: np.ndarray) -> np.ndarray:
+    """Luma of an (H, W, 3) RGB picture, uint8, or float in [0, 1], which may lie beyond: (H, W) float64, 16 to 235."""
+    return (rgb if rgb.dtype == np.uint8 else 255.0 * rgb) @ _LUMA + 16
 
 
 def in_rows(height: int, width: int) -> Iterator[slice]:

@@ -19,6 +19,7 @@ def shipped(network: str, scale: int) -> str:
     return f"checkpoint/x{scale}/{network}_x{scale}.pth" if scale else f"checkpoint/blind/{network}.pth"
 
 
+PYIQA = ("vif", "lpips", "niqe")  # figures of that library
 SHIPPED = {scale: shipped("lesrcnn", scale) for scale in (2, 3, 4, 0)}
 
 
@@ -43,6 +44,14 @@ def add_protocol(group) -> None:
         "for luma report, from HR's luma"
     )
     group.add_argument("--protocol", choices=("published", "modern", "luma"), default="published", help=what)
+
+
+def add_figures(group) -> None:
+    """``--ifc`` and ``--metrics``: what is measured beside PSNR and SSIM."""
+    what = "measure IFC too, the information fidelity criterion, on luma: half a second for 512x512 pixels"
+    group.add_argument("--ifc", action="store_true", help=what)
+    what = "measure these too; they need the library pyiqa"
+    group.add_argument("--metrics", nargs="+", choices=PYIQA, default=[], help=what)
 
 
 def tile(text: str) -> str | int:

@@ -15,7 +15,9 @@ from dataset.streams import Bands
 from dataset.test_set import Item, TestSet
 
 from .. import background
+from .ifc import BYTES
 from .metrics import luma_pair, psnr_ssim
+from .more import Measure
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Row:
     """One picture's figures; PSNR in dB, None where there is no HR or too little of it.
 
     ``height`` and ``width`` are the result's; ``seconds`` is what the network took (of a result written in
-    bands, writing included).
+    bands, writing included). ``more`` has the figures that were asked for beside them, as "ifc" and "bicubic_ifc".
     """
 
     name: str
@@ -34,6 +36,7 @@ class Row:
     ssim: float | None = None
     bicubic_psnr: float | None = None
     bicubic_ssim: float | None = None
+    more: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass
@@ -45,8 +48,8 @@ class Scores:
     notes: list[str] = field(default_factory=list)
 
     def mean(self, figure: str) -> float | None:
-        """Mean of one of :class:`Row`'s figures, or None if no picture has it."""
-        values = [v for v in (getattr(row, figure) for row in self.rows) if v is not None]
+        """Mean of one of :class:`Row`'s figures, or of those in its ``more``, or None if no picture has it."""
+        values = [v for v in ((vars(row) | row.more).get(figure) for row in self.rows) if v is not None]
         return float(np.mean(values)) if values else None
 
     @property
@@ -65,6 +68,7 @@ def evaluate(
     channel: str = "luma",
     *,
     compare_bicubic: bool = False,
+    more: dict[str, Measure] | None = None,
     skip_bad: bool = False,
     on_picture: Callable[[Item, images.Picture | Bands], None] | None = None,
     suffix: str = ".png",
@@ -80,6 +84,7 @@ def evaluate(
         test_set: what :func:`dataset.test_set.find` found.
         protocol, channel: see :mod:`solver.measuring.metrics`; the protocol decides the rounding too.
         compare_bicubic: measure bicubic interpolation beside it.
+        more: measure these too; see :func:`solver.measuring.more.measures`.
         skip_bad: note pictures that cannot be used, or whose result cannot be written, in ``skipped`` and go on,
             instead of raising.
         on_picture: is given each result, to write it, maybe in another thread; a result without HR that is
@@ -93,7 +98,7 @@ def evaluate(
     if test_set.problems and not skip_bad:
         raise InputError(test_set.problems[0])
     with background.executor() as workers:
-        run = _Run(sampler, test_set, protocol, channel, compare_bicubic, skip_bad, on_picture, suffix, workers)
+        run = _Run(sampler, test_set, protocol, channel, compare_bicubic, more, skip_bad, on_picture, suffix, workers)
         for item in progress(test_set.items):
             run.enlarge(item)
         while run.finishing:
@@ -105,9 +110,10 @@ class _Run:
     """An evaluation under way: what is being read, what is being measured and written, and the scores so far."""
 
     def __init__(
-        self, sampler, test_set, protocol, channel, compare_bicubic, skip_bad, on_picture, suffix, workers
+        self, sampler, test_set, protocol, channel, compare_bicubic, more, skip_bad, on_picture, suffix, workers
     ) -> None:
         self.sampler, self.scale, self.measure = sampler, test_set.scale, (test_set.scale, protocol, channel)
+        self.more, self.protocol = more or {}, protocol
         self.rounding = "truncate" if protocol == "published" else "round"
         self.compare_bicubic, self.skip_bad, self.on_luma = compare_bicubic, skip_bad, protocol == "luma"
         self.on_picture, self.suffix, self.workers = on_picture, suffix, workers
@@ -146,7 +152,7 @@ class _Run:
     def _read_on(self) -> None:
         """Begin to read as far ahead as threads and memory go: one picture, if nothing else is worked on."""
         while self.unread and len(self.reading) <= background.threads():
-            needed = memory_needed(self.unread[0], self.scale, self.sampler, self.suffix)
+            needed = memory_needed(self.unread[0], self.scale, self.sampler, self.suffix, bool(self.more))
             most = max(needed)
             busy = _bytes(self.reading) + _bytes(self.finishing)
             if busy and busy + most > self.sampler.budget.waiting:
@@ -173,16 +179,18 @@ class _Run:
 
     def _finish(self, item: Item, lr: images.Picture, hr: np.ndarray | None, sr: images.Picture, seconds: float) -> Row:
         """Measure and write a result."""
-        figures = {}
+        figures, more = {}, {}
         if hr is not None:
             made = {"": sr.rgb if self.on_luma else images.to_uint8(sr.rgb)}
             if self.compare_bicubic:
                 made["bicubic_"] = bicubic.enlarge(lr.rgb, self.scale)
             for name, rgb in made.items():
                 figures[f"{name}psnr"], figures[f"{name}ssim"] = psnr_ssim(rgb, hr, *self.measure)
+                for figure, measure in self.more.items():
+                    more[f"{name}{figure}"] = measure(rgb, hr, self.scale, self.protocol)
         if self.on_picture is not None:
             self.on_picture(item, replace(sr, rgb=images.from_float(sr.rgb)) if self.on_luma and hr is not None else sr)
-        return Row(item.name, *sr.rgb.shape[:2], seconds, **figures)
+        return Row(item.name, *sr.rgb.shape[:2], seconds, **figures, more=more)
 
     @contextmanager
     def _noting_problems(self) -> Iterator[None]:
@@ -195,11 +203,12 @@ class _Run:
             self.scores.skipped.append(str(error))
 
 
-def memory_needed(item: Item, scale: int, sampler, suffix: str = "") -> tuple[int, int]:
+def memory_needed(item: Item, scale: int, sampler, suffix: str = "", more: bool = False) -> tuple[int, int]:
     """About the most bytes that a picture takes while it is decoded, and after that, as the files' headers tell.
 
     Args:
         suffix: of the file that its result is written to; none if it is not.
+        more: whether more than PSNR and SSIM is measured, all of a picture at once.
     """
     try:
         height, width = images.size(item.lr)
@@ -208,6 +217,7 @@ def memory_needed(item: Item, scale: int, sampler, suffix: str = "") -> tuple[in
         if item.hr is not None:
             decoding = max(decoding, held + images.decoding_bytes(item.hr))
             held += images.held_bytes(item.hr) + result  # bicubic's
+            held += BYTES * scale**2 * height * width * more
         elif suffix and sampler.too_large(held):
             result = 0  # there is never a whole one
         if suffix:

@@ -23,13 +23,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dataset import bicubic
+from dataset import bicubic, picture
 from dataset.picture import Picture
 
 PROTOCOLS = ("published", "modern", "luma")
 CHANNELS = ("luma", "rgb")
 
-_LUMA = np.array([65.481, 128.553, 24.966]) / 255  # ITU-R BT.601, as MATLAB's rgb2ycbcr
 _WINDOW = 11
 _PIXELS = 2**19  # of a band, about
 
@@ -40,7 +39,7 @@ def luma(rgb: np.ndarray, protocol: str = "published") -> np.ndarray:
     Returns:
         (H, W), float64 for ``modern``, else uint8 rounded.
     """
-    y = (rgb if rgb.dtype == np.uint8 else 255.0 * rgb) @ _LUMA + 16
+    y = picture.luma(rgb)
     return y if protocol == "modern" else np.round(y).clip(0, 255).astype(np.uint8)
 
 
@@ -95,6 +94,12 @@ def psnr_ssim(
     psnr = 10 * math.log10(255**2 / mse) if mse else math.inf
     places = (height - _WINDOW + 1) * (width - _WINDOW + 1) * (3 if channel == "rgb" else 1)
     return psnr, math.fsum(similarities) / places if similarities else None
+
+
+def luma_planes(sr: np.ndarray, hr: np.ndarray, scale: int, protocol: str) -> tuple[np.ndarray, np.ndarray]:
+    """Luma of two pictures as :func:`psnr_ssim` compares it: (H - 2 scale, W - 2 scale) float64 each, in 0..255."""
+    cut = (slice(scale, -scale),) * 2 if scale else (slice(None),) * 2
+    return tuple(luma(rgb[cut], protocol).astype(np.float64) for rgb in (sr, hr))
 
 
 def _bands(height: int, width: int) -> Iterator[tuple[slice, slice]]:

@@ -8,7 +8,18 @@ from pathlib import Path
 from dataset.errors import Parser, run
 from dataset.images import SUFFIXES
 
-from ..arguments import add_group, add_model, add_protocol, memory, natural, positive, shipped, shipped_for, tile
+from ..arguments import (
+    add_figures,
+    add_group,
+    add_model,
+    add_protocol,
+    memory,
+    natural,
+    positive,
+    shipped,
+    shipped_for,
+    tile,
+)
 
 
 def sample_main(weights: int) -> None:
@@ -52,6 +63,7 @@ def sample_parser(weights: int) -> Parser:
     add = (ours := parser.add_argument_group("further flags")).add_argument
     add_protocol(ours)
     add("--channel", choices=("luma", "rgb"), default="luma", help="what PSNR and SSIM compare")
+    add_figures(ours)
     what = "file format of the results; png and tif keep 16 bits and alpha"
     add("--format", choices=sorted(s[1:] for s in SUFFIXES), default="png", help=what)
     add = (speed := parser.add_argument_group("speed and memory")).add_argument

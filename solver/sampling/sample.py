@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -26,12 +27,14 @@ from .. import processes
 from ..checkpoint import WeightsInfo, load_network
 from ..machine import device_name
 from ..measuring.evaluate import Scores, evaluate
+from ..measuring.more import measures
 from ..processes import Group
 from . import memory
 from .sampler import Sampler
 
 _PACKAGES = ("torch", "numpy", "scikit-image", "Pillow", "opencv-python", "scipy")
 _FIGURES = ("bicubic_psnr", "bicubic_ssim", "psnr", "ssim")
+_DECIMALS = 3  # of the figures beside them
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 def sample(args: argparse.Namespace, group: Group) -> int:
     """This process's part of :func:`run`."""
+    more = measures(_more(args))
     net, weights = load_network(args.ckpt_path, args.model, args.scale)
     pictures = test_set.find(args.test_data_dir, args.scale)
     if any(item.hr for item in pictures.items):
@@ -91,6 +95,7 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         args.protocol,
         args.channel,
         compare_bicubic=True,
+        more=more,
         skip_bad=True,
         on_picture=write,
         suffix=f".{args.format}",
@@ -192,6 +197,7 @@ def describe(
     scores: Scores, pictures: TestSet, weights: WeightsInfo, args: argparse.Namespace, sampler: Sampler
 ) -> dict:
     """Everything a later reader needs to place the figures, as JSON can hold it."""
+    figures = [*_FIGURES, *(f"{whose}{figure}" for figure in _more(args) for whose in ("bicubic_", ""))]
     return {
         "data_set": pictures.name,
         "pictures_of": os.path.abspath(args.test_data_dir),
@@ -204,9 +210,9 @@ def describe(
         "precision": sampler.precision,
         "self_ensemble": args.self_ensemble,
         "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
-        "mean": {figure: _json(scores.mean(figure)) for figure in _FIGURES},
+        "mean": {figure: _json(scores.mean(figure)) for figure in figures},
         "megapixels_per_second": megapixels_per_second(scores),
-        "pictures": [{k: _json(v) for k, v in asdict(row).items()} for row in scores.rows],
+        "pictures": [_flat(asdict(row)) for row in scores.rows],
         "skipped": scores.skipped,
     }
 
@@ -220,28 +226,31 @@ def megapixels_per_second(scores: Scores) -> float | None:
 def write_report(report: dict, folder: Path) -> None:
     """Write ``results.json`` and ``results.csv`` (a line a picture, and one of the means)."""
     files.write_json(folder / "results.json", report)
-    columns = ["name", "height", "width", *_FIGURES, "seconds"]
+    columns = ["name", "height", "width", *report["mean"], "seconds"]
     files.write_csv(folder / "results.csv", [*report["pictures"], {"name": "mean"} | report["mean"]], columns)
 
 
 def table(scores: Scores, args: argparse.Namespace) -> str:
     """The figures as a table for a person."""
-    measured = scores.psnr is not None
+    measured, more = scores.psnr is not None, _more(args)
     names = [shown(row.name) for row in scores.rows]
     width = min(max(map(len, [*names, "mean"])), 40)
     head = f"{'picture':{width}}  {'size':>11}"
     if measured:
         head += f"  {'bicubic':>14}  {args.model:>14}  {'gain':>6}"
+        head += "".join(f"  {figure.upper() + ' bicubic':>13}  {args.model:>8}" for figure in more)
     lines = [head + f"  {'seconds':>7}"]
     for name, row in zip(names, scores.rows):
         size = f"{row.width}x{row.height}"
         line = f"{name[-width:]:{width}}  {size:>11}"
         if measured:
             line += _figures(row.bicubic_psnr, row.bicubic_ssim, row.psnr, row.ssim)
+            line += _more_figures(row.more.get, more)
         lines.append(line + f"  {row.seconds:7.2f}")
     speed = megapixels_per_second(scores)
     if measured:
-        lines.append(f"{'mean':{width}}  {'':>11}" + _figures(*(scores.mean(f) for f in _FIGURES)))
+        means = _figures(*(scores.mean(f) for f in _FIGURES)) + _more_figures(scores.mean, more)
+        lines.append(f"{'mean':{width}}  {'':>11}" + means)
         lines.append(f"PSNR (dB) / SSIM on {args.channel}, {args.protocol} protocol")
     if speed:
         lines.append(f"{speed:.2f} megapixels per second")
@@ -251,6 +260,25 @@ def table(scores: Scores, args: argparse.Namespace) -> str:
 def _figures(bicubic_psnr, bicubic_ssim, psnr, ssim) -> str:
     gain = "" if psnr is None or bicubic_psnr is None else f"{psnr - bicubic_psnr:+.2f}"
     return f"  {_pair(bicubic_psnr, bicubic_ssim):>14}  {_pair(psnr, ssim):>14}  {gain:>6}"
+
+
+def _more(args: argparse.Namespace) -> list[str]:
+    """The figures that are asked for beside PSNR and SSIM."""
+    return [*["ifc"] * args.ifc, *dict.fromkeys(args.metrics)]
+
+
+def _more_figures(of: Callable[[str], float | None], more: list[str]) -> str:
+    values = ((of(f"bicubic_{figure}"), of(figure)) for figure in more)
+    return "".join(f"  {_number(bicubic):>13}  {_number(ours):>8}" for bicubic, ours in values)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.{_DECIMALS}f}"
+
+
+def _flat(row: dict) -> dict:
+    """A row's figures as JSON can hold them, those of its ``more`` among the others."""
+    return {key: _json(value) for key, value in (row | row.pop("more")).items()}
 
 
 def _pair(psnr: float | None, ssim: float | None) -> str:
