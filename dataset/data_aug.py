@@ -17,10 +17,10 @@ With FSRCNN's scales and turns (Dong et al., "Accelerating the super-resolution 
 2016) the field's 91 pictures make 14,632,248 pairs at x2 (patches of 20 at stride 2, 7.3 GB), 6,473,984 at x3 (21 at 3)
 and 3,546,584 at x4 (24 at 4), the numbers that are passed around.
 
-With ``--use_h5py`` each factor has one HDF5 file: the output itself, or of several factors OUT_x2.h5, OUT_x3.h5, … for
-OUT.h5. Its data sets ``lr`` and ``hr`` are uint8 (N, C, h, w), where C is 1 with ``--single_y`` and else 3; its
-attributes say what it was made from. Without the flag the patches are PNG files of the same names in OUT/lr and OUT/hr,
-of several factors in OUT/x2/lr, ….
+With ``--use_h5py`` the output is an HDF5 file, or several, OUT_x2.h5, OUT_x3.h5, … for OUT.h5: each of several factors
+has one of its own, unless ``--same_size`` makes all pairs of one size, as for VDSR's one network. Its data sets ``lr``
+and ``hr`` are uint8 (N, C, h, w), where C is 1 with ``--single_y`` and else 3; its attributes say what it was made
+from. Without the flag the patches are PNG files of the same names in OUT/lr and OUT/hr, or in OUT/x2/lr, ….
 
 Run again after an interruption, it goes on where it was, and ends with the same pairs. An HDF5 file grows in
 OUT.h5.unfinished until it is whole: all of its space is laid out first, so that no later write moves anything, and how
@@ -70,10 +70,10 @@ ADVICE = "choose another --output, or remove this one"
 
 @dataclass(frozen=True)
 class Recipe:
-    """How pictures become pairs at one factor.
+    """How pictures become pairs of one size.
 
     Attributes:
-        factor: HR pixels to an LR pixel, each way.
+        factors: HR pixels to an LR pixel, each way; several only if LR is enlarged again.
         width, height, stride: of the HR patches in pixels.
         scales, rotations, flips: see the flags.
         upsampling: how LR is enlarged again, "nearest" or "bicubic", or both; none if it is not.
@@ -82,7 +82,7 @@ class Recipe:
         number: how many pairs are made at most; 0 makes all.
     """
 
-    factor: int
+    factors: list[int]
     width: int
     height: int
     stride: int
@@ -97,7 +97,7 @@ class Recipe:
     @property
     def lr_factor(self) -> int:
         """HR pixels to a pixel of what is paired with it."""
-        return 1 if self.upsampling else self.factor
+        return 1 if self.upsampling else self.factors[0]
 
     @property
     def shapes(self) -> dict[str, tuple[int, int, int]]:
@@ -106,10 +106,10 @@ class Recipe:
         lr = channels, self.height // self.lr_factor, self.width // self.lr_factor
         return {"lr": lr, "hr": (channels, self.target or self.height, self.target or self.width)}
 
-    def pairs(self, height: int, width: int) -> int:
-        """How many pairs a picture of this size makes, each time that it is turned and flipped."""
+    def pairs(self, height: int, width: int, factor: int) -> int:
+        """How many pairs a picture of this size makes at a factor, each time that it is turned and flipped."""
         rows, columns = (
-            len(range(0, side - side % self.factor - patch + 1, self.stride))
+            len(range(0, side - side % factor - patch + 1, self.stride))
             for side, patch in ((height, self.height), (width, self.width))
         )
         return rows * columns
@@ -124,6 +124,7 @@ class View:
 
     source: Path
     scale: float
+    factor: int
     rotation: int
     flip: int
     upsampling: str
@@ -144,13 +145,14 @@ def main() -> None:
             what = f"every picture is smaller than a patch of {recipe.width}x{recipe.height} pixels"
             raise InputError(f"{args.input[0]}: {what}; choose a smaller --width and --height")
         made_from = {"pictures": len(sources), "sha256": pictures, **asdict(recipe)}
-        out = _output(args, recipe.factor)
+        out = _output(args, recipe)
         if args.use_h5py:
             made = make_file(out, views, recipe, made_from, args.workers)
         else:
             made = make_folder(out, views, recipe, made_from, args.workers)
+        factors = ", ".join(f"x{factor}" for factor in recipe.factors)
         shapes = ", ".join(f"{key} {width}x{height}" for key, (_, height, width) in recipe.shapes.items())
-        print(f"{out}: {_count(views):,} pairs at x{recipe.factor} ({shapes}), {made:,} of them made now")
+        print(f"{out}: {_count(views):,} pairs at {factors} ({shapes}), {made:,} of them made now")
     small = [source for source, size in sizes.items() if any(_lacks(size, recipe) for recipe in args.recipes)]
     if small:
         some = f"{len(small)} of {len(sources)} pictures, the first of them {small[0]}"
@@ -158,14 +160,14 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    """The command line, and as ``recipes`` one for each factor."""
+    """The command line, and as ``recipes`` one for each size of pairs."""
     parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
     pixels, count, side = arguments.whole_number(1, 2**16), arguments.whole_number(0, 10**12), "in HR pixels"
     add = parser.add_argument
     add("--input", type=Path, nargs="+", required=True, metavar="DIR", help="folders of pictures")
     add("--output", type=Path, required=True, metavar="PATH", help="the HDF5 file, or the folder of PNG files")
     add("--use_h5py", action="store_true", help="write HDF5 (default: PNG)")
-    add("--number", type=count, default=0, metavar="N", help="pairs of each factor, at most (default: all)")
+    add("--number", type=count, default=0, metavar="N", help="pairs in each output, at most (default: all)")
     add("--width", type=pixels, default=40, metavar="W", help=f"of a patch, {side} (default: %(default)s)")
     add("--height", type=pixels, metavar="H", help=f"of a patch, {side} (default: --width)")
     add("--stride", type=pixels, metavar="S", help=f"from patch to patch, {side} (default: --width)")
@@ -191,7 +193,8 @@ def _arguments() -> argparse.Namespace:
     args.upscale_factor = sorted(set(args.upscale_factor))
     several = {key: list(dict.fromkeys(getattr(args, key))) for key in ("scales", "rotations", "flips")}
     single = {key: getattr(args, key) for key in ("width", "height", "stride", "target", "single_y", "number")}
-    args.recipes = [Recipe(factor, **several, **single, upsampling=upsampling) for factor in args.upscale_factor]
+    alike = [args.upscale_factor] if args.same_size else [[factor] for factor in args.upscale_factor]
+    args.recipes = [Recipe(factors, **several, **single, upsampling=upsampling) for factors in alike]
     if problem := _misfit(args):
         parser.error(problem)
     return args
@@ -215,10 +218,11 @@ def _misfit(args: argparse.Namespace) -> str | None:
     return None
 
 
-def _output(args: argparse.Namespace, factor: int) -> Path:
-    """Where the pairs of a factor go."""
-    if len(args.upscale_factor) == 1:
+def _output(args: argparse.Namespace, recipe: Recipe) -> Path:
+    """Where the pairs of a recipe go."""
+    if len(args.recipes) == 1:
         return args.output
+    (factor,) = recipe.factors
     if args.use_h5py:
         return args.output.with_name(f"{args.output.stem}_x{factor}{args.output.suffix}")
     return args.output / f"x{factor}"
@@ -239,14 +243,14 @@ def plan(sizes: dict[Path, tuple[int, int]], recipe: Recipe) -> list[View]:
         sizes: (height, width) of each picture.
     """
     views, first = [], 0
-    turns = list(itertools.product(recipe.rotations, recipe.flips, recipe.upsampling or [""]))
+    turns = list(itertools.product(recipe.factors, recipe.rotations, recipe.flips, recipe.upsampling or [""]))
     for (source, size), scale in itertools.product(sizes.items(), recipe.scales):
-        for rotation, flip, upsampling in turns:
-            count = recipe.pairs(*_shrunk(size, scale)[:: -1 if rotation % 180 else 1])
+        for factor, rotation, flip, upsampling in turns:
+            count = recipe.pairs(*_shrunk(size, scale)[:: -1 if rotation % 180 else 1], factor)
             if recipe.number:
                 count = min(count, recipe.number - first)
             if count:
-                views.append(View(source, scale, rotation, flip, upsampling, first, count))
+                views.append(View(source, scale, factor, rotation, flip, upsampling, first, count))
                 first += count
     return views
 
@@ -263,7 +267,8 @@ def _shrunk(size: tuple[int, int], scale: float) -> tuple[int, int]:
 def _lacks(size: tuple[int, int], recipe: Recipe) -> bool:
     """Whether a picture is smaller than a patch at one of the scales."""
     shrunk = [_shrunk(size, scale) for scale in recipe.scales]
-    return not all(recipe.pairs(*sides[:: -1 if turn % 180 else 1]) for sides in shrunk for turn in recipe.rotations)
+    turned = [sides[:: -1 if turn % 180 else 1] for sides in shrunk for turn in recipe.rotations]
+    return not all(recipe.pairs(*sides, factor) for sides in turned for factor in recipe.factors)
 
 
 def pixels(views: list[View], recipe: Recipe, workers: int = 0) -> Iterator[tuple[View, np.ndarray, np.ndarray]]:
@@ -275,7 +280,7 @@ def pixels(views: list[View], recipe: Recipe, workers: int = 0) -> Iterator[tupl
     groups = [(key, list(group)) for key, group in itertools.groupby(views, lambda view: (view.source, view.scale))]
     copies = in_order(lambda group: _copy(*group[0], recipe.single_y), groups, workers)
     for (_, group), copy in zip(groups, copies):
-        for view, (lr, hr) in zip(group, in_order(partial(view_of, copy, recipe), group, workers)):
+        for view, (lr, hr) in zip(group, in_order(partial(view_of, copy), group, workers)):
             yield view, lr, hr
 
 
@@ -289,16 +294,16 @@ def _copy(source: Path, scale: float, single_y: bool) -> np.ndarray:
     return imresize(rgb, scale, boundary="symmetric")[:height, :width]
 
 
-def view_of(copy: np.ndarray, recipe: Recipe, view: View) -> tuple[np.ndarray, np.ndarray]:
+def view_of(copy: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
     """LR and HR pictures, (H, W, C) uint8, of a picture that is shrunk already."""
     hr = np.rot90(copy, view.rotation // 90)
     hr = hr[:: -1 if view.flip & 2 else 1, :: -1 if view.flip & 1 else 1]
-    hr = np.ascontiguousarray(modcrop(hr, recipe.factor))
-    lr = imresize(hr, 1 / recipe.factor, boundary="symmetric")
+    hr = np.ascontiguousarray(modcrop(hr, view.factor))
+    lr = imresize(hr, 1 / view.factor, boundary="symmetric")
     if view.upsampling == "nearest":
-        lr = lr.repeat(recipe.factor, axis=0).repeat(recipe.factor, axis=1)
+        lr = lr.repeat(view.factor, axis=0).repeat(view.factor, axis=1)
     elif view.upsampling == "bicubic":
-        lr = enlarge(lr, recipe.factor)
+        lr = enlarge(lr, view.factor)
     return lr, hr
 
 
@@ -401,6 +406,8 @@ def _lay_out(path: Path, count: int, shapes: dict, made_from: dict, sources: lis
         raise InputError(f"{path}: {what}; take a larger --stride, or another --output")
     with written_whole(path) as temporary, Disk(temporary) as disk, h5py.File(disk, "w") as file:
         file.attrs.update(version=VERSION, made_by="dataset/data_aug.py of LESRCNN", **made_from)
+        if len(made_from["factors"]) == 1:
+            file.attrs["scale"] = made_from["factors"][0]
         file.attrs["folders"] = folder_names(sources, 1)
         for key, shape in shapes.items():
             laid_out = h5py.h5p.create(h5py.h5p.DATASET_CREATE)

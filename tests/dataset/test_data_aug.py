@@ -25,14 +25,14 @@ def pictures(tmp_path, picture):
 
 
 def recipe(**given) -> Recipe:
-    usual = {"factor": 2, "width": 12, "height": 8, "stride": 4, "scales": [1.0], "rotations": [0], "flips": [0]}
+    usual = {"factors": [2], "width": 12, "height": 8, "stride": 4, "scales": [1.0], "rotations": [0], "flips": [0]}
     return Recipe(**{**usual, "upsampling": [], "target": 0, "single_y": False, "number": 0, **given})
 
 
 def pairs_of(whole: np.ndarray, made_as: Recipe) -> tuple[np.ndarray, np.ndarray]:
     """All pairs of a picture, one view after the other."""
     views = plan({"it": whole.shape[:2]}, made_as)
-    parts = [slab[1:] for view in views for slab in slabs(view, *view_of(whole, made_as, view), made_as)]
+    parts = [slab[1:] for view in views for slab in slabs(view, *view_of(whole, view), made_as)]
     return tuple(np.concatenate(kind) for kind in zip(*parts))
 
 
@@ -68,7 +68,7 @@ def test_turns_and_flips(picture):
 
 def test_same_size_and_target(picture):
     whole = picture(20, 20)
-    srcnn = recipe(factor=3, width=17, height=17, stride=1, upsampling=["nearest", "bicubic"], target=5)
+    srcnn = recipe(factors=[3], width=17, height=17, stride=1, upsampling=["nearest", "bicubic"], target=5)
     lr, hr = pairs_of(whole, srcnn)
     small = imresize(whole[:18, :18], 1 / 3, boundary="symmetric")
     assert lr.shape == (8, 3, 17, 17) and hr.shape == (8, 3, 5, 5)
@@ -87,7 +87,7 @@ def test_hdf5_and_png_hold_the_same(pictures, tmp_path, command):
     assert "left out there: 1 of 3 pictures, the first of them" in done.stdout and "c.png" in done.stdout
     lr, hr, said = read(tmp_path / "x.h5")
     assert lr.shape == (80, 1, 4, 4) and hr.shape == (80, 1, 12, 12) and said["folders"].tolist() == ["in"]
-    assert (said["factor"], said["stride"], said["scales"].tolist(), said["single_y"]) == (3, 6, [1.0, 0.7], True)
+    assert (said["scale"], said["stride"], said["scales"].tolist(), said["single_y"]) == (3, 6, [1.0, 0.7], True)
     rgb = images.read_rgb(pictures / "a.png")[:12, :12].astype(float)
     luma = np.round(16 + rgb @ [65.481 / 255, 128.553 / 255, 24.966 / 255])
     np.testing.assert_array_equal(hr[0, 0], luma)
@@ -98,6 +98,20 @@ def test_hdf5_and_png_hold_the_same(pictures, tmp_path, command):
             assert patch.grey
             np.testing.assert_array_equal(patch.rgb[:, :, 0], patches[number, 0])
     assert len(list((tmp_path / "folder" / "lr").iterdir())) == 80
+
+
+def test_pairs_of_one_size_of_several_factors_are_in_one_file(pictures, tmp_path, command):
+    flags = ["--input", pictures, "--width", 9, "--stride", 7, "--same_size", "--use_h5py"]
+    for name, factors in (("two", [2, 3]), ("x2", [2]), ("x3", [3])):
+        done = command("dataset/data_aug.py", *flags, "--output", tmp_path / f"{name}.h5", "-uf", *factors)
+        assert done.returncode == 0, done.stderr
+    both, *apart = (read(tmp_path / f"{name}.h5")[:2] for name in ("two", "x2", "x3"))
+
+    def pairs(lr, hr):
+        return sorted(a.tobytes() + b.tobytes() for a, b in zip(lr, hr))
+
+    assert pairs(*both) == sorted(pairs(*apart[0]) + pairs(*apart[1]))
+    assert "scale" not in read(tmp_path / "two.h5")[2] and read(tmp_path / "x3.h5")[2]["scale"] == 3
 
 
 def test_several_factors_and_a_number(pictures, tmp_path, command):
@@ -240,7 +254,7 @@ def test_fsrcnns_numbers(reference):
     sizes = {source: images.size(source) for source in images.list_images(folder)}
     counts = {}
     for factor, patch in ((2, 20), (3, 21), (4, 24)):
-        grid = {"factor": factor, "width": patch, "height": patch, "stride": factor}
+        grid = {"factors": [factor], "width": patch, "height": patch, "stride": factor}
         views = plan(sizes, recipe(**grid, scales=[1.0, 0.9, 0.8, 0.7, 0.6], rotations=[0, 90, 180, 270]))
         counts[factor] = sum(view.count for view in views)
     assert counts == {2: 14_632_248, 3: 6_473_984, 4: 3_546_584}
