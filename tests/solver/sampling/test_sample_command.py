@@ -37,7 +37,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture
 def sample(command, weights, tmp_path):
-    def run(data, scale=2, blind=False, ckpt=None, out=tmp_path / "samples", extra=()):
+    def run(data, scale=2, blind=False, ckpt=None, out=tmp_path / "samples", extra=(), **environment):
         ckpt = ckpt or weights[0 if blind else scale]
         return command(
             SCRIPTS[0 if blind else scale],
@@ -52,6 +52,7 @@ def sample(command, weights, tmp_path):
             "--sample_dir",
             out,
             *extra,
+            **environment,
         )
 
     return run
@@ -79,6 +80,33 @@ def test_published_command(scale, blind, sample, picture, tmp_path, weights):
     assert [row["name"] for row in rows] == [p["name"] for p in report["pictures"]] + ["mean"]
     assert f"{report['mean']['psnr']:.2f} / {report['mean']['ssim']:.4f}" in done.stdout
     assert "published protocol" in done.stdout and "megapixels per second" in done.stdout
+
+
+def test_ifc_is_measured_for_who_asks(sample, picture, tmp_path):
+    for height, name in ((80, "large"), (20, "small")):
+        hr = picture(height, 80)
+        images.write_rgb(tmp_path / "Set" / "x2" / f"{name}_HR.png", hr)
+        images.write_rgb(tmp_path / "Set" / "x2" / f"{name}_LR.png", imresize(hr, 1 / 2))
+    done = sample(tmp_path / "Set", extra=("--ifc",))
+    assert done.returncode == 0 and "IFC bicubic" in done.stdout, done.stderr
+    folder = tmp_path / "samples" / "lesrcnn_x2" / "Set" / "x2"
+    large, small, mean = csv.DictReader((folder / "results.csv").open())
+    assert float(large["bicubic_ifc"]) > 1 and small["ifc"] == "" and mean["ifc"] == large["ifc"]
+    assert f"{float(mean['ifc']):.3f}" in done.stdout.splitlines()[4]
+    done = sample(tmp_path / "Set")
+    assert "IFC" not in done.stdout and "ifc" not in (folder / "results.csv").read_text()
+
+
+def test_without_pyiqa_its_figures_are_one_clear_line(sample, picture, tmp_path):
+    (tmp_path / "pyiqa.py").write_text("raise ImportError")
+    pairs(tmp_path / "Set", picture)
+    done = sample(tmp_path / "Set", extra=("--metrics", "vif"), PYTHONPATH=str(tmp_path))
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].endswith("needs the library pyiqa; install it with pip install pyiqa")
+    stub = "def create_metric(name, device): return lambda sr, hr: (sr - hr).abs().max() * 0 + 7"
+    (tmp_path / "pyiqa.py").write_text(stub)
+    done = sample(tmp_path / "Set", extra=("--metrics", "vif"), PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0 and "VIF bicubic" in done.stdout and "7.000" in done.stdout, done.stderr
 
 
 def test_plain_folder_of_any_pictures(sample, picture, tmp_path):
