@@ -79,7 +79,6 @@ class Recipe:
         upsampling: how LR is enlarged again, "nearest" or "bicubic", or both; none if it is not.
         target: side of the centre of an HR patch that is kept; 0 keeps all.
         single_y: whether luma alone is taken.
-        number: how many pairs are made at most; 0 makes all.
     """
 
     factors: list[int]
@@ -92,7 +91,6 @@ class Recipe:
     upsampling: list[str]
     target: int
     single_y: bool
-    number: int
 
     @property
     def lr_factor(self) -> int:
@@ -135,7 +133,7 @@ class View:
 def main() -> None:
     args = _arguments()
     sources = [source for folder in args.input for source in images.list_images(folder, needed=True)]
-    sources = list(dict.fromkeys(sources))
+    sources = list(dict.fromkeys(sources))[: args.number or None]
     looked = list(with_progress(_look, sources, args.workers, unit="picture", desc="looking"))
     sizes = dict(zip(sources, (size for size, _ in looked)))
     pictures = hashlib.sha256("".join(digest for _, digest in looked).encode()).hexdigest()
@@ -167,7 +165,7 @@ def _arguments() -> argparse.Namespace:
     add("--input", type=Path, nargs="+", required=True, metavar="DIR", help="folders of pictures")
     add("--output", type=Path, required=True, metavar="PATH", help="the HDF5 file, or the folder of PNG files")
     add("--use_h5py", action="store_true", help="write HDF5 (default: PNG)")
-    add("--number", type=count, default=0, metavar="N", help="pairs in each output, at most (default: all)")
+    add("--number", type=count, default=0, metavar="N", help="take the first N pictures (default: all)")
     add("--width", type=pixels, default=40, metavar="W", help=f"of a patch, {side} (default: %(default)s)")
     add("--height", type=pixels, metavar="H", help=f"of a patch, {side} (default: --width)")
     add("--stride", type=pixels, metavar="S", help=f"from patch to patch, {side} (default: --width)")
@@ -192,7 +190,7 @@ def _arguments() -> argparse.Namespace:
     upsampling = list(dict.fromkeys(args.upsampling or ["bicubic"])) if args.same_size else []
     args.upscale_factor = sorted(set(args.upscale_factor))
     several = {key: list(dict.fromkeys(getattr(args, key))) for key in ("scales", "rotations", "flips")}
-    single = {key: getattr(args, key) for key in ("width", "height", "stride", "target", "single_y", "number")}
+    single = {key: getattr(args, key) for key in ("width", "height", "stride", "target", "single_y")}
     alike = [args.upscale_factor] if args.same_size else [[factor] for factor in args.upscale_factor]
     args.recipes = [Recipe(factors, **several, **single, upsampling=upsampling) for factors in alike]
     if problem := _misfit(args):
@@ -247,8 +245,6 @@ def plan(sizes: dict[Path, tuple[int, int]], recipe: Recipe) -> list[View]:
     for (source, size), scale in itertools.product(sizes.items(), recipe.scales):
         for factor, rotation, flip, upsampling in turns:
             count = recipe.pairs(*_shrunk(size, scale)[:: -1 if rotation % 180 else 1], factor)
-            if recipe.number:
-                count = min(count, recipe.number - first)
             if count:
                 views.append(View(source, scale, factor, rotation, flip, upsampling, first, count))
                 first += count
@@ -317,11 +313,8 @@ def slabs(view: View, lr: np.ndarray, hr: np.ndarray, recipe: Recipe) -> Iterato
         hr = hr[..., top : top + recipe.target, left : left + recipe.target]
     step = max(1, SLAB // (lr[0].size + hr[0].size))
     for row in range(0, len(hr), step):
-        number = row * hr.shape[1]
-        if number >= view.count:  # of the last view --number may want less
-            break
-        both = (grid[row : row + step].reshape(-1, *grid.shape[2:])[: view.count - number] for grid in (lr, hr))
-        yield view.first + number, *both
+        both = (grid[row : row + step].reshape(-1, *grid.shape[2:]) for grid in (lr, hr))
+        yield view.first + row * hr.shape[1], *both
 
 
 def _grid(picture: np.ndarray, height: int, width: int, stride: int) -> np.ndarray:
