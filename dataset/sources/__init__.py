@@ -34,6 +34,7 @@ def find(paths: Sequence[Path], scales: Sequence[int], factors: Sequence[float] 
         paths: one or two.
         scales: that batches may have; the source can be of one of them alone.
         factors: what pictures are shrunk by, from 0 to 1; each gives a copy of all of them, 1 the pictures themselves.
+            Of patches that are made already there are no copies.
 
     Raises:
         InputError: if there is nothing, or something else, or it does not fit the scales.
@@ -49,11 +50,8 @@ def find(paths: Sequence[Path], scales: Sequence[int], factors: Sequence[float] 
             source = Hdf5Pictures(paths[0], scales)
     else:
         source = EncodedPictures([Lmdb(path) if _is_lmdb(path) else Folder(path) for path in paths], scales)
-    if factors == (1.0,) and set(source.sizes) >= {group for scale in source.scales for group in source.groups(scale)}:
-        return source
-    if source.whole or source.enlarged:
-        raise InputError(f"{source.path}: has patches made already, of which there are no copies: leave out --scales")
-    return Copies(source, factors)
+    all_there = set(source.sizes) >= {group for scale in source.scales for group in source.groups(scale)}
+    return source if source.made or factors == (1.0,) and all_there else Copies(source, factors)
 
 
 def is_of_pairs(path: Path) -> bool:

@@ -32,6 +32,11 @@ class Source:
     enlarged = False
     whole = False
 
+    @property
+    def made(self) -> bool:
+        """Whether these are patches made already, of which no shrunk copies are taken."""
+        return self.whole or self.enlarged
+
     def groups(self, scale: int) -> tuple[str, str]:
         """LR's group at a scale, and HR's."""
         return f"X{scale}", "HR"

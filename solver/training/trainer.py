@@ -372,6 +372,8 @@ class Trainer:
         if skipped:
             names = f"{', '.join(skipped[:5])}{', ...' if len(skipped) > 5 else ''}"
             self._say(f"left out, smaller than a patch: {len(skipped)} of the training pictures ({names})")
+        if self.data.source.made and args.scales != [1.0]:
+            self._say("the training patches are made already: --scales makes no copies of them")
         if not self.validation.sets:
             self._say("no --val_data_dir: training without validation")
         if args.verbose:

@@ -122,9 +122,10 @@ def test_patches_that_are_no_squares(pairs):
         TrainSet(path, 2, 64, 2, rotations=[0, 90])
 
 
-def test_copies_of_patches_are_refused(pairs):
-    with pytest.raises(InputError, match="leave out --scales"):
-        TrainSet(pairs(numbered(2, 3, 4, 4), numbered(2, 3, 8, 8)), 2, 64, 2, factors=(1.0, 0.9))
+def test_there_are_no_copies_of_patches(pairs):
+    path = pairs(numbered(2, 3, 4, 4), numbered(2, 3, 8, 8))
+    usual, copied = (TrainSet(path, 2, 64, 2, factors=factors).batch(0) for factors in ((1.0,), (1.0, 0.9)))
+    assert torch.equal(usual.hr, copied.hr)
 
 
 def test_a_million_pairs_take_no_memory(tmp_path):

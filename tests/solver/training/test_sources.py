@@ -111,7 +111,6 @@ def test_a_resumed_run_is_the_run_that_never_stopped(settings, material, tmp_pat
         ("enlarged pairs", ("--model", "espcn"), "has LR that is enlarged already; espcn takes LR as it is"),
         ("pairs", ("--scale", 3), "its patches are for x2, not for x3"),
         ("folder", ("--scale", 3), "its pictures are of x2, not of x3"),
-        ("pairs", ("--scales", 0.9), "leave out --scales"),
     ],
 )
 def test_what_a_network_does_not_take_is_one_clear_line(settings, material, tmp_path, kind, flags, message):
