@@ -323,10 +323,19 @@ class Bicubic(nn.Module):
         self.register_buffer("kernels", torch.tensor(kernels)[:, None], persistent=False)  # (scale^2, 1, 5, 5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        n, c = x.shape[:2]
-        x = _mirrored(_mirrored(x, 2, beyond=2), 3, beyond=2)
-        fine = F.conv2d(x.flatten(0, 1)[:, None], self.kernels)
-        return F.pixel_shuffle(fine, self.scale).unflatten(0, (n, c)).squeeze(2)
+        return interpolate(x, self.kernels, self.scale)
+
+
+def interpolate(x: torch.Tensor, kernels: torch.Tensor, scale: int, rows: int = 2) -> torch.Tensor:
+    """Enlarge (N, C, H, W) by kernels (scale^2, 1, 5, 5), one for each sub-pixel.
+
+    Args:
+        rows: beyond the edges that are mirrored above and below, 0 where the two are among those of ``x``.
+    """
+    n, c = x.shape[:2]
+    x = _mirrored(_mirrored(x, 2, rows) if rows else x, 3, beyond=2)
+    fine = F.conv2d(x.flatten(0, 1)[:, None], kernels)
+    return F.pixel_shuffle(fine, scale).unflatten(0, (n, c)).squeeze(2)
 
 
 def _cubic(distance: float) -> float:
@@ -359,6 +368,7 @@ class OnLuma(Network):
         super().__init__(scale, multi_scale, **options)
         self.bicubic = nn.ModuleDict({f"x{s}": Bicubic(s) for s in self.scales})
         self.register_buffer("weights", torch.tensor(LUMA).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("black", torch.tensor([BLACK]), persistent=False)
 
     def enlarge(self, y: torch.Tensor, scale: int) -> torch.Tensor:
         """Luma (N, 1, H, W), 16/255 for black to 235/255 for white -> luma (N, 1, scale * H, scale * W).
@@ -371,10 +381,10 @@ class OnLuma(Network):
         """Super-resolve a batch, see :class:`Network`."""
         scale = self.chosen(scale)
         coarse = self.bicubic[f"x{scale}"](x)
-        y = self.luma(coarse)
-        fine = self.enlarge(y if self.enlarged_before else self.luma(x), scale)
+        y = F.conv2d(coarse, self.weights, self.black)
+        fine = self.enlarge(y if self.enlarged_before else F.conv2d(x, self.weights, self.black), scale)
         # One more of luma is 255/219 more of red, green and blue alike.
-        return trim(coarse + (fine - y) / sum(LUMA), margins, scale)
+        return trim(coarse + (fine - y) * (1 / sum(LUMA)), margins, scale)
 
     def loss(self, criterion: Criterion, lr: torch.Tensor, hr: torch.Tensor, scale: int) -> torch.Tensor:
         """The criterion of luma, see :class:`Network`."""
@@ -390,7 +400,7 @@ class OnLuma(Network):
 
     def luma(self, x: torch.Tensor) -> torch.Tensor:
         """RGB (N, 3, H, W) in [0, 1] -> luma (N, 1, H, W), 16/255 to 235/255; what is luma stays so."""
-        return x if x.shape[1] == 1 else (x * self.weights).sum(1, keepdim=True) + BLACK
+        return x if x.shape[1] == 1 else F.conv2d(x, self.weights, self.black)
 
 
 def centre(matrix: torch.Tensor, size: int = 3) -> torch.Tensor:

@@ -14,10 +14,11 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-from model.ops import NONE, Margins, Network
+from model.ops import NONE, Bicubic, Margins, Network, interpolate
 
 SUMS = (operator.add, operator.iadd, torch.add)
-RELU = (F.relu, torch.relu)
+# Functions of single values, by the names that oneDNN has for them.
+VALUEWISE = {F.relu: "relu", torch.relu: "relu", torch.tanh: "tanh", F.tanh: "tanh"}
 SHUFFLE = (F.pixel_shuffle, torch.pixel_shuffle)
 _VECTOR = 16  # float32 in an AVX-512 register, which is what oneDNN fills up output channels to
 # Neighbours computed as one where channels are few. Every result's width is a multiple of them, so tiles of
@@ -45,11 +46,13 @@ def fuse(net: Network, scale: int, margins: Margins = NONE) -> fx.GraphModule | 
     for node in module.graph.nodes:
         if _is_convolution(module, node):
             _as_convolve(module, node, scale)
+        elif node.op == "call_module" and type(module.get_submodule(node.target)) is Bicubic:
+            _as_interpolate(module, node)
     if not all(_is_known(node) for node in module.graph.nodes):
         return None
     rows = row_nodes(module)
     for node in module.graph.nodes:
-        if node.op == "call_function" and node.target in RELU:
+        if node.op == "call_function" and node.target in VALUEWISE:
             _join(node, rows)
     module.graph.eliminate_dead_code()
     module.recompile()
@@ -57,11 +60,11 @@ def fuse(net: Network, scale: int, margins: Margins = NONE) -> fx.GraphModule | 
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Whether a module is a 2-D convolution with zero padding whose weights are what it computes with."""
+    """Whether a module is a 2-D convolution whose weights are what it computes with, of a kind that is known."""
     hooked = module._forward_hooks or module._forward_pre_hooks  # as old-style weight norm has
     return (
         type(module) is nn.Conv2d
-        and module.padding_mode == "zeros"
+        and module.padding_mode in ("zeros", "replicate")
         and isinstance(module.padding, tuple)
         and isinstance(module._parameters.get("weight"), nn.Parameter)
         and not hooked
@@ -85,18 +88,22 @@ def convolve(
     padding,
     dilation,
     groups: int,
-    relu: bool = False,
+    then: str | None = None,
     add: torch.Tensor | None = None,
     pixels: int = 1,
+    edge: str = "zeros",
 ) -> torch.Tensor:
-    """``relu(conv2d(x) + add)``, either or both left out, in the weight's precision.
+    """``then(conv2d(x) + add)``, either or both left out, in the weight's precision.
 
-    A CPU may compute so many ``pixels`` side by side at once, see :func:`_convolve_to_few`.
+    A CPU may compute so many ``pixels`` side by side at once, see :func:`_convolve_to_few`. Beyond its edge, ``x`` has
+    "zeros", or its edge again ("replicate").
     """
+    if edge == "replicate":
+        x, padding = F.pad(x, (padding[1], padding[1], padding[0], padding[0]), mode=edge), (0, 0)
     grouped = groups > 1 and weight.dtype != torch.float32  # which oneDNN does not add to
     if add is not None and (grouped or add.shape[1:2] != (len(weight),) or add.shape[2:] != x.shape[2:]):
         y = convolve(x, weight, bias, stride, padding, dilation, groups) + add
-        return y.relu_() if relu else y
+        return getattr(y, f"{then}_")() if then else y
     on_cpu = weight.device.type == "cpu"
     if on_cpu and pixels > 1 and x.shape[3] % pixels == 0:
         return _convolve_to_few(x, weight, padding, pixels)
@@ -104,13 +111,12 @@ def convolve(
     if not on_cpu or not _has_onednn():
         y = F.conv2d(x, weight, bias, stride, padding, dilation, groups)
         y = y if add is None else y.add_(add)
-        return y.relu_() if relu else y
+        return getattr(y, f"{then}_")() if then else y
     # For a small x, conv2d would not take oneDNN, and sum in another order than for a large one.
     where = ([*padding], [*stride], [*dilation], groups)
-    after = "relu" if relu else None
     if add is None:
-        return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *where, after or "none", [], "")
-    return torch.ops.mkldnn._convolution_pointwise(x, add, weight, bias, *where, "add", 1.0, after, [], "")
+        return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *where, then or "none", [], "")
+    return torch.ops.mkldnn._convolution_pointwise(x, add, weight, bias, *where, "add", 1.0, then, [], "")
 
 
 def _convolve_to_few(x: torch.Tensor, weight: torch.Tensor, padding, pixels: int) -> torch.Tensor:
@@ -137,7 +143,7 @@ def _convolve_to_few(x: torch.Tensor, weight: torch.Tensor, padding, pixels: int
     return y.permute(0, 3, 1, 2)
 
 
-_KNOWN = (*SUMS, *RELU, *SHUFFLE, convolve, operator.sub, operator.mul, operator.getitem)
+_KNOWN = (*SUMS, *VALUEWISE, *SHUFFLE, convolve, interpolate, operator.sub, operator.mul, operator.getitem)
 
 
 def _recorded(change):
@@ -157,6 +163,9 @@ class _Proxy(fx.Proxy):
 
 class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True  # what is computed from a buffer is recorded, and not its result
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return type(module) is Bicubic or super().is_leaf_module(module, name)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
@@ -185,12 +194,12 @@ def _is_known(node: fx.Node) -> bool:
     if _works_in_place(node) and not _is_all_that_sees(node, node.args[0]):
         return False
     # What is not given by its place may be anything, as the alpha of a sum.
-    options = {"inplace"} if node.target in RELU else {"pixels"} if node.target is convolve else set()
+    options = {"inplace"} if node.target is F.relu else {"pixels", "edge"} if node.target is convolve else set()
     return node.target in _KNOWN and node.kwargs.keys() <= options
 
 
 def _works_in_place(node: fx.Node) -> bool:
-    return node.target is operator.iadd or node.target in RELU and any((*node.args[1:], *node.kwargs.values()))
+    return node.target is operator.iadd or node.target is F.relu and any((*node.args[1:], *node.kwargs.values()))
 
 
 def _is_all_that_sees(node: fx.Node, value) -> bool:
@@ -207,7 +216,7 @@ def _is_convolution(module: fx.GraphModule, node: fx.Node) -> bool:
 
 def _as_convolve(module: fx.GraphModule, node: fx.Node, scale: int) -> None:
     """Replace a convolution, module or function, by :func:`convolve`."""
-    pixels = 1
+    options = {}
     with module.graph.inserting_before(node):
         if node.op == "call_module":
             conv = module.get_submodule(node.target)
@@ -217,11 +226,22 @@ def _as_convolve(module: fx.GraphModule, node: fx.Node, scale: int) -> None:
             same_size = conv.kernel_size == tuple(2 * padding + 1 for padding in conv.padding)
             dense = (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
             few = _PIXELS.get(scale, 1)
-            if bias is None and same_size and dense and conv.out_channels * few <= _VECTOR:
-                pixels = few
+            if conv.padding_mode != "zeros":
+                options["edge"] = conv.padding_mode
+            elif bias is None and same_size and dense and conv.out_channels * few <= _VECTOR and few > 1:
+                options["pixels"] = few
         else:
             arguments = _conv2d_arguments(*node.args, **node.kwargs)
-        new = module.graph.call_function(convolve, arguments, {"pixels": pixels} if pixels > 1 else {})
+        new = module.graph.call_function(convolve, arguments, options)
+    node.replace_all_uses_with(new)
+    module.graph.erase_node(node)
+
+
+def _as_interpolate(module: fx.GraphModule, node: fx.Node) -> None:
+    """Replace a layer that is bicubic interpolation by the function."""
+    with module.graph.inserting_before(node):
+        kernels = module.graph.get_attr(f"{node.target}.kernels")
+        new = module.graph.call_function(interpolate, (*node.args, kernels, module.get_submodule(node.target).scale))
     node.replace_all_uses_with(new)
     module.graph.erase_node(node)
 
@@ -233,31 +253,35 @@ def _conv2d_arguments(input, weight, bias=None, stride=1, padding=0, dilation=1,
     return (input, weight, bias, *pairs, groups)
 
 
-def _join(relu: fx.Node, rows: dict[fx.Node, None]) -> None:
-    """Let the convolution before a rectification do it, and an addition between them, in the same pass."""
-    before = relu.args[0]
+def _join(node: fx.Node, rows: dict[fx.Node, None]) -> None:
+    """Let the convolution before a rectification, or another function of values, do it in the same pass.
+
+    And before a rectification an addition between them.
+    """
+    before, then = node.args[0], VALUEWISE[node.target]
     if len(before.users) > 1:
         return
     if before.target in SHUFFLE:
         conv = before.args[0]  # moves pixels only: they may as well be rectified before
         if _only_feeds(conv, before):
-            conv.kwargs = {**conv.kwargs, "relu": True}
-            relu.replace_all_uses_with(before)
-    elif _only_feeds(before, relu):
-        before.kwargs = {**before.kwargs, "relu": True}
-        relu.replace_all_uses_with(before)
-    elif before.target in SUMS:
+            conv.kwargs = {**conv.kwargs, "then": then}
+            node.replace_all_uses_with(before)
+    elif _only_feeds(before, node):
+        before.kwargs = {**before.kwargs, "then": then}
+        node.replace_all_uses_with(before)
+    elif before.target in SUMS and then == "relu":
         for conv, other in (before.args, before.args[::-1]):
             # What is added must be as large as the features: a constant may not be.
             if other in rows and _only_feeds(conv, before):
-                with relu.graph.inserting_before(before):
-                    new = relu.graph.call_function(convolve, conv.args, {"relu": True, "add": other})
-                relu.replace_all_uses_with(new)
+                with node.graph.inserting_before(before):
+                    new = node.graph.call_function(convolve, conv.args, {**conv.kwargs, "then": then, "add": other})
+                node.replace_all_uses_with(new)
                 rows[new] = None
                 return
 
 
 def _only_feeds(conv, user: fx.Node) -> bool:
     """Whether something is a bare convolution whose result goes nowhere else."""
-    plain = isinstance(conv, fx.Node) and conv.op == "call_function" and conv.target is convolve and not conv.kwargs
+    plain = isinstance(conv, fx.Node) and conv.op == "call_function" and conv.target is convolve
+    plain = plain and conv.kwargs.keys() <= {"edge"}
     return plain and set(conv.users) == {user}

@@ -13,11 +13,15 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import fx
+from torch.nn import functional as F
 
-from .fuse import RELU, SHUFFLE, SUMS, convolve, row_nodes
+from model.ops import interpolate
+
+from .fuse import SHUFFLE, SUMS, VALUEWISE, convolve, row_nodes
 
 _PROBE = 16  # width of the strip on which is measured what layers keep
-_PIXELWISE = (*SUMS, operator.sub, operator.mul, *RELU, *SHUFFLE)
+_PIXELWISE = (*SUMS, operator.sub, operator.mul, *VALUEWISE, *SHUFFLE)
+_BEYOND = 2  # rows that bicubic interpolation needs above and below
 
 
 def can_roll(network: fx.GraphModule) -> bool:
@@ -63,14 +67,16 @@ def kept_bytes(network: fx.GraphModule, device: torch.device) -> float:
 class _Rolling(fx.Interpreter):
     """Runs a network on one strip after another; in place of a strip without rows stands None."""
 
-    ending: list[fx.Node] = []  # convolutions that reach the bottom of the picture
+    ending: list[fx.Node] = []  # layers that reach the bottom of the picture
 
     def __init__(self, network: fx.GraphModule) -> None:
         super().__init__(network)
         self._rows = row_nodes(network)
         self._kept: dict[fx.Node, list[torch.Tensor | None]] = {}  # rows of each input that wait
-        self._begun: set[fx.Node] = set()  # convolutions that have had rows
-        self.padded = [node for node in self._rows if node.target is convolve and any(node.args[4])]
+        self._begun: set[fx.Node] = set()  # layers that have been given what is above the picture
+        self.padded = [
+            node for node in self._rows if node.target is interpolate or node.target is convolve and any(node.args[4])
+        ]
 
     def advance(self, strip: torch.Tensor | None) -> list[torch.Tensor]:
         """The rows that can be made with this strip, in a list, or an empty one."""
@@ -83,6 +89,8 @@ class _Rolling(fx.Interpreter):
         args, kwargs = self.fetch_args_kwargs_from_env(node)
         if node.target is convolve:
             return self._convolve(node, *args, **kwargs)
+        if node.target is interpolate:
+            return self._interpolate(node, *args)
         if len(args) == 2 and all(arg in self._rows for arg in node.args):  # a sum or product of features
             operands = self._with_kept(node, *args)
             count = min(map(_height, operands))
@@ -91,16 +99,19 @@ class _Rolling(fx.Interpreter):
         waits = any(value is None and arg in self._rows for arg, value in zip(node.args, args, strict=True))
         return None if waits else node.target(*args, **kwargs)
 
-    def _convolve(self, node: fx.Node, x, weight, bias, stride, padding, *others, add=None, **options):
+    def _convolve(self, node: fx.Node, x, weight, bias, stride, padding, *others, add=None, edge="zeros", **options):
         def compute(x: torch.Tensor, above: int, add: torch.Tensor | None = None) -> torch.Tensor:
             more = options if add is None else options | {"add": add}
-            return convolve(x, weight, bias, stride, (above, padding[1]), *others, **more)
+            beside = padding[1]
+            if edge == "replicate":
+                x, beside = F.pad(x, (beside, beside, 0, 0), mode=edge), 0
+            return convolve(x, weight, bias, stride, (above, beside), *others, **more)
 
         beyond = padding[0]  # rows of zeros above and below the picture
         overlap = 2 * beyond
         if x is not None and node not in self._begun:
             self._begun.add(node)
-            x = _joined(_zeros(x, beyond), x)
+            x = _joined(_beyond(x[:, :, :1], beyond, edge), x)
         kept = self._kept.get(node, (None, None))
         plain = node not in self.ending and "add" not in node.kwargs
         if overlap and plain and _height(kept[0]) == overlap <= _height(x):
@@ -112,7 +123,7 @@ class _Rolling(fx.Interpreter):
             return result
         x, add = self._with_kept(node, x, add)
         if node in self.ending:
-            x = _joined(x, _zeros(x, beyond))
+            x = _joined(x, _beyond(x[:, :, -1:], beyond, edge))
         count = _height(x) - overlap
         if "add" in node.kwargs:
             count = min(count, _height(add))
@@ -120,6 +131,18 @@ class _Rolling(fx.Interpreter):
         if count <= 0:
             return None
         return compute(x[:, :, : count + overlap], 0, None if add is None else add[:, :, :count])
+
+    def _interpolate(self, node: fx.Node, x, kernels, scale):
+        (x,) = self._with_kept(node, x)
+        last = node in self.ending
+        if node not in self._begun and _height(x) >= (1 if last else _BEYOND):
+            self._begun.add(node)
+            x = _joined(_rows(x, range(_BEYOND)[::-1]), x)
+        if last and _height(x):
+            x = _joined(x, _rows(x, range(-1, -1 - _BEYOND, -1)))
+        count = _height(x) - 2 * _BEYOND if node in self._begun else 0
+        self._keep(node, (x, max(count, 0)))
+        return interpolate(x, kernels, scale, rows=0) if count > 0 else None
 
     def _with_kept(self, node: fx.Node, *inputs: torch.Tensor | None) -> list[torch.Tensor | None]:
         """A layer's inputs behind the rows that it has kept of each."""
@@ -132,13 +155,16 @@ class _Rolling(fx.Interpreter):
 
 
 def _is_known(network: fx.GraphModule, node: fx.Node, rows: dict[fx.Node, None]) -> bool:
+    if node.target is interpolate:
+        return True
     if node.target is not convolve:
         constants = [arg for arg in node.args if isinstance(arg, fx.Node) and arg not in rows]
         return node.target in _PIXELWISE and all(_is_same_everywhere(network, constant) for constant in constants)
     weight, stride, padding, dilation = node.args[1], *node.args[3:6]
     if weight.op != "get_attr":
         return False
-    shape = network.get_parameter(weight.target).shape[2:]
+    owner, _, name = weight.target.rpartition(".")
+    shape = getattr(network.get_submodule(owner), name).shape[2:]
     return tuple(stride) == tuple(dilation) == (1, 1) and all(
         side == 2 * beyond + 1 for side, beyond in zip(shape, padding, strict=True)
     )
@@ -153,12 +179,21 @@ def _is_same_everywhere(network: fx.GraphModule, constant: fx.Node) -> bool:
     return all(side == 1 for side in shape[-2:])
 
 
+def _rows(x: torch.Tensor, numbers: Iterable[int]) -> torch.Tensor:
+    """Rows of these numbers, or the one nearest to them."""
+    there = [min(max(number, -x.shape[2]), x.shape[2] - 1) % x.shape[2] for number in numbers]
+    return x[:, :, there]
+
+
 def _height(rows: torch.Tensor | None) -> int:
     return 0 if rows is None else rows.shape[2]
 
 
-def _zeros(x: torch.Tensor, count: int) -> torch.Tensor:
-    return x.new_zeros(1, count, x.shape[3], x.shape[1]).permute(0, 3, 1, 2)
+def _beyond(row: torch.Tensor, count: int, edge: str) -> torch.Tensor:
+    """So many rows beyond the edge of a picture, whose last one is given."""
+    if edge == "replicate":
+        return row.expand(-1, -1, count, -1)
+    return row.new_zeros(1, count, row.shape[3], row.shape[1]).permute(0, 3, 1, 2)
 
 
 def _joined(above: torch.Tensor | None, below: torch.Tensor | None) -> torch.Tensor | None:

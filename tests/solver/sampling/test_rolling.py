@@ -40,6 +40,19 @@ def test_what_no_layer_keeps_would_show(picture):
     assert (rolled - whole).abs().max() < 1e-5 < (apart - whole).abs().max()
 
 
+@pytest.mark.parametrize("name", ["espcn", "srcnn", "vdsr"])
+@pytest.mark.parametrize("height", [1, 2, 3, 9])
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_edges_that_are_mirrored_or_repeated(name, height, rows, picture):
+    torch.manual_seed(0)
+    net = lively(model.build(name, 3))
+    network, x = fuse(net, 3), images.to_tensor(picture(height, 7), torch.device("cpu"))
+    assert rolling.can_roll(network)
+    with torch.inference_mode():
+        rolled = torch.cat(list(rolling.roll(network, x.split(rows, 2))), 2)
+        assert (rolled - net(x)).abs().max() < 1e-5 * rolled.abs().max()
+
+
 def test_only_the_strips_features_are_in_memory():
     network = fuse(model.build("lesrcnn", 2).eval(), 2)
     kept = rolling.kept_bytes(network, torch.device("cpu"))
