@@ -13,8 +13,6 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
-
 from .. import images
 from ..errors import InputError
 from ..files import sha256_of
@@ -57,7 +55,7 @@ def find(paths: Sequence[Path], scales: Sequence[int], factors: Sequence[float] 
 def is_of_pairs(path: Path) -> bool:
     """Whether an HDF5 file has patches, pair by pair, and not whole pictures; raises as :func:`find`."""
     with readable(path), open_file(path) as file:
-        return "HR" not in file and any(isinstance(file.get(key), h5py.Dataset) for key in ("lr", "hr"))
+        return "HR" not in file and any(key in file for key in ("lr", "hr"))
 
 
 def name_of(paths: Sequence[Path]) -> str:

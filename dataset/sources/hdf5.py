@@ -126,14 +126,15 @@ class PatchPairs(Source):
         """Patches as the file has them, from number ``first`` on -> (N, h, w, C), float ones from 0 to 1.
 
         Raises:
-            InputError: if a value is no number.
+            InputError: if a value is no number, or lies far beyond black and white.
         """
         if patches.dtype != np.uint8:
-            good = np.isfinite(patches).reshape(len(patches), -1).all(axis=1)
+            patches = patches / self._peak
+            good = ((patches >= -_BEYOND) & (patches <= 1 + _BEYOND)).reshape(len(patches), -1).all(axis=1)
             if not good.all():
                 number = first + int(np.argmin(good))
-                raise InputError(f"{self.path}: {group}[{number}] has values that are no numbers; leave it out")
-            patches = patches / self._peak
+                what = "has values that are no numbers, or far beyond those of the other patches"
+                raise InputError(f"{self.path}: {group}[{number}] {what}; leave it out")
         sides = self._sides[group]
         if self.channels == 1:
             return patches.reshape(-1, *sides, 1)
@@ -141,13 +142,16 @@ class PatchPairs(Source):
 
     def _shape(self, file: h5py.File, key: str) -> tuple[int, int, int, int]:
         """Count, channels, height and width of the patches in a data set that is looked at."""
-        if not isinstance(file.get(key), h5py.Dataset):
+        if key not in file:
             there = ", ".join(sorted(file)) or "nothing"
             raise InputError(f"{self.path}: has no data set {key}, only {there}; pairs of patches are called lr and hr")
-        data = file[key]
-        problem = None if isinstance(file.get(key, getlink=True), h5py.HardLink) else ONLY_A_LINK
+        if not isinstance(file.get(key, getlink=True), h5py.HardLink):  # which is not followed: it may lead to a pipe
+            raise InputError(f"{self.path}: {key} {ONLY_A_LINK}")
+        data, problem = file[key], None
+        if not isinstance(data, h5py.Dataset):
+            raise InputError(f"{self.path}: {key} is a group; pairs of patches are two data sets, lr and hr")
         if data.dtype.newbyteorder("=") not in (np.uint8, np.float32, np.float64):
-            problem = problem or f"is {data.dtype}; patches are uint8, float32 or float64"
+            problem = f"is {data.dtype}; patches are uint8, float32 or float64"
         if data.ndim not in (3, 4) or data.ndim == 4 and data.shape[1] not in (1, 3) or 0 in data.shape:
             problem = problem or f"has the shape {data.shape}; patches are (N, C, h, w), C being 1 or 3, or (N, h, w)"
         if data.shape and np.prod(data.shape[-2:], dtype=float) > MAX_PIXELS:
@@ -169,15 +173,22 @@ class PatchPairs(Source):
 
     def _range(self, file: h5py.File) -> float:
         """What float values are to be divided by, so that white is 1."""
+        peaks = {key: self._range_of(file, key) for key, dtype in self._types.items() if dtype != np.uint8}
+        if len(set(peaks.values())) > 1:
+            told = " and ".join(f"{key} has values from 0 to {peak:g}" for key, peak in peaks.items())
+            raise InputError(f"{self.path}: {told}; give both the same range")
+        return next(iter(peaks.values()), 1.0)
+
+    def _range_of(self, file: h5py.File, key: str) -> float:
+        """White in a data set of float values, as some of its patches tell: 1 or 255."""
         least, most = 0.0, 0.0
-        for key in (key for key, dtype in self._types.items() if dtype != np.uint8):
-            for index in np.unique(np.linspace(0, self.count - 1, _LOOKED_AT).astype(int)):
-                patch = file[key][index]
-                if not np.isfinite(patch).all():
-                    raise InputError(f"{self.path}: {key}[{index}] has values that are no numbers; leave it out")
-                least, most = min(least, patch.min()), max(most, patch.max())
+        for index in np.unique(np.linspace(0, self.count - 1, _LOOKED_AT).astype(int)):
+            patch = file[key][index]
+            if not np.isfinite(patch).all():
+                raise InputError(f"{self.path}: {key}[{index}] has values that are no numbers; leave it out")
+            least, most = min(least, patch.min()), max(most, patch.max())
         peak = 1.0 if most <= 1 + _BEYOND else 255.0
         if most > (1 + _BEYOND) * peak or least < -_BEYOND * peak:
             values = f"has values from {least:g} to {most:g}"
-            raise InputError(f"{self.path}: {values}; those of patches are from 0 to 1, or from 0 to 255")
+            raise InputError(f"{self.path}: {key} {values}; those of patches are from 0 to 1, or from 0 to 255")
         return peak

@@ -1,6 +1,7 @@
 """Patches in HDF5 files, pair by pair."""
 
 import itertools
+import os
 import tracemalloc
 
 import h5py
@@ -142,7 +143,7 @@ def test_a_million_pairs_take_no_memory(tmp_path):
 
 
 @pytest.mark.parametrize("cache", ["none", "ram"])
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 200, -1])
 def test_values_that_are_no_numbers_are_named(pairs, cache, bad):
     lr, hr = numbered(2000, 1, 2, 2, dtype="f4"), numbered(2000, 1, 4, 4, dtype="f4")
     hr[1234, 0, 1, 1] = bad
@@ -187,6 +188,23 @@ def linked(file):
     file["hr"] = h5py.SoftLink("/other")
 
 
+def grouped(file):
+    del file["hr"]
+    file["hr/0"] = numbered(3, 8, 8)
+
+
+def linked_to(target):
+    """hr becomes a link out of the file."""
+
+    def change(path):
+        os.mkfifo(path.with_name("pipe"))
+        with h5py.File(path, "a") as file:
+            del file["hr"]
+            file["hr"] = h5py.ExternalLink(path.with_name(target), "hr")
+
+    return change
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -208,6 +226,9 @@ def linked(file):
         (put("hr", np.full((6, 3, 8, 8), np.nan)), r"hr\[0\] has values that are no numbers"),
         (broken(virtual), "hr has its pixels in another file"),
         (broken(linked), "hr is only a link"),
+        (linked_to("none.h5"), "hr is only a link"),
+        (linked_to("pipe"), "hr is only a link"),
+        (broken(grouped), "hr is a group"),
         (broken(never_written), "hr has pixels that were never written .2 of its 6 parts are there"),
         (lambda path: path.write_bytes(path.read_bytes()[:-300]), "not a readable HDF5 file"),
     ],
@@ -218,6 +239,13 @@ def test_bad_files_are_one_clear_line(pairs, change, message):
     with pytest.raises(InputError, match=message) as error:
         TrainSet(path, 2, 64, 4)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("white", [(1, 255), (255, 1)])
+def test_lr_and_hr_have_one_white(pairs, white):
+    lr, hr = (numbered(9, side, side, dtype="f4") * peak for side, peak in zip((4, 8), white))
+    with pytest.raises(InputError, match=f"lr has values from 0 to {white[0]} and hr has values from 0 to {white[1]}"):
+        TrainSet(pairs(lr, hr), 2, 64, 4)
 
 
 def test_a_file_cut_short_under_way_is_one_clear_line(pairs):
