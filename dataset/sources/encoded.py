@@ -90,11 +90,16 @@ class EncodedPictures(Source):
         @lru_cache(maxsize=2)  # LR's patch and HR's may be of one picture
         def pixels(group: str, index: int) -> np.ndarray:
             store, number = self._stores[group], int(self._numbers[group][index])
-            rgb = images.to_uint8(store.read(number).rgb)
+            picture = store.read(number)
+            rgb = images.to_uint8(picture.rgb)
             height, width = self.sizes[group][index]
             if rgb.shape[:2] != (height, width):
                 found = f"has {rgb.shape[1]}x{rgb.shape[0]} pixels, and was to have {width}x{height}"
                 raise InputError(f"{store.place(number)}: {found}: it was changed, or is stored turned; save it again")
+            if self.channels == 1 and not picture.grey:
+                raise InputError(
+                    f"{store.place(number)}: has colours, and was to be grey: it was changed; save it again"
+                )
             return rgb[:, :, : self.channels]
 
         return lambda group, index, top, left, height, width: np.ascontiguousarray(
@@ -109,6 +114,8 @@ class EncodedPictures(Source):
         large, small = hr.shapes[:, :2], lr.shapes[numbers, :2]
         scale = int(large[0, 0] // small[0, 0])
         self.enlarged = scale == 1
+        if scale == 0:
+            raise InputError(f"{lr.path}: its pictures are larger than those of {hr.path}; give HR first, then LR")
         if scale not in (1, *self.scales):
             scales = ", ".join(f"x{one}" for one in self.scales)
             raise InputError(f"{lr.path}: its pictures are of x{scale}, not of {scales}: give another --scale")

@@ -102,6 +102,10 @@ def resized(folder):
     images.write_rgb(folder / "lr" / "0001x2.png", images.read_rgb(folder / "lr" / "0001x2.png")[:, 1:])
 
 
+def too_large(folder):
+    images.write_rgb(folder / "lr" / "0000x2.png", np.zeros((99, 99, 3), np.uint8))
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -109,6 +113,7 @@ def resized(folder):
         (rename("hr/0002.png", "2.png"), "has 3 pictures for 2 HR pictures, as .*0002x2.png"),
         (lambda folder: shutil.copy(folder / "hr/0001.png", folder / "hr/0001.bmp"), "has the same name as"),
         (resized, "0001x2.png: has 19x30 pixels, .*0001.png 40x61, which do not match at scale 2"),
+        (too_large, "lr: its pictures are larger than those of .*hr; give HR first, then LR"),
         (lambda folder: (folder / "hr/0001.png").write_bytes(b"text"), "0001.png: not a readable picture"),
         (lambda folder: shutil.rmtree(folder / "hr"), "both: has no pictures in it"),
         (lambda folder: [file.unlink() for file in (folder / "lr").iterdir()], "lr: has no pictures in it"),
@@ -181,6 +186,15 @@ def test_an_lmdb_that_is_cut_short_or_lies_is_one_clear_line(folder, workers):
     edited("(61,40,3)", "(40,61,3)")(as_lmdb(folder / "hr"))
     with pytest.raises(InputError, match="hr.lmdb: 0001: has 40x61 pixels, and was to have 61x40"):
         list(TrainSet(path, 2, 8, 4).loader(0, 1000, workers=workers))
+
+
+@pytest.mark.parametrize("cache", ["none", "ram"])
+def test_colours_are_not_taken_for_luma(folder, cache):
+    """An LMDB that says of RGB pictures that they are grey."""
+    path = as_lmdb(folder / "hr")
+    edited(",3)", ",1)")(path)
+    with pytest.raises(InputError, match="hr.lmdb: 000[012]: has colours, and was to be grey"):
+        TrainSet(path, 2, 8, 4, cache=cache).batch(0)
 
 
 def test_two_paths_are_the_most(folder):
