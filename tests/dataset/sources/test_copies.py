@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from dataset import div2h5
+from dataset import div2h5, images
 from dataset.div2h5 import Source
 from dataset.sources.copies import Copies
 from dataset.sources.hdf5 import Hdf5Pictures
@@ -46,6 +46,13 @@ def test_copies_too_small_are_named(file):
     train_set = TrainSet(file, 2, 20, 12, factors=(1.0, 0.6))
     assert train_set.skipped == ["hr/0000.png x0.6", "hr/0001.png x0.6", "hr/0002.png x0.6"][: len(train_set.skipped)]
     assert train_set.skipped
+
+
+@pytest.mark.parametrize("cache", ["none", "ram"])
+def test_a_picture_without_a_pixel_of_lr_is_left_out(folder, picture, cache):
+    images.write_rgb(folder / "hr" / "tiny.png", picture(1, 60))
+    train_set = TrainSet(folder / "hr", 2, 8, 12, cache=cache)
+    assert train_set.skipped == ["tiny"] and train_set.batch(0).lr.shape == (12, 3, 8, 8)
 
 
 def test_no_more_is_read_than_a_patch_needs(file):
