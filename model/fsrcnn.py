@@ -74,7 +74,7 @@ class Net(OnLuma):
         edge: str = "replicate",
     ) -> None:
         super().__init__(scale, multi_scale, d=d, s=s, m=m, slopes=slopes, edge=edge)
-        if not (0 < d <= _MOST and 0 < s <= _MOST and 0 <= m <= _MOST):
+        if not _possible(d, s, m):
             raise ValueError(f"d and s are from 1 to {_MOST} and m from 0, not {d}, {s} and {m}")
         if slopes not in ("one", "channel") or edge not in EDGES:
             raise ValueError(f"slopes are one or channel, and edge is replicate or zeros, not {slopes} and {edge}")
@@ -125,5 +125,11 @@ class Net(OnLuma):
     def options_of(cls, shapes: list[torch.Size]) -> Iterator[dict[str, Any]]:
         first, ones, mappings = ([s for s in shapes if s[2:] == (size, size)] for size in (5, 1, 3))
         if first and first[0][1] == 1 and ones:
-            sizes = {"d": first[0][0], "s": ones[0].numel() // first[0][0], "m": len(mappings)}
-            yield from (sizes | options for options in ({}, {"slopes": "channel", "edge": "zeros"}))
+            d = first[0][0]
+            sizes = {"d": d, "s": ones[0].numel() // max(d, 1), "m": len(mappings)}
+            if _possible(**sizes):
+                yield from (sizes | options for options in ({}, {"slopes": "channel", "edge": "zeros"}))
+
+
+def _possible(d: int, s: int, m: int) -> bool:
+    return 0 < d <= _MOST and 0 < s <= _MOST and 0 <= m <= _MOST

@@ -89,10 +89,11 @@ def load_network(path: Path | str, network: str | None = None, scale: int | None
         elif configuration["scale"] != scale:
             raise InputError(f"{path}: {kind} weights given for --scale {scale}")
     try:
-        net = model.build(name, **configuration)
-        state = _without_prefix(state, net)
+        with torch.device("meta"):  # what a file says of itself can be a network for which there is no memory
+            state = _without_prefix(state, model.build(name, **configuration))
         if state is None:
             raise ValueError("their names or shapes are not the network's")
+        net = model.build(name, **configuration)
         _check_numbers(net, state, path)
         _check_constants(net, state)
         net.load_state_dict(net.translated(state))

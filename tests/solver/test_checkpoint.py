@@ -485,3 +485,31 @@ def test_false_sayings_of_any_kind_are_one_short_line(says, tmp_path):
     refused("says that it is of", tmp_path / "w.pth")
     save_deep({"network": says, "model": dict(state)}, tmp_path / "w.pth")
     refused("says that it is of", tmp_path / "w.pth")
+
+
+def test_a_network_that_a_file_only_tells_of_takes_no_memory(tmp_path, monkeypatch):
+    """What it says of itself would be 4 GB; of that nothing is made but on torch's meta device."""
+    path, net = tmp_path / "w.pth", model.build("fsrcnn", 2)
+    net.configuration |= {"d": 1024, "s": 1024, "m": 100}
+    save_weights(net, path, names="own")
+    monkeypatch.setattr(model, "build", lambda *args, build=model.build, **options: on_meta(build(*args, **options)))
+    refused("x2 weights of fsrcnn do not load", path)
+
+
+def on_meta(net):
+    assert all(parameter.is_meta for parameter in net.parameters())
+    return net
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [(0, 1, 5, 5), (5, 5, 1, 1)],
+        [(56, 1, 5, 5), (0, 56, 1, 1)],
+        [(2000, 1, 5, 5), (12, 2000, 1, 1)],
+        [(1, 1, 5, 5), (1, 1, 1, 1), *[(1, 1, 3, 3)] * 1025],
+    ],
+)
+def test_shapes_that_no_network_can_have_are_one_line(shapes, tmp_path):
+    torch.save({f"a{i}": torch.zeros(shape) for i, shape in enumerate(shapes)}, tmp_path / "w.pth")
+    refused("fit none of the networks", tmp_path / "w.pth")
