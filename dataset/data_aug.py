@@ -52,7 +52,7 @@ from dataset.bicubic import enlarge, imresize, modcrop
 from dataset.div2h5 import Disk, folder_names
 from dataset.errors import InputError, Parser, describe
 from dataset.files import locked, read_json, remove_leftovers, sha256_of, write_json, written_whole
-from dataset.hyperslabs import readable
+from dataset.hyperslabs import open_file, readable
 from dataset.make_benchmark import claim
 from dataset.parallel import do_all, in_order, with_progress
 from dataset.picture import luma
@@ -385,7 +385,7 @@ def make_file(path: Path, views: list[View], recipe: Recipe, made_from: dict, wo
 
 def _check(path: Path, made_from: dict) -> None:
     """InputError unless a file is what these flags make of these pictures."""
-    with readable(path), h5py.File(path) as file:
+    with readable(path), open_file(path) as file:
         said = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in file.attrs.items()}
     if any(said.get(key) != value for key, value in made_from.items()):
         raise InputError(f"{path}: is there, made from other pictures or in another way; {ADVICE}")

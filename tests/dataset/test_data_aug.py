@@ -1,5 +1,6 @@
 """Pairs of patches: the grid, what LR is made of, the numbers that are known, and runs that are killed."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -195,6 +196,13 @@ def test_a_folder_goes_on_where_it_was(pictures, tmp_path, command):
     assert [file.read_bytes() for file in gone] == before
     others = [file for file in kept if file.name not in ("00000003.png", "00000008.png")]
     assert len(others) == 16 and all(file.stat().st_mtime_ns == kept[file] for file in others)
+
+
+def test_a_folder_or_a_pipe_in_the_place_of_the_file_is_one_clear_line(pictures, tmp_path, command):
+    os.mkfifo(tmp_path / "pipe")
+    for output, kind in ((pictures, "folder"), (tmp_path / "pipe", "pipe")):
+        done = command(SCRIPT, "--input", pictures, "--width", 12, "--use_h5py", "--output", output)
+        assert done.returncode == 2 and f"{output}: is a {kind}" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("use_h5py", [["--use_h5py"], []])
