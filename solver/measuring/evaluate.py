@@ -167,6 +167,11 @@ class _Run:
             return lr, None
         if self.on_luma:
             hr = images.read(item.hr)
+            height, width = hr.rgb.shape[:2]
+            if min(height, width) < self.scale:
+                raise InputError(
+                    f"{item.hr}: is {width}x{height}, less than a pixel of LR at x{self.scale}; leave it out"
+                )
             hr = replace(hr, rgb=bicubic.modcrop(images.to_uint8(hr.rgb), self.scale))
             lr_grey, hr_grey = luma_pair(hr, self.scale)
             return images.Picture(lr_grey, notes=lr.notes), hr_grey

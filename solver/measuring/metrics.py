@@ -65,16 +65,16 @@ def psnr_ssim(
         hr: (H, W, 3) RGB, the original: uint8, or for ``luma`` what :func:`luma_pair` makes of it.
         scale: pixels cut off every side before measuring.
         protocol: one of :data:`PROTOCOLS`.
-        channel: ``luma``, or ``rgb`` for the mean over the three colour channels.
+        channel: ``luma``, or ``rgb`` for the mean over the three colour channels, which the protocol ``luma`` has not.
 
     Returns:
         PSNR (infinite for equal pictures) and SSIM (at most 1); None for what cannot be measured
         because too little is left after the cut: PSNR needs 1 pixel, SSIM 11x11.
 
     Raises:
-        ValueError: if the shapes differ, or for an unknown protocol or channel.
+        ValueError: if the shapes differ, or for a protocol or channel that there is not.
     """
-    if protocol not in PROTOCOLS or channel not in CHANNELS:
+    if protocol not in PROTOCOLS or channel not in CHANNELS or (protocol, channel) == ("luma", "rgb"):
         raise ValueError(f"no protocol {protocol!r} with channel {channel!r}")
     if sr.shape != hr.shape:
         raise ValueError(f"SR is {sr.shape}, HR is {hr.shape}")

@@ -5,7 +5,7 @@ Nothing heavy is imported before the arguments have been read, so ``--help`` ans
 
 from pathlib import Path
 
-from dataset.errors import Parser, run
+from dataset.errors import InputError, Parser, run
 from dataset.images import SUFFIXES
 
 from ..arguments import (
@@ -31,6 +31,8 @@ def sample_main(weights: int) -> None:
 
     def main() -> int:
         args = sample_parser(weights).parse_args()
+        if (args.protocol, args.channel) == ("luma", "rgb"):
+            raise InputError("--channel rgb: --protocol luma compares luma alone; leave one of them out")
         args.ckpt_path = args.ckpt_path or Path(shipped_for(args.model, weights))
         from . import sample
 

@@ -132,3 +132,10 @@ def test_bf16_is_within_a_fiftieth_of_a_decibel(reference, scale):
     scores = evaluate(Sampler(net, scale, precision="bf16"), test_set.find(reference / "Set5", scale))
     assert scores.psnr == pytest.approx(expected["psnr_y"], abs=0.02)
     assert scores.psnr != pytest.approx(expected["psnr_y"], abs=1e-6)  # it was not fp32
+
+
+def test_an_original_of_less_than_an_lr_pixel_is_skipped_by_the_protocol_luma(benchmark, picture):
+    images.write_rgb(benchmark / "x2/img_001_SRF_2_HR.png", picture(1, 9))
+    scores = evaluate(Sampler(Nearest(), 2), test_set.find(benchmark, 2), "luma", skip_bad=True)
+    (problem,) = scores.skipped
+    assert "img_001_SRF_2_HR.png: is 9x1, less than a pixel of LR at x2" in problem and len(scores.rows) == 1
