@@ -23,8 +23,8 @@ def build(args: argparse.Namespace) -> Network:
     Raises:
         InputError: for a network, scale, variant or start that there is not.
     """
+    options = _options(args)
     try:
-        options = dict(args.options) | ({"variant": args.variant} if args.variant else {})
         scale = args.scale or model.network_class(args.model).scales[0]
         net = model.build(args.model, scale, multi_scale=args.scale == 0, **options)
     except (TypeError, ValueError) as error:
@@ -36,6 +36,18 @@ def build(args: argparse.Namespace) -> Network:
     except ValueError as error:
         raise InputError(f"--init {args.init}: {error}") from None
     return net
+
+
+def _options(args: argparse.Namespace) -> dict:
+    """What ``--options`` and ``--variant`` tell."""
+    options = {"variant": args.variant} if args.variant else {}
+    for name, value in args.options:
+        if name in ("scale", "multi_scale"):
+            raise InputError(f"--options {name}: is what --scale tells, 0 being blind; give that")
+        if name in options:
+            raise InputError(f"--options {name}: is given twice; give it once")
+        options[name] = value
+    return options
 
 
 def check_patches(source: Source, net: Network, args: argparse.Namespace) -> None:

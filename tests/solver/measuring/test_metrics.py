@@ -67,6 +67,8 @@ def test_what_cannot_be_compared_is_refused(picture):
         psnr_ssim(picture(20, 20), picture(20, 21), 2)
     with pytest.raises(ValueError):
         psnr_ssim(picture(20, 20), picture(20, 20), 2, protocol="another")
+    with pytest.raises(ValueError):
+        psnr_ssim(picture(20, 20) / 255, picture(20, 20) / 255, 2, "luma", "rgb")
 
 
 def test_protocols_differ_as_documented(picture):

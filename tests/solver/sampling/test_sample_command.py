@@ -97,6 +97,11 @@ def test_ifc_is_measured_for_who_asks(sample, picture, tmp_path):
     assert "IFC" not in done.stdout and "ifc" not in (folder / "results.csv").read_text()
 
 
+def test_the_protocol_luma_has_no_colours_to_compare(sample, tmp_path):
+    done = sample(tmp_path, extra=("--protocol", "luma", "--channel", "rgb"))
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "leave one of them out" in done.stderr
+
+
 def test_without_pyiqa_its_figures_are_one_clear_line(sample, picture, tmp_path):
     (tmp_path / "pyiqa.py").write_text("raise ImportError")
     pairs(tmp_path / "Set", picture)

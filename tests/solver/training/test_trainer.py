@@ -703,6 +703,13 @@ def test_options_are_those_of_the_network(settings):
             build(settings("--model", "fsrcnn", "--options", *options))
     with pytest.raises(SystemExit):
         settings("--model", "fsrcnn", "--options", "d")
+    for flags, problem in (
+        (["fsrcnn", "--options", "d=4", "d=5"], "--options d: is given twice"),
+        (["fsrcnn", "--options", "scale=3"], "--options scale: is what --scale tells"),
+        (["srcnn", "--variant", "9-1-5", "--options", "variant=9-5-5"], "--options variant: is given twice"),
+    ):
+        with pytest.raises(InputError, match=problem):
+            build(settings("--model", *flags))
 
 
 @pytest.mark.parametrize("name", ["srcnn", "fsrcnn", "espcn", "vdsr"])
