@@ -90,7 +90,8 @@ def load_network(path: Path | str, network: str | None = None, scale: int | None
             raise InputError(f"{path}: {kind} weights given for --scale {scale}")
     try:
         with torch.device("meta"):  # what a file says of itself can be a network for which there is no memory
-            state = _without_prefix(state, model.build(name, **configuration))
+            told = model.build(name, **configuration)
+        state = _without_prefix(state, told)
         if state is None:
             raise ValueError("their names or shapes are not the network's")
         net = model.build(name, **configuration)

@@ -244,7 +244,7 @@ def test_wrong_flags_are_one_clear_line(pictures, tmp_path, command, flags, mess
         (lambda folder: shutil.rmtree(folder) or folder.mkdir(), "has no pictures"),
         (lambda folder: (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:200]), "b.png: not a readable"),
         (lambda folder: (folder.parent / "x.h5").write_bytes(b"mine"), "x.h5: not a readable HDF5 file"),
-        (lambda folder: (folder.parent / "x.h5").mkdir(), "x.h5: not a readable HDF5 file"),
+        (lambda folder: (folder.parent / "x.h5").mkdir(), "x.h5: is a folder, expected a file"),
         (lambda folder: (folder.parent / "x.h5.unfinished").write_bytes(b""), "cannot be written"),
     ],
 )
