@@ -163,13 +163,18 @@ def picture_sizes(file: h5py.File, path: Path, scales: tuple[int, ...]) -> dict[
         lr = sizes[f"X{scale}"]
         if len(lr) != len(hr):
             raise InputError(f"{path}: has {len(hr)} pictures in HR and {len(lr)} in X{scale}")
-        rest = hr - scale * lr
-        wrong = np.flatnonzero(((rest < 0) | (rest >= scale)).any(axis=1))
+        wrong = unmatched(hr, lr, scale)
         if len(wrong):
             (height, width), (lr_height, lr_width) = hr[wrong[0]], lr[wrong[0]]
             both = f"{width}x{height} pixels in HR and {lr_width}x{lr_height} in X{scale}"
             raise InputError(f"{path}: picture {wrong[0]} has {both}, which do not match")
     return sizes
+
+
+def unmatched(hr: np.ndarray, lr: np.ndarray, scale: int) -> np.ndarray:
+    """Numbers of the pairs whose sizes, (count, 2) each, are not of this scale: less than an LR pixel may be left."""
+    rest = hr - scale * lr
+    return np.flatnonzero(((rest < 0) | (rest >= scale)).any(axis=1))
 
 
 def _group_sizes(group: h5py.Group, path: Path) -> np.ndarray:

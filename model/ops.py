@@ -381,14 +381,14 @@ class OnLuma(Network):
         """Super-resolve a batch, see :class:`Network`."""
         scale = self.chosen(scale)
         coarse = self.bicubic[f"x{scale}"](x)
-        y = F.conv2d(coarse, self.weights, self.black)
-        fine = self.enlarge(y if self.enlarged_before else F.conv2d(x, self.weights, self.black), scale)
+        y = self.luma(coarse)
+        fine = self.enlarge(y if self.enlarged_before else self.luma(x), scale)
         # One more of luma is 255/219 more of red, green and blue alike.
         return trim(coarse + (fine - y) * (1 / sum(LUMA)), margins, scale)
 
     def loss(self, criterion: Criterion, lr: torch.Tensor, hr: torch.Tensor, scale: int) -> torch.Tensor:
         """The criterion of luma, see :class:`Network`."""
-        y, target = self.luma(lr), self.luma(hr)
+        y, target = (x if x.shape[1] == 1 else self.luma(x) for x in (lr, hr))
         if self.enlarged_before and lr.shape[2] < hr.shape[2]:
             # At its edge, a patch is enlarged otherwise than the picture that it is from.
             bicubic = self.bicubic[f"x{scale}"]
@@ -398,9 +398,9 @@ class OnLuma(Network):
         top, left = ((fine.shape[dim] - target.shape[dim]) // 2 for dim in (2, 3))
         return criterion(trim(fine, (top, top, left, left)), target)
 
-    def luma(self, x: torch.Tensor) -> torch.Tensor:
-        """RGB (N, 3, H, W) in [0, 1] -> luma (N, 1, H, W), 16/255 to 235/255; what is luma stays so."""
-        return x if x.shape[1] == 1 else F.conv2d(x, self.weights, self.black)
+    def luma(self, rgb: torch.Tensor) -> torch.Tensor:
+        """RGB (N, 3, H, W) in [0, 1] -> luma (N, 1, H, W), 16/255 to 235/255."""
+        return F.conv2d(rgb, self.weights, self.black)
 
 
 def centre(matrix: torch.Tensor, size: int = 3) -> torch.Tensor:

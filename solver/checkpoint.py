@@ -159,7 +159,7 @@ def _opened(path: Path) -> tuple[dict, dict | None]:
     try:
         path.stat()
     except FileNotFoundError:
-        advice = "train them, or fetch LESRCNN's published ones: python dataset/download.py released-weights"
+        advice = "train them; LESRCNN's published ones come by python dataset/download.py released-weights"
         raise InputError(f"{path}: no such weights file; {advice}") from None
     except OSError:
         pass  # the next line tells

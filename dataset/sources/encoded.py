@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import images
 from ..errors import InputError
+from ..hyperslabs import unmatched
 from ..picture import Picture
 from .base import Read, Source
 
@@ -119,8 +120,7 @@ class EncodedPictures(Source):
         if scale not in (1, *self.scales):
             scales = ", ".join(f"x{one}" for one in self.scales)
             raise InputError(f"{lr.path}: its pictures are of x{scale}, not of {scales}: give another --scale")
-        rest = large - scale * small
-        wrong = np.flatnonzero(((rest < 0) | (rest >= scale)).any(axis=1))
+        wrong = unmatched(large, small, scale)
         if len(wrong):
             (height, width), (lr_height, lr_width) = large[wrong[0]], small[wrong[0]]
             both = f"has {lr_width}x{lr_height} pixels, {hr.place(wrong[0])} {width}x{height}"
