@@ -15,6 +15,7 @@ DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 # ITU-R BT.601 as MATLAB's rgb2ycbcr has it, for RGB and luma in [0, 1].
 LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 BLACK = 16 / 255
+GAIN = 1 / sum(LUMA)
 
 Margins = tuple[int, int, int, int]  # pixels at the top, bottom, left and right
 NONE: Margins = (0, 0, 0, 0)
@@ -305,8 +306,8 @@ class SubPixelUpsampler(nn.Module):
 class Bicubic(nn.Module):
     """Enlarge by ``scale`` as MATLAB's ``imresize`` does (bicubic, a = -0.5, mirrored at the edge).
 
-    (N, C, H, W) -> (N, C, scale * H, scale * W), not rounded. It is a convolution with constant weights, one kernel for
-    each sub-pixel, and a pixel shuffle (Keys 1981). Its reach is 2.
+    (N, C, H, W) -> (N, C, scale * H, scale * W), not rounded. It is two convolutions with constant weights, down and
+    across, each with one kernel for each of ``scale`` sub-pixels (Keys 1981). Its reach is 2.
 
     Args:
         scale: from 2 on.
@@ -318,24 +319,27 @@ class Bicubic(nn.Module):
         super().__init__()
         self.scale = scale
         offsets = [(i + 0.5) / scale - 0.5 for i in range(scale)]
-        taps = [[_cubic(abs(tap - offset)) for tap in range(-2, 3)] for offset in offsets]
-        kernels = [[[y * x for x in across] for y in down] for down in taps for across in taps]
-        self.register_buffer("kernels", torch.tensor(kernels)[:, None], persistent=False)  # (scale^2, 1, 5, 5)
+        kernels = [[_cubic(abs(tap - offset)) for tap in range(-2, 3)] for offset in offsets]
+        self.register_buffer("kernels", torch.tensor(kernels), persistent=False)  # (scale, 5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return interpolate(x, self.kernels, self.scale)
+        return interpolate(x, self.kernels)
 
 
-def interpolate(x: torch.Tensor, kernels: torch.Tensor, scale: int, rows: int = 2) -> torch.Tensor:
-    """Enlarge (N, C, H, W) by kernels (scale^2, 1, 5, 5), one for each sub-pixel.
+def interpolate(x: torch.Tensor, kernels: torch.Tensor, rows: int = 2) -> torch.Tensor:
+    """Enlarge (N, C, H, W) by kernels (scale, 5), one for each sub-pixel of a row or column.
 
     Args:
         rows: beyond the edges that are mirrored above and below, 0 where the two are among those of ``x``.
     """
-    n, c = x.shape[:2]
+    channels = x.shape[1]
     x = _mirrored(_mirrored(x, 2, rows) if rows else x, 3, beyond=2)
-    fine = F.conv2d(x.flatten(0, 1)[:, None], kernels)
-    return F.pixel_shuffle(fine, scale).unflatten(0, (n, c)).squeeze(2)
+    # For each sub-pixel, every channel from itself alone.
+    weight = torch.einsum("sk,oc->sock", kernels, torch.eye(channels).to(kernels)).flatten(0, 1)
+    down = F.conv2d(x, weight[:, :, :, None]).permute(0, 2, 3, 1)  # (N, H, W, scale * C)
+    down = down.unflatten(3, (-1, channels)).transpose(2, 3).flatten(1, 2)  # (N, scale * H, W, C)
+    across = F.conv2d(down.permute(0, 3, 1, 2), weight[:, :, None]).permute(0, 2, 3, 1)
+    return across.unflatten(3, (-1, channels)).flatten(2, 3).permute(0, 3, 1, 2)
 
 
 def _cubic(distance: float) -> float:
@@ -380,11 +384,12 @@ class OnLuma(Network):
     def forward(self, x: torch.Tensor, scale: int | None = None, margins: Margins = NONE) -> torch.Tensor:
         """Super-resolve a batch, see :class:`Network`."""
         scale = self.chosen(scale)
-        coarse = self.bicubic[f"x{scale}"](x)
-        y = self.luma(coarse)
-        fine = self.enlarge(y if self.enlarged_before else self.luma(x), scale)
-        # One more of luma is 255/219 more of red, green and blue alike.
-        return trim(coarse + (fine - y) * (1 / sum(LUMA)), margins, scale)
+        bicubic = self.bicubic[f"x{scale}"]
+        y = self.luma(x)
+        # One more of luma is GAIN more of red, green and blue alike: what is enlarged here is colour without luma.
+        colour = bicubic(x - y * GAIN)
+        fine = self.enlarge(bicubic(y) if self.enlarged_before else y, scale)
+        return trim(colour + fine * GAIN, margins, scale)
 
     def loss(self, criterion: Criterion, lr: torch.Tensor, hr: torch.Tensor, scale: int) -> torch.Tensor:
         """The criterion of luma, see :class:`Network`."""

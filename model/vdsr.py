@@ -55,5 +55,10 @@ class Net(OnLuma):
             else:
                 nn.init.zeros_(parameter)
 
+    def init_identity(self) -> None:
+        """Start as bicubic interpolation."""
+        nn.init.zeros_(self.get_submodule(f"conv{LAYERS}").weight)
+        nn.init.zeros_(self.get_submodule(f"conv{LAYERS}").bias)
+
     def reach(self, scale: int) -> float:
         return self.bicubic[f"x{scale}"].reach + LAYERS / scale

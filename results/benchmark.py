@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import model
 from dataset.errors import InputError, Parser, run
 from dataset.files import locked
 from results.measure import NETWORKS, SCALES
@@ -33,7 +34,8 @@ def parser() -> Parser:
     add = parser.add_argument_group("sampling").add_argument
     add("--sizes", nargs="+", help="of the result, as 1080p or 640x360; by default up to 8K, on a CPU to 1080p")
     add("--precision", choices=("fp32", "bf16", "fp16"), nargs="+", help="by default all, on a CPU fp32 and bf16")
-    add("--networks", nargs="+", choices=NETWORKS, default=[], help="instead of LESRCNN's forms; SN HN for Table 2")
+    every = [*NETWORKS, *model.names(), "bicubic"]
+    add("--networks", nargs="+", choices=every, default=[], help="instead of LESRCNN's forms; SN HN for Table 2")
     add = parser.add_argument_group("training").add_argument
     add("--patch_size", type=at_most(10_000), help="by default 64, on a CPU 32")
     add("--batch_size", type=at_most(100_000), help="by default 64, on a CPU 16")

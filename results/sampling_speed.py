@@ -1,8 +1,8 @@
 """Seconds and megapixels per second of super-resolving: ``python results/benchmark.py sampling``.
 
 LESRCNN in its published form, ours in each precision, and ours cut into pieces take turns, or the networks that
-``--networks`` names (SN and HN for Table 2), and a large matrix product takes its turn beside them: it shows what the
-machine can do.
+``--networks`` names (SN and HN for Table 2; ``bicubic`` is OpenCV's), and a large matrix product takes its turn beside
+them: it shows what the machine can do.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from matplotlib.ticker import LogLocator
@@ -95,7 +96,7 @@ def parse_size(name: str) -> tuple[int, int]:
 
 
 def contenders(lr: np.ndarray, scale: int, device: torch.device, args: argparse.Namespace) -> Iterator[Contender]:
-    """LESRCNN's forms, the published one first, or Table 1's networks, each in one piece."""
+    """LESRCNN's forms, the published one first, or the networks that are named, each in one piece."""
     if not args.networks:
         published = PublishedForm(build("LESRCNN", scale).to(device))
         x = images.to_tensor(lr, device).contiguous()
@@ -103,6 +104,9 @@ def contenders(lr: np.ndarray, scale: int, device: torch.device, args: argparse.
         yield Contender("published", "fp32", work(published, lr), torch.no_grad()(partial(published, x)), needed)
     room = ROOM + (resident() if device.type == "cpu" else 0)
     for name in args.networks or ["LESRCNN"]:
+        if name == "bicubic":
+            yield Contender(name, "uint8", 0, partial(cv2.resize, lr, None, None, scale, scale, cv2.INTER_CUBIC))
+            continue
         form, net = name if args.networks else "ours", build(name, scale)
         for precision in args.precision:
             yield ours(form, net, lr, scale, device, precision=precision, tile="none")
@@ -121,9 +125,9 @@ def ours(form: str, net, lr: np.ndarray, scale: int, device, precision: str, **s
 
 
 def build(name: str, scale: int):
-    """One of Table 1's networks, started at random."""
+    """A network, started at random."""
     torch.manual_seed(0)
-    network, options = NETWORKS[name]
+    network, options = NETWORKS.get(name, (name, {}))
     return model.build(network, scale, **options).eval()
 
 
@@ -147,7 +151,8 @@ def matrix_product(precision: str, device: torch.device) -> tuple[Callable[[], o
 
 def measure(contenders: list[Contender], scale: int, lr: np.ndarray, device: torch.device, rounds: int) -> list[dict]:
     """Let all contenders take turns; a row of :data:`FIGURES` for each, None for what is not known."""
-    products = {precision: matrix_product(precision, device) for precision in {one.precision for one in contenders}}
+    precisions = PRECISIONS.keys() & {one.precision for one in contenders}
+    products = {precision: matrix_product(precision, device) for precision in precisions}
     free = 0.9 * memory.free(device)
     turns = {one: one.turn for one in contenders if one.needed <= free}
     peaks = {one: peak_memory(turn, device) for one, turn in turns.items()}
@@ -157,12 +162,14 @@ def measure(contenders: list[Contender], scale: int, lr: np.ndarray, device: tor
     for one in contenders:
         row = dict.fromkeys(FIGURES) | {"form": one.form, "precision": one.precision, "pieces": one.pieces}
         if own := seconds.get(one):
-            median, mm, mm_flops = statistics.median(own), seconds[one.precision], products[one.precision][1]
+            median = statistics.median(own)
             row["seconds"], row["peak_memory_mb"] = median, peaks[one]
             row["megapixels_per_second"] = lr.shape[0] * lr.shape[1] * scale**2 / median / 1e6
             row["times_published"] = published and ratio(published, own)
-            row["gflops"], row["mm_gflops"] = one.flops / median / 1e9, mm_flops / statistics.median(mm) / 1e9
-            row["share_of_mm"] = one.flops / mm_flops * ratio(mm, own)
+            if one.precision in products:
+                mm, mm_flops = seconds[one.precision], products[one.precision][1]
+                row["gflops"], row["mm_gflops"] = one.flops / median / 1e9, mm_flops / statistics.median(mm) / 1e9
+                row["share_of_mm"] = one.flops / mm_flops * ratio(mm, own)
         else:
             row["note"] = f"not run: needs about {one.needed / 1e9:.0f} GB"
         rows.append(row)

@@ -30,8 +30,9 @@ VIEWS = [(turned, flips) for turned in (False, True) for flips in ((), (2,), (3,
 # as columns or not, then mirrored along these axes
 
 _HOST = torch.device("cpu")
-_WHOLE = 2**16  # LR pixels up to which the CPU is as fast with a picture in one piece as with strips, and
-_STRIP = 2**15  # those of a strip beyond which it gains nothing
+# LR pixels, or bytes of their features, up to which the CPU is as fast with a picture in one piece as with strips; of
+# a strip, half of that is enough.
+_WHOLE, _WHOLE_BYTES = 2**16, 170_000_000
 _HALO = 16  # LR pixels around tiles of a network whose reach is the whole picture
 _SLACK = 1.3  # what libraries need beside the features, found by measuring resident size
 
@@ -190,10 +191,11 @@ class Sampler:
         if not self._rolls:
             return None
         room = self.budget.features(held)
-        if height * width <= min(room / self.bytes_per_pixel, self._most_pixels, _WHOLE):
+        whole = max(_WHOLE, _WHOLE_BYTES / self.bytes_per_pixel)
+        if height * width <= min(room / self.bytes_per_pixel, self._most_pixels, whole):
             return None
         pixels = (room - self._backend.kept_bytes * width) / self.bytes_per_pixel / KEPT
-        return tiles.strips(height, width, self.halo, min(pixels, self._most_pixels, _STRIP))
+        return tiles.strips(height, width, self.halo, min(pixels, self._most_pixels, whole / 2))
 
     def too_large(self, size: int) -> bool:
         """Whether a picture of so many bytes becomes one that is better written in bands."""

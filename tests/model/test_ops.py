@@ -129,3 +129,13 @@ def test_a_network_is_a_file_with_a_class_net(tmp_path, monkeypatch):
     for name, text in files.items():
         (tmp_path / f"{name}.py").write_text(text)
     assert model.names() == ["a_net", "espcn"]
+
+
+def test_vdsr_starts_as_bicubic_interpolation():
+    torch.manual_seed(0)
+    net, x = model.build("vdsr", 3), torch.rand(1, 3, 8, 9)
+    with torch.no_grad():
+        expected = Bicubic(3)(x)
+        assert (net(x) - expected).abs().max() > 1e-3
+        net.init_identity()
+        assert (net(x) - expected).abs().max() < 1e-5

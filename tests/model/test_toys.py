@@ -419,7 +419,9 @@ def test_a_sampler_follows_its_network(change, strips, picture, monkeypatch):
 
     torch.manual_seed(0)
     net, rgb = Factor().eval(), picture(20, 24)
-    monkeypatch.setattr("solver.sampling.sampler._WHOLE", 100 if strips else 2**16)
+    if strips:
+        monkeypatch.setattr("solver.sampling.sampler._WHOLE", 100)
+        monkeypatch.setattr("solver.sampling.sampler._WHOLE_BYTES", 100)
     sampler = Sampler(net, 2)
     before = stitched(sampler, rgb)
     assert bool(sampler.strips(*rgb.shape[:2])) == strips

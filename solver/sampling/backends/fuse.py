@@ -241,7 +241,7 @@ def _as_interpolate(module: fx.GraphModule, node: fx.Node) -> None:
     """Replace a layer that is bicubic interpolation by the function."""
     with module.graph.inserting_before(node):
         kernels = module.graph.get_attr(f"{node.target}.kernels")
-        new = module.graph.call_function(interpolate, (*node.args, kernels, module.get_submodule(node.target).scale))
+        new = module.graph.call_function(interpolate, (*node.args, kernels))
     node.replace_all_uses_with(new)
     module.graph.erase_node(node)
 

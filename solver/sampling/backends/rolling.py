@@ -132,7 +132,7 @@ class _Rolling(fx.Interpreter):
             return None
         return compute(x[:, :, : count + overlap], 0, None if add is None else add[:, :, :count])
 
-    def _interpolate(self, node: fx.Node, x, kernels, scale):
+    def _interpolate(self, node: fx.Node, x, kernels):
         (x,) = self._with_kept(node, x)
         last = node in self.ending
         if node not in self._begun and _height(x) >= (1 if last else _BEYOND):
@@ -142,7 +142,7 @@ class _Rolling(fx.Interpreter):
             x = _joined(x, _rows(x, range(-1, -1 - _BEYOND, -1)))
         count = _height(x) - 2 * _BEYOND if node in self._begun else 0
         self._keep(node, (x, max(count, 0)))
-        return interpolate(x, kernels, scale, rows=0) if count > 0 else None
+        return interpolate(x, kernels, rows=0) if count > 0 else None
 
     def _with_kept(self, node: fx.Node, *inputs: torch.Tensor | None) -> list[torch.Tensor | None]:
         """A layer's inputs behind the rows that it has kept of each."""

@@ -105,7 +105,8 @@ def test_out_of_memory_makes_thinner_strips_and_says_so_once(picture, monkeypatc
         return rolling.roll(network, watched())
 
     monkeypatch.setattr("solver.sampling.backends.torch.roll", limited)
-    monkeypatch.setattr("solver.sampling.sampler._STRIP", 20_000)
+    monkeypatch.setattr("solver.sampling.sampler._WHOLE", 40_000)
+    monkeypatch.setattr("solver.sampling.sampler._WHOLE_BYTES", 0)
     result = sampler(rgb)
     assert np.abs(result.astype(int) - expected).max() <= 1
     told = capsys.readouterr().err
