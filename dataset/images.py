@@ -4,7 +4,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -17,7 +17,7 @@ from .containers import Container
 from .errors import InputError, describe
 from .files import opened
 from .picture import Picture as Picture
-from .picture import blank, by_opencv, in_rows
+from .picture import blank, by_opencv, in_rows, upright
 from .picture import to_uint8 as to_uint8
 from .streams import Bands
 from .streams import encoding_bytes as encoding_bytes
@@ -93,24 +93,24 @@ def read_rgb(path: Path) -> np.ndarray:
 
 
 def size(path: Path) -> tuple[int, int]:
-    """(height, width) of a picture as stored, read from its header alone.
-
-    Raises:
-        InputError: if the file is missing or no picture.
-    """
-    with _looked_at(path) as (_, source):
-        return source.height, source.width
+    """(height, width) of a picture, see :func:`shape`."""
+    return shape(path)[:2]
 
 
 def shape(path: Path) -> tuple[int, int, int]:
-    """(height, width, channels) of a picture as stored, by its header alone: 1 channel if it is a grey PNG, else 3.
+    """(height, width, channels) of a picture, upright, by its header alone: 1 channel if it is a grey PNG, else 3.
 
     Raises:
         InputError: if the file is missing or no picture.
     """
     with _looked_at(path) as (_, source):
-        grey = not isinstance(source, Tiff) and source.channels == 1
-        return source.height, source.width, 1 if grey else 3
+        if isinstance(source, Tiff):
+            return *upright(source.height, source.width, source.orientation), 3
+        exif = Image.Exif()
+        with suppress(Exception):  # it raises anything; the picture is read without it then
+            exif.load(source.exif)
+        height, width = upright(source.height, source.width, exif.get(_ORIENTATION, 1))
+        return height, width, 1 if source.channels == 1 else 3
 
 
 def held_bytes(path: Path) -> int:

@@ -54,6 +54,12 @@ def in_rows(height: int, width: int) -> Iterator[slice]:
     return (slice(top, min(top + count, height)) for top in range(0, height, count))
 
 
+def upright(height: int, width: int, orientation: int) -> tuple[int, int]:
+    """Height and width of a picture whose file has these rows and columns, and EXIF's orientation."""
+    turns, _ = _ORIENTATIONS.get(orientation, (0, False))
+    return (width, height) if turns % 2 else (height, width)
+
+
 def blank(height: int, width: int, dtype: np.dtype, alpha: bool = False, grey: bool = False, orientation: int = 1):
     """A picture to be filled, and views of its colours and alpha, to fill it through, as a file's rows lie.
 
@@ -62,8 +68,7 @@ def blank(height: int, width: int, dtype: np.dtype, alpha: bool = False, grey: b
         orientation: EXIF's; what is none of its numbers is upright.
     """
     turns, flip = _ORIENTATIONS.get(orientation, (0, False))
-    if turns % 2:
-        height, width = width, height
+    height, width = upright(height, width, orientation)
     picture = Picture(np.empty((height, width, 3), dtype), np.empty((height, width), dtype) if alpha else None, grey)
 
     def stored(pixels: np.ndarray | None) -> np.ndarray | None:

@@ -79,8 +79,11 @@ def test_exif_orientation(orientation, picture, tmp_path):
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "o.png", exif=exif)
-    assert np.array_equal(images.read(tmp_path / "o.png").rgb, upright)
+    for suffix in (".png", ".webp", ".tif", ".jpg"):
+        path = tmp_path / f"o{suffix}"
+        Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif, lossless=True)
+        assert images.read(path).rgb.shape == upright.shape == images.shape(path)
+        assert suffix == ".jpg" or np.array_equal(images.read(path).rgb, upright)
 
 
 def test_sixteen_to_eight_bits():
