@@ -136,11 +136,18 @@ def list_products(
     def entries() -> list[dict]:
         return memory.complete(methods, args.protocol)
 
+    def by_own_protocols() -> list[dict]:
+        return [entry for method in methods for entry in memory.complete([method], method.own_protocol)]
+
+    def all_tables(*numbers: list[int]) -> list[table.Table]:
+        other = [entry for entry in by_own_protocols() if entry["protocol"] != args.protocol]
+        return tables.every(entries() + other, args.protocol, *numbers)
+
     def compare(path: Path, scale: int, items: list[test_set.Item]) -> None:
         crops.draw(crops.rows(items, scale, methods, args.protocol, most=3), path)
 
     def write_page() -> None:
-        shown = [tables.headline(entries()), *tables.every(entries(), args.protocol)]
+        shown = [tables.headline(entries()), *all_tables()]
         drawn = [(args.out / f"figures/figure{n}.png", text) for n, text in architecture.CAPTIONS.items()]
         logs = {
             "The weights that ship": sorted((args.out / "curves").glob("*.csv")),
@@ -150,11 +157,10 @@ def list_products(
         page.write(args.out / "report/index.html", shown, methods, args.pictures, args.protocol, figures, logs)
 
     def write_tables() -> None:
-        table.write(tables.every(entries(), args.protocol, args.tables), args.out / "tables")
+        table.write(all_tables(args.tables), args.out / "tables")
 
     def write_zoo() -> None:
-        own = [e for m in methods for e in memory.complete([m], m.own_protocol)]
-        write_text(args.out / "zoo.md", zoo(methods, own).markdown())
+        write_text(args.out / "zoo.md", zoo(methods, by_own_protocols()).markdown())
 
     def update_readme() -> None:
         readme.replace(ROOT / "README.md", "results", readme.results_section(entries(), args.protocol))

@@ -40,7 +40,7 @@ _ABLATION |= {"networks": lambda rows: fits(rows, [_TRAINED]) and sorted(row["ne
 def every(entries: list[dict], protocol: str, numbers: Sequence[int] = range(1, 10)) -> list[Table]:
     """The tables of these numbers, then those of our own: ``Sample`` and the complexity in full.
 
-    ``entries`` of :class:`results.measure.Memory` were measured with this protocol.
+    ``entries`` of :class:`results.measure.Memory` were measured with this protocol, or with the networks' own ones.
     """
     make = {1: ablation, 2: partial(runtime, "2"), 3: partial(complexity, "3")}
     make |= {n: partial(benchmark, name, entries, protocol) for n, name in enumerate(BENCHMARKS, start=4)}
@@ -76,16 +76,21 @@ def benchmark(name: str, entries: list[dict], protocol: str) -> Table:
     paper = {row["method"]: row for row in paper_rows(PAPER_SETS[name])} if name in PAPER_SETS else {}
     keys = [f"x{scale}_{figure}" for scale in SCALES for figure in ("psnr", "ssim")]
     rows = [Row((method, *(row[key] for key in keys))) for method, row in paper.items()]
-    ours = {"Bicubic": {}}
-    for entry in sorted(entries, key=lambda entry: entry["label"].startswith("LESRCNN")):
+    ours = {("Bicubic", protocol): {}}
+    for entry in sorted(
+        entries, key=lambda e: (e["label"].startswith("LESRCNN"), e["label"], e["protocol"] != protocol)
+    ):
         for figure in ("psnr", "ssim"):
             key = f"x{entry['scale']}_{figure}"
-            ours.setdefault(entry["label"], {})[key] = mean(entry, figure)
-            ours["Bicubic"][key] = mean(entry, f"bicubic_{figure}")
-    for method, measured in ours.items():
+            ours.setdefault((entry["label"], entry["protocol"]), {})[key] = mean(entry, figure)
+            if entry["protocol"] == protocol:
+                ours["Bicubic", protocol][key] = mean(entry, f"bicubic_{figure}")
+    own = dict(ours.keys())  # of each method the protocol that comes last: its own paper's
+    for (method, by), measured in ours.items():
         if measured:
-            rows.append(Row((f"{method} (ours)", *(measured.get(key) for key in keys)), "ours"))
-        if measured and method in paper:
+            label = "ours" if by == protocol else f"ours, {by}"
+            rows.append(Row((f"{method} ({label})", *(measured.get(key) for key in keys)), "ours"))
+        if measured and method in paper and by == own[method]:
             cells = (_difference(measured.get(key), paper[method][key]) for key in keys)
             rows.append(Row((f"- difference to the paper's {method}", *cells), "difference"))
     notes = [f"{name} was not measured: it was not there."]
@@ -96,6 +101,8 @@ def benchmark(name: str, entries: list[dict], protocol: str) -> Table:
             "Bicubic is measured too, on the same pictures and in the same way; the paper's row of it "
             "has the figures of earlier papers."
         )
+    if any(by != protocol for _, by in ours):
+        notes.append(f'"(ours, luma)": {PROTOCOLS["luma"]}; so do the papers of networks for luma.')
     forms = {"psnr": ".2f", "ssim": ".4f"}
     columns = [Column(key, f"x{key[1]} {key[3:].upper()}", forms[key[3:]]) for key in keys]
     number = str(4 + BENCHMARKS.index(name)) if paper else name.lower()

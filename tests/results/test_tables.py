@@ -31,6 +31,18 @@ def test_difference_is_between_printed_digits():
     assert "LESRCNN-S (ours)" not in rows
 
 
+def test_networks_for_luma_have_a_row_of_their_own_protocol():
+    entries = [entry("Set5", 2, "VDSR", 37.5, 0.95, bicubic=30 + more) for more in (3, 0)]
+    entries[0]["protocol"] = "luma"
+    table = tables.benchmark("Set5", entries, "published")
+    rows = {row.cells[0]: table.texts(row)[1] for row in table.rows[-4:]}
+    assert list(rows) == ["- difference to the paper's Bicubic", "VDSR (ours)", "VDSR (ours, luma)"] + [
+        "- difference to the paper's VDSR"
+    ]
+    assert "Bicubic (ours)" in table.rows[-5].cells and table.texts(table.rows[-5])[1] == "30.00"
+    assert "luma protocol" in table.notes[-1]
+
+
 @pytest.mark.parametrize("name, count", [("Set5", 24), ("Set14", 24), ("B100", 22), ("Urban100", 20)])
 def test_all_rows_of_the_paper_without_measurement(name, count):
     table = tables.benchmark(name, [], "published")
@@ -39,7 +51,8 @@ def test_all_rows_of_the_paper_without_measurement(name, count):
 
 
 def test_sample_has_no_paper_rows():
-    table = tables.benchmark("Sample", [entry("Sample", 2, "LESRCNN-S", 33, 0.9)], "modern")
+    measured = entry("Sample", 2, "LESRCNN-S", 33, 0.9) | {"protocol": "modern"}
+    table = tables.benchmark("Sample", [measured], "modern")
     assert [row.kind for row in table.rows] == ["ours", "ours"] and table.name == "sample"
     assert "modern protocol" in table.notes[0]
 
