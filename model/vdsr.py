@@ -56,9 +56,9 @@ class Net(OnLuma):
                 nn.init.zeros_(parameter)
 
     def init_identity(self) -> None:
-        """Start as bicubic interpolation."""
+        """Start as bicubic interpolation, with layers that let a picture through: torch's own start fades it away."""
+        self.init_published()
         nn.init.zeros_(self.get_submodule(f"conv{LAYERS}").weight)
-        nn.init.zeros_(self.get_submodule(f"conv{LAYERS}").bias)
 
     def reach(self, scale: int) -> float:
         return self.bicubic[f"x{scale}"].reach + LAYERS / scale
