@@ -60,6 +60,9 @@ class Net(OnLuma):
         y = F.relu(self.conv2(y))
         return self.conv3(y)
 
+    def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
+        return [(self.conv1, self.conv2), (self.conv2, self.conv3)]
+
     def init_published(self) -> None:
         """Weights from a Gaussian of deviation 0.001, no biases (Section 3.3)."""
         for layer in (self.conv1, self.conv2, self.conv3):

@@ -41,11 +41,20 @@ class Net(OnLuma):
         for number, (inputs, outputs) in enumerate(zip(sizes, sizes[1:]), start=1):
             self.add_module(f"conv{number}", nn.Conv2d(inputs, outputs, kernel_size=3, padding=1))
 
+    @property
+    def layers(self) -> list[nn.Conv2d]:
+        """From the first to the last."""
+        return [self.get_submodule(f"conv{number}") for number in range(1, LAYERS + 1)]
+
     def enlarge(self, y: torch.Tensor, scale: int) -> torch.Tensor:
+        *hidden, last = self.layers
         x = y
-        for number in range(1, LAYERS):
-            x = F.relu(self.get_submodule(f"conv{number}")(x))
-        return y + self.get_submodule(f"conv{LAYERS}")(x)
+        for conv in hidden:
+            x = F.relu(conv(x))
+        return y + last(x)
+
+    def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
+        return list(zip(self.layers, self.layers[1:]))
 
     def init_published(self) -> None:
         """He et al.'s start for layers that are rectified (ICCV 2015), no biases."""
@@ -58,7 +67,7 @@ class Net(OnLuma):
     def init_identity(self) -> None:
         """Start as bicubic interpolation, with layers that let a picture through: torch's own start fades it away."""
         self.init_published()
-        nn.init.zeros_(self.get_submodule(f"conv{LAYERS}").weight)
+        nn.init.zeros_(self.layers[-1].weight)
 
     def reach(self, scale: int) -> float:
         return self.bicubic[f"x{scale}"].reach + LAYERS / scale
