@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .ops import DIV2K_MEAN, NONE, Margins, MeanShift, Network, SubPixelUpsampler, centre, trim
+from .ops import NONE, Margins, MeanShift, Network, SubPixelUpsampler, centre, trim
 
 CHANNELS = 64  # width of every layer, Section 3.2
 PAIRS = 8  # IEEB: 17 layers = one 3x3, then eight pairs of 3x3 and 1x1, Section 3.3
@@ -186,15 +186,8 @@ class Net(Network):
             body = f"upsample.up{scale if self.multi_scale else ''}.body"
             for j in range(len(self.rb.up[f"x{scale}"].stages)):
                 table[f"rb.up.x{scale}.stages.{j}"] = f"{body}.{2 * j}"
-        return {
-            f"{module}.{kind}": f"{table[module]}.{kind}"
-            for module, kind in (name.rsplit(".", 1) for name in self.state_dict())
-        }
+        return self.by_layer(table)
 
     def released_constants(self) -> dict[str, torch.Tensor]:
         """The released files' extra entries: both mean shifts as frozen 1x1 convolutions."""
-        constants = {}
-        for name in ("sub_mean", "add_mean"):
-            constants[f"{name}.shifter.weight"] = torch.eye(3).view(3, 3, 1, 1)
-            constants[f"{name}.shifter.bias"] = getattr(self, name).sign * torch.tensor(DIV2K_MEAN)
-        return constants
+        return self.sub_mean.as_layer("sub_mean.shifter") | self.add_mean.as_layer("add_mean.shifter")

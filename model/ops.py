@@ -162,6 +162,11 @@ class Network(nn.Module):
         """This file's names of the weights -> those in the published files; empty if there are none."""
         return {}
 
+    def by_layer(self, table: dict[str, str]) -> dict[str, str]:
+        """Names of this file's layers -> published ones, as those of their weights and biases."""
+        layers = (name.rsplit(".", 1) for name in self.state_dict())
+        return {f"{layer}.{kind}": f"{table[layer]}.{kind}" for layer, kind in layers}
+
     def released_constants(self) -> dict[str, torch.Tensor]:
         """What the published files hold beside the weights, and must hold."""
         return {}
@@ -236,6 +241,10 @@ class MeanShift(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.shift
+
+    def as_layer(self, name: str) -> dict[str, torch.Tensor]:
+        """The weights of a 1x1 convolution of this name that does the same, as published files have it."""
+        return {f"{name}.weight": torch.eye(3).view(3, 3, 1, 1), f"{name}.bias": self.sign * torch.tensor(DIV2K_MEAN)}
 
     def extra_repr(self) -> str:
         return f"sign={self.sign:+d}, mean={DIV2K_MEAN}"

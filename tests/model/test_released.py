@@ -41,7 +41,7 @@ def loaded(name, scale):
 def test_its_parameters_and_its_output_for_a_formula(name, scale):
     net, told = loaded(name, scale)
     assert sum(p.numel() for p in net.parameters()) == told["parameters"]
-    rows, columns = torch.arange(16.0)[:, None], torch.arange(20.0)
+    rows, columns = torch.arange(16.0).double()[:, None], torch.arange(20.0)
     y = (((7 * rows + 13 * columns + 3 * rows * columns) % 256) / 255)[None, None].double()
     with torch.no_grad():
         net = net.double()
