@@ -4,7 +4,7 @@ Ahn, Kang, Sohn: "Fast, Accurate, and Lightweight Super-Resolution with Cascadin
 1803.08664.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
@@ -140,10 +140,14 @@ class Net(Network):
             table |= {f"cascade.blocks.{i}.fusions.{j}": f"b{i + 1}.c{j + 1}.body.0" for j in range(BLOCKS)}
         table |= {f"cascade.fusions.{j}": f"c{j + 1}.body.0" for j in range(BLOCKS)}
         for scale in self.scales:
-            stages = len(self.up[f"x{scale}"].stages)
             body = f"upsample.up{scale if self.multi_scale else ''}.body"
-            table |= {f"up.x{scale}.stages.{j}": f"{body}.{3 * j}" for j in range(stages)}
+            table |= {f"up.x{scale}.stages.{j}": f"{body}.{3 * j}" for j in range(len(self.up[f"x{scale}"].stages))}
         return self.by_layer(table)
+
+    def other_names(self) -> Iterator[dict[str, str]]:
+        """A blind file cut down to one scale."""
+        if not self.multi_scale:
+            yield {k: v.replace(".up.", f".up{self.scale}.") for k, v in self.released_names().items()}
 
     def released_constants(self) -> dict[str, torch.Tensor]:
         """The released files' extra entries: both mean shifts as frozen 1x1 convolutions."""

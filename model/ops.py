@@ -167,6 +167,10 @@ class Network(nn.Module):
         layers = (name.rsplit(".", 1) for name in self.state_dict())
         return {f"{layer}.{kind}": f"{table[layer]}.{kind}" for layer, kind in layers}
 
+    def other_names(self) -> Iterable[dict[str, str]]:
+        """Further tables as :meth:`released_names` gives one: files that are around are read by these too."""
+        return ()
+
     def released_constants(self) -> dict[str, torch.Tensor]:
         """What the published files hold beside the weights, and must hold."""
         return {}
@@ -190,7 +194,7 @@ class Network(nn.Module):
         constants = self.released_constants()
         state = {name: value for name, value in state.items() if name not in constants}
         own = self.state_dict()
-        for table in ({name: name for name in own}, self.released_names()):
+        for table in ({name: name for name in own}, self.released_names(), *self.other_names()):
             if set(table.values()) == state.keys():
                 found = {name: state[other] for name, other in table.items()}
                 return found if all(own[name].shape == value.shape for name, value in found.items()) else None
