@@ -97,10 +97,10 @@ class Net(OnLuma):
 
     def loss(self, criterion: Criterion, lr: torch.Tensor, hr: torch.Tensor, scale: int) -> torch.Tensor:
         """The sum of the criterion over the levels (Equation 2), each beside HR shrunk to its size by bicubic."""
-        target = self.luma(hr)
-        made = self.pyramid(self.luma(lr))
+        y, target = self.luma_pair(lr, hr, scale)
+        made = self.pyramid(y)
         targets = [F.interpolate(target, y.shape[2:], mode="bicubic", antialias=True) for y in made[:-1]]
-        return sum(criterion(y.float(), t) for y, t in zip(made, [*targets, target], strict=True))
+        return sum(self.beside(criterion, y, t) for y, t in zip(made, [*targets, target], strict=True))
 
     def reach(self, scale: int) -> float:
         reach, grid = 1.0, 1

@@ -406,15 +406,24 @@ class OnLuma(Network):
 
     def loss(self, criterion: Criterion, lr: torch.Tensor, hr: torch.Tensor, scale: int) -> torch.Tensor:
         """The criterion of luma, see :class:`Network`."""
+        y, target = self.luma_pair(lr, hr, scale)
+        return self.beside(criterion, self.enlarge(y, scale), target)
+
+    def luma_pair(self, lr: torch.Tensor, hr: torch.Tensor, scale: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of a batch that :meth:`loss` is given, the luma that goes in, and that which is to come out."""
         y, target = (x if x.shape[1] == 1 else self.luma(x) for x in (lr, hr))
         if self.enlarged_before and lr.shape[2] < hr.shape[2]:
             # At its edge, a patch is enlarged otherwise than the picture that it is from.
             bicubic = self.bicubic[f"x{scale}"]
             edge = (min(math.ceil(bicubic.reach), (min(y.shape[2:]) - 1) // 2),) * 4
             y, target = trim(bicubic(y), edge, scale), trim(target, edge, scale)
-        fine = self.enlarge(y, scale).float()
+        return y, target
+
+    @staticmethod
+    def beside(criterion: Criterion, fine: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """The criterion of luma that came out and what it was to be, which has its size or is its centre."""
         top, left = ((fine.shape[dim] - target.shape[dim]) // 2 for dim in (2, 3))
-        return criterion(trim(fine, (top, top, left, left)), target)
+        return criterion(trim(fine.float(), (top, top, left, left)), target)
 
     def luma(self, rgb: torch.Tensor) -> torch.Tensor:
         """RGB (N, 3, H, W) in [0, 1] -> luma (N, 1, H, W), 16/255 to 235/255."""
