@@ -4,6 +4,9 @@ Zhang, Li, Li, Wang, Zhong, Fu: "Image Super-Resolution Using Very Deep Residual
 arXiv 1807.02758.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -90,8 +93,9 @@ class Net(Network):
     ) -> None:
         options = {"groups": groups, "blocks": blocks, "channels": channels, "reduction": reduction}
         super().__init__(scale, multi_scale, **options)
-        if not all(0 < number <= _MOST for number in options.values()) or channels < reduction:
-            raise ValueError(f"these are from 1 to {_MOST}, and channels no less than reduction; not {options}")
+        if not _possible(**options):
+            told = f"these are from 1 to {_MOST}, channels from 3 and no less than reduction"
+            raise ValueError(f"{told}; not {options}")
         self.sub_mean = MeanShift(-1)
         self.head = conv3x3(3, channels)
         self.groups = nn.Sequential(*(ResidualGroup(blocks, channels, reduction) for _ in range(groups)))
@@ -119,3 +123,18 @@ class Net(Network):
             table[f"groups.{i}.tail"] = f"body.{i}.conv"
         table |= {f"up.stages.{j}": f"upsample.{2 * j}" for j in range(len(self.up.stages))}
         return self.by_layer(table)
+
+    @classmethod
+    def options_of(cls, shapes: list[torch.Size]) -> Iterator[dict[str, Any]]:
+        ones = [s for s in shapes if s[2:] == (1, 1)]  # two in each block
+        for channels in {s[0] for s in shapes if s[1:] == (3, 3, 3)} if ones else ():
+            tails = shapes.count(torch.Size((channels, channels, 3, 3))) - len(ones)  # the groups', and the last
+            options = {"groups": tails - 1, "blocks": len(ones) // 2 // max(tails - 1, 1), "channels": channels}
+            options["reduction"] = channels // max(min(ones[0][:2]), 1)
+            if _possible(**options):
+                yield options
+
+
+def _possible(groups: int, blocks: int, channels: int, reduction: int) -> bool:
+    known = all(0 < number <= _MOST for number in (groups, blocks, channels, reduction))
+    return known and channels >= max(3, reduction)

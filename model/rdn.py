@@ -3,6 +3,9 @@
 Zhang, Tian, Kong, Zhong, Fu: "Residual Dense Network for Image Super-Resolution", CVPR 2018, arXiv 1802.08797.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -60,8 +63,8 @@ class Net(Network):
         self, scale: int = 2, multi_scale: bool = False, d: int = 16, c: int = 8, g: int = 64, g0: int = 64
     ) -> None:
         super().__init__(scale, multi_scale, d=d, c=c, g=g, g0=g0)
-        if not all(0 < number <= _MOST for number in (d, c, g, g0)):
-            raise ValueError(f"d, c, g and g0 are from 1 to {_MOST}, not {d}, {c}, {g} and {g0}")
+        if not _possible(d, c, g, g0):
+            raise ValueError(f"d, c and g are from 1, g0 from 3, all to {_MOST}; not {d}, {c}, {g} and {g0}")
         self.sfe1 = conv3x3(3, g0)  # shallow feature extraction
         self.sfe2 = conv3x3(g0, g0)
         self.rdbs = nn.ModuleList(RDB(g0, c, g) for _ in range(d))
@@ -94,3 +97,20 @@ class Net(Network):
         stages = len(self.up.stages)
         table |= {f"up.stages.{j}": f"UPNet.{2 * j}" for j in range(stages)}
         return self.by_layer(table | {"last": f"UPNet.{2 * stages}"})
+
+    @classmethod
+    def options_of(cls, shapes: list[torch.Size]) -> Iterator[dict[str, Any]]:
+        ones = [s for s in shapes if s[2:] == (1, 1)]  # each block's fusion, and the global one
+        d = len(ones) - 1
+        if d < 1:
+            return
+        g0 = ones[0][0]
+        later = [s for s in shapes if s[2:] == (3, 3) and s[1] > g0]  # layers of blocks, but for their first
+        for g in {s[0] for s in later} or {s[1] - g0 for s in ones}:
+            c = 1 + len(later) // d
+            if _possible(d, c, g, g0):
+                yield {"d": d, "c": c, "g": g, "g0": g0}
+
+
+def _possible(d: int, c: int, g: int, g0: int) -> bool:
+    return all(0 < number <= _MOST for number in (d, c, g)) and 3 <= g0 <= _MOST
