@@ -21,7 +21,7 @@ def leaky(x: torch.Tensor) -> torch.Tensor:
 
 
 class Level(nn.Module):
-    """One level of the pyramid (Section 3.1): features (N, 64, H, W) and picture (N, 1, H, W) -> both of twice the size.
+    """One level of the pyramid (Section 3.1): features (N, 64, H, W), picture (N, 1, H, W) -> both twice as large.
 
     Args:
         depth: layers before the features are enlarged.
@@ -109,7 +109,7 @@ class Net(OnLuma):
         return reach + 1 / grid
 
     def released_names(self) -> dict[str, str]:
-        """Those of the authors' code, in which the last level has the number 1 (``level1_conv1``, ``level1_upconv``)."""
+        """Those of the authors' code, whose last level has the number 1 (``level1_conv1``, ``level1_upconv``)."""
         table = {"input": "input_conv"}
         for i, level in enumerate(self.levels):
             own, theirs = f"levels.{i}", f"level{len(self.levels) - i}"

@@ -4,32 +4,40 @@ Yu, Fan, Yang, Xu, Wang, Wang, Huang: "Wide Activation for Efficient and Accurat
 1808.08718.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
-from .ops import NONE, Margins, MeanShift, Network, trim
+from .ops import DIV2K_MEAN, NONE, Bicubic, Margins, MeanShift, Network, trim
 
 VARIANTS = ("A", "B")
 RANGE = 2.0  # of the picture inside, -1 to 1 but for the mean
 _MOST = 1024  # channels, and blocks
 
 
-def conv(inputs: int, outputs: int, size: int = 3) -> nn.Conv2d:
-    return weight_norm(nn.Conv2d(inputs, outputs, size, padding=size // 2))
+def conv(inputs: int, outputs: int, size: int = 3, norm: bool = True) -> nn.Conv2d:
+    layer = nn.Conv2d(inputs, outputs, size, padding=size // 2)
+    return weight_norm(layer) if norm else layer
 
 
 class Block(nn.Module):
     """(N, n, H, W) -> the same. A (Section 3.1): 3x3 to 4 n, rectifier, 3x3 to n. B (Section 3.2): 1x1 to 6 n,
     rectifier, 1x1 to 0.8 n, 3x3 to n."""
 
-    def __init__(self, channels: int, variant: str) -> None:
+    def __init__(self, channels: int, variant: str, norm: bool) -> None:
         super().__init__()
-        self.wide = conv(channels, 4 * channels) if variant == "A" else conv(channels, 6 * channels, 1)
-        few = int(0.8 * channels)
-        narrow = [conv(4 * channels, channels)] if variant == "A" else [conv(6 * channels, few, 1), conv(few, channels)]
-        self.narrow = nn.Sequential(*narrow)
+        if variant == "A":
+            wide = 4 * channels
+            self.wide = conv(channels, wide, norm=norm)
+            self.narrow = nn.Sequential(conv(wide, channels, norm=norm))
+        else:
+            wide, few = 6 * channels, int(0.8 * channels)
+            self.wide = conv(channels, wide, 1, norm)
+            self.narrow = nn.Sequential(conv(wide, few, 1, norm), conv(few, channels, norm=norm))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.narrow(F.relu(self.wide(x)))
@@ -46,28 +54,35 @@ class Net(Network):
         variant: one of :data:`VARIANTS`.
         channels: on the skips, n.
         blocks: how many.
+        norm: whether weights are normalized; krasserm's have their norms in them.
 
     Raises:
         ValueError: for another scale or such options.
     """
 
-    options = ({"variant": "A"}, {"variant": "B"})
+    options = ({"variant": "A"}, {"variant": "B"}, {"variant": "A", "blocks": 8, "norm": False})
     picture_facing = ("head", "tail", "skip")
     # Section 4.1
     published = {"patch_size": 48, "batch_size": 16, "loss_fn": "L1", "lr": 1e-3, "decay": 200_000, "clip": 0.0}
 
     def __init__(
-        self, scale: int = 2, multi_scale: bool = False, variant: str = "A", channels: int = 32, blocks: int = 16
+        self,
+        scale: int = 2,
+        multi_scale: bool = False,
+        variant: str = "A",
+        channels: int = 32,
+        blocks: int = 16,
+        norm: bool = True,
     ) -> None:
-        super().__init__(scale, multi_scale, variant=variant, channels=channels, blocks=blocks)
-        if variant not in VARIANTS or not (1 < channels <= _MOST and 0 < blocks <= _MOST):
+        super().__init__(scale, multi_scale, variant=variant, channels=channels, blocks=blocks, norm=norm)
+        if not _possible(variant, channels, blocks):
             told = f"variants are {' and '.join(VARIANTS)}, channels from 2 and blocks from 1 to {_MOST}"
             raise ValueError(f"{told}, not {variant}, {channels} and {blocks}")
         self.sub_mean = MeanShift(-1)
-        self.head = conv(3, channels)
-        self.blocks = nn.Sequential(*(Block(channels, variant) for _ in range(blocks)))
-        self.tail = conv(channels, 3 * scale**2)
-        self.skip = conv(3, 3 * scale**2, 5)
+        self.head = conv(3, channels, norm=norm)
+        self.blocks = nn.Sequential(*(Block(channels, variant, norm) for _ in range(blocks)))
+        self.tail = conv(channels, 3 * scale**2, norm=norm)
+        self.skip = conv(3, 3 * scale**2, 5, norm)
         self.add_mean = MeanShift(+1)
 
     def forward(self, x: torch.Tensor, scale: int | None = None, margins: Margins = NONE) -> torch.Tensor:
@@ -81,12 +96,44 @@ class Net(Network):
         layers = 2 if self.configuration["variant"] == "A" else 1
         return 2 + layers * len(self.blocks)
 
+    @torch.no_grad()
+    def init_identity(self) -> None:
+        """Start as bicubic interpolation, but for the edges and a little of the blocks' own."""
+        skip = torch.zeros_like(self.skip.weight)
+        for channel, part in enumerate(skip.split(self.scale**2)):
+            part[:, channel] = Bicubic(self.scale).kernels[:, 0]
+        self.skip.weight = nn.Parameter(skip)
+        self.tail.weight = nn.Parameter(0.1 * self.tail.weight)
+        for layer in (self.skip, self.tail):
+            nn.init.zeros_(layer.bias)
+
     def released_names(self) -> dict[str, str]:
-        """Those of the authors' code (``head.0.weight_v``, ``body.0.body.2.weight_g``, ...)."""
-        table = {name: f"{name}.0" for name in ("head", "tail", "skip")}
+        """Those of the authors' code (``head.0.weight_v``, ``body.0.body.2.weight_g``, ...); without norms, those of
+        krasserm's weights (``head.weight``, ``body.0.conv2.weight``, ...)."""
+        norm = self.configuration["norm"]
+        table = {name: f"{name}.0" if norm else name for name in ("head", "tail", "skip")}
         for i, block in enumerate(self.blocks):
-            table[f"blocks.{i}.wide"] = f"body.{i}.body.0"
-            table |= {f"blocks.{i}.narrow.{j}": f"body.{i}.body.{j + 2}" for j in range(len(block.narrow))}
+            for j, own in enumerate(("wide", *(f"narrow.{j}" for j in range(len(block.narrow))))):
+                table[f"blocks.{i}.{own}"] = f"body.{i}.body.{j + (j > 0)}" if norm else f"body.{i}.conv{j + 1}"
+        if not norm:
+            return self.by_layer(table)
         kinds = {"bias": "bias", "parametrizations.weight.original0": "weight_g"}
         kinds["parametrizations.weight.original1"] = "weight_v"
         return {f"{own}.{a}": f"{theirs}.{b}" for own, theirs in table.items() for a, b in kinds.items()}
+
+    def released_constants(self) -> dict[str, torch.Tensor]:
+        return {} if self.configuration["norm"] else {"mean": torch.tensor(DIV2K_MEAN)}
+
+    @classmethod
+    def options_of(cls, shapes: list[torch.Size]) -> Iterator[dict[str, Any]]:
+        norm = any(s[1:] == (1, 1, 1) for s in shapes)
+        for channels in {s[0] for s in shapes if s[1:] == (3, 3, 3)}:
+            of_block = {"A": (4 * channels, channels, 3, 3), "B": (6 * channels, channels, 1, 1)}
+            for variant, wide in of_block.items():
+                options = {"variant": variant, "channels": channels, "blocks": shapes.count(torch.Size(wide))}
+                if _possible(**options):
+                    yield options | {"norm": norm}
+
+
+def _possible(variant: str, channels: int, blocks: int) -> bool:
+    return variant in VARIANTS and 1 < channels <= _MOST and 0 < blocks <= _MOST
