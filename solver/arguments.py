@@ -38,12 +38,15 @@ def add_group(group) -> None:
     group.add_argument("--group", type=int, default=1, help=what)
 
 
-def add_protocol(group) -> None:
+def add_protocol(group, double: bool = False) -> None:
+    """``--protocol``; ``double`` is LapSRN's own, which the tables do not know."""
     what = (
         "published: truncate the output, luma as uint8; modern: round, luma as float; luma: what papers of networks "
         "for luma report, from HR's luma"
     )
-    group.add_argument("--protocol", choices=("published", "modern", "luma"), default="published", help=what)
+    what += "; double: modern, from HR in double precision, as LapSRN's paper reports" * double
+    choices = ("published", "modern", "luma", *["double"] * double)
+    group.add_argument("--protocol", choices=choices, default="published", help=what)
 
 
 def add_figures(group) -> None:

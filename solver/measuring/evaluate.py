@@ -16,7 +16,7 @@ from dataset.test_set import Item, TestSet
 
 from .. import background
 from .ifc import BYTES
-from .metrics import luma_pair, psnr_ssim
+from .metrics import PAIRS, psnr_ssim
 from .more import Measure
 
 
@@ -115,7 +115,7 @@ class _Run:
         self.sampler, self.scale, self.measure = sampler, test_set.scale, (test_set.scale, protocol, channel)
         self.more, self.protocol = more or {}, protocol
         self.rounding = "truncate" if protocol == "published" else "round"
-        self.compare_bicubic, self.skip_bad, self.on_luma = compare_bicubic, skip_bad, protocol == "luma"
+        self.compare_bicubic, self.skip_bad, self.pair = compare_bicubic, skip_bad, PAIRS.get(protocol)
         self.on_picture, self.suffix, self.workers = on_picture, suffix, workers
         self.scores = Scores(skipped=list(test_set.problems))
         self.unread = deque(test_set.items)
@@ -165,7 +165,7 @@ class _Run:
         lr = images.read(item.lr)
         if item.hr is None:
             return lr, None
-        if self.on_luma:
+        if self.pair is not None:
             hr = images.read(item.hr)
             height, width = hr.rgb.shape[:2]
             if min(height, width) < self.scale:
@@ -173,8 +173,8 @@ class _Run:
                     f"{item.hr}: is {width}x{height}, less than a pixel of LR at x{self.scale}; leave it out"
                 )
             hr = replace(hr, rgb=bicubic.modcrop(images.to_uint8(hr.rgb), self.scale))
-            lr_grey, hr_grey = luma_pair(hr, self.scale)
-            return images.Picture(lr_grey, notes=lr.notes), hr_grey
+            lr_rgb, hr_rgb = self.pair(hr, self.scale)
+            return images.Picture(lr_rgb, notes=lr.notes), hr_rgb
         hr = images.read_rgb(item.hr)
         expected = tuple(self.scale * n for n in lr.rgb.shape[:2])
         if hr.shape[:2] != expected:
@@ -186,16 +186,21 @@ class _Run:
         """Measure and write a result."""
         figures, more = {}, {}
         if hr is not None:
-            made = {"": sr.rgb if self.on_luma else images.to_uint8(sr.rgb)}
+            made = {"": sr.rgb}
             if self.compare_bicubic:
                 made["bicubic_"] = bicubic.enlarge(lr.rgb, self.scale)
             for name, rgb in made.items():
+                rgb = self._quantised(rgb)
                 figures[f"{name}psnr"], figures[f"{name}ssim"] = psnr_ssim(rgb, hr, *self.measure)
                 for figure, measure in self.more.items():
                     more[f"{name}{figure}"] = measure(rgb, hr, self.scale, self.protocol)
         if self.on_picture is not None:
-            self.on_picture(item, replace(sr, rgb=images.from_float(sr.rgb)) if self.on_luma and hr is not None else sr)
+            self.on_picture(item, replace(sr, rgb=_integers(sr.rgb)) if self.pair and hr is not None else sr)
         return Row(item.name, *sr.rgb.shape[:2], seconds, **figures, more=more)
+
+    def _quantised(self, rgb: np.ndarray) -> np.ndarray:
+        """A result as it is measured."""
+        return rgb if self.protocol == "luma" else _integers(rgb)
 
     @contextmanager
     def _noting_problems(self) -> Iterator[None]:
@@ -232,6 +237,11 @@ def memory_needed(item: Item, scale: int, sampler, suffix: str = "", more: bool 
         return decoding, held + result
     except InputError:  # told of when it is read
         return 0, 0
+
+
+def _integers(rgb: np.ndarray) -> np.ndarray:
+    """A result in 8 bits, rounded."""
+    return images.from_float(rgb) if np.issubdtype(rgb.dtype, np.floating) else images.to_uint8(rgb)
 
 
 def _bytes(work: Iterable[tuple[Future, int]]) -> int:

@@ -1,6 +1,6 @@
 """PSNR and SSIM under named protocols.
 
-Three conventions are in use in super-resolution and differ by 0.02 to 0.15 dB, so every figure names
+Four conventions are in use in super-resolution and differ by 0.02 to 0.15 dB, so every figure names
 its own. All crop ``scale`` pixels off every side, use a peak of 255 and take SSIM as Wang et al.
 (2004): 11x11 Gaussian window of sigma 1.5, valid region only, K1 = 0.01, K2 = 0.03, population
 covariance. SSIM and the mean squared error are scikit-image's, taken band by band of a large picture.
@@ -11,11 +11,14 @@ protocol      network output to 8 bits            luma
 published     truncated, as LESRCNN's release     rounded to uint8, as MATLAB's rgb2ycbcr
 modern        rounded                             kept as float
 luma          none: its luma is measured          rounded to uint8
+double        rounded                             kept as float
 ============  ==================================  =====================================
 
 ``luma`` is what the papers of networks for luma report (SRCNN, FSRCNN, VDSR, as their MATLAB code measures): the
 original is HR's luma, rounded to uint8, and the network is given what ``imresize`` makes of that luma in double
-precision, not rounded, as a grey picture. Of a file that has grey alone, that is taken as luma as it is.
+precision, not rounded, as a grey picture. Of a file that has grey alone, that is taken as luma as it is. ``double`` is
+LapSRN's, as its MATLAB code measures: the network is given what ``imresize`` makes of HR in double precision, not
+rounded.
 """
 
 import math
@@ -26,7 +29,7 @@ import numpy as np
 from dataset import bicubic, picture
 from dataset.picture import Picture
 
-PROTOCOLS = ("published", "modern", "luma")
+PROTOCOLS = ("published", "modern", "luma", "double")
 CHANNELS = ("luma", "rgb")
 
 _WINDOW = 11
@@ -37,10 +40,10 @@ def luma(rgb: np.ndarray, protocol: str = "published") -> np.ndarray:
     """Luma of an (H, W, 3) RGB picture, uint8, or float in [0, 1], which may lie beyond: 16 to 235.
 
     Returns:
-        (H, W), float64 for ``modern``, else uint8 rounded.
+        (H, W), float64 for ``modern`` and ``double``, else uint8 rounded.
     """
     y = picture.luma(rgb)
-    return y if protocol == "modern" else np.round(y).clip(0, 255).astype(np.uint8)
+    return y if protocol in ("modern", "double") else np.round(y).clip(0, 255).astype(np.uint8)
 
 
 def luma_pair(hr: Picture, scale: int) -> tuple[np.ndarray, np.ndarray]:
@@ -51,8 +54,21 @@ def luma_pair(hr: Picture, scale: int) -> tuple[np.ndarray, np.ndarray]:
         scale: the factor.
     """
     y = (hr.rgb[:, :, 0] if hr.grey else luma(hr.rgb)).astype(np.float64)
-    lr = bicubic.imresize(y, 1 / scale, boundary="symmetric", intermediate="float")
-    return tuple(np.repeat(((y - 16) / 219)[:, :, None], 3, axis=2) for y in (lr, y))
+    return tuple(np.repeat(((y - 16) / 219)[:, :, None], 3, axis=2) for y in (_shrunk(y, scale), y))
+
+
+def double_pair(hr: Picture, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """LR and HR of the protocol ``double``: float RGB, (H / scale, W / scale, 3), and HR's own, as of ``luma_pair``."""
+    return _shrunk(hr.rgb / 255, scale), hr.rgb
+
+
+# Protocols that make the LR from HR.
+PAIRS = {"luma": luma_pair, "double": double_pair}
+
+
+def _shrunk(pixels: np.ndarray, scale: int) -> np.ndarray:
+    """As MATLAB's imresize shrinks a picture of double precision."""
+    return bicubic.imresize(pixels, 1 / scale, boundary="symmetric", intermediate="float")
 
 
 def psnr_ssim(

@@ -63,7 +63,7 @@ def sample_parser(weights: int) -> Parser:
     what = "LR pixels of surroundings that a tile gets at least; the network's reach it gets anyway (published: 20)"
     add("--shave", type=natural, default=0, help=what)
     add = (ours := parser.add_argument_group("further flags")).add_argument
-    add_protocol(ours)
+    add_protocol(ours, double=True)
     add("--channel", choices=("luma", "rgb"), default="luma", help="what PSNR and SSIM compare")
     add_figures(ours)
     what = "file format of the results; png and tif keep 16 bits and alpha"

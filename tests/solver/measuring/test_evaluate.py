@@ -8,14 +8,15 @@ from dataset.bicubic import imresize
 from dataset.errors import InputError
 from model.ops import NONE, Network, trim
 from solver.measuring.evaluate import evaluate
+from solver.measuring.metrics import psnr_ssim
 from solver.sampling.sampler import Sampler
 
 
 class Nearest(Network):
     """Enlarges by repeating pixels, plus a constant: an output that is known beforehand."""
 
-    def __init__(self, plus=0.0):
-        super().__init__(scale=2)
+    def __init__(self, plus=0.0, scale=2):
+        super().__init__(scale)
         self.plus = plus
 
     def forward(self, x, scale=None, margins=NONE):
@@ -134,8 +135,32 @@ def test_bf16_is_within_a_fiftieth_of_a_decibel(reference, scale):
     assert scores.psnr != pytest.approx(expected["psnr_y"], abs=1e-6)  # it was not fp32
 
 
-def test_an_original_of_less_than_an_lr_pixel_is_skipped_by_the_protocol_luma(benchmark, picture):
+@pytest.mark.parametrize("protocol", ["luma", "double"])
+def test_an_original_of_less_than_an_lr_pixel_is_skipped_where_lr_is_made_from_it(protocol, benchmark, picture):
     images.write_rgb(benchmark / "x2/img_001_SRF_2_HR.png", picture(1, 9))
-    scores = evaluate(Sampler(Nearest(), 2), test_set.find(benchmark, 2), "luma", skip_bad=True)
+    scores = evaluate(Sampler(Nearest(), 2), test_set.find(benchmark, 2), protocol, skip_bad=True)
     (problem,) = scores.skipped
     assert "img_001_SRF_2_HR.png: is 9x1, less than a pixel of LR at x2" in problem and len(scores.rows) == 1
+
+
+def test_lr_of_the_protocol_double_is_not_rounded_and_its_result_is(benchmark, picture):
+    hr = picture(40, 36, seed=1)
+    lr = imresize(hr / 255, 1 / 2, boundary="symmetric", intermediate="float")
+    results = []
+    scores = evaluate(
+        Sampler(Nearest(), 2), test_set.find(benchmark, 2), "double", on_picture=lambda item, sr: results.append(sr.rgb)
+    )
+    nearest = np.round(255 * lr).clip(0, 255).repeat(2, 0).repeat(2, 1)
+    assert results[0].dtype == np.uint8 and np.abs(results[0] - nearest).max() <= 1  # float32 may round another way
+    assert (results[0] == nearest).mean() > 0.999
+    assert scores.rows[0].psnr == pytest.approx(psnr_ssim(results[0], hr, 2, "modern")[0])
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_bicubic_of_the_protocol_double_is_what_lapsrns_code_reads(reference, scale):
+    import json
+
+    expected = json.loads((reference / "zoo/expected.json").read_text())["bicubic_baseline"][f"x{scale}"]["L"]
+    pictures = test_set.find(reference / "Set5", scale)
+    rows = evaluate(Sampler(Nearest(scale=scale), scale), pictures, "double", compare_bicubic=True).rows
+    assert [row.bicubic_psnr for row in rows] == pytest.approx(expected["per_picture_psnr"], abs=1e-3)
