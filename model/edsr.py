@@ -114,7 +114,7 @@ class Net(Network):
     @classmethod
     def options_of(cls, shapes: list[torch.Size]) -> Iterator[dict[str, Any]]:
         for channels in {s[0] for s in shapes if s[1:] == (3, 3, 3)}:
-            blocks = (shapes.count(torch.Size((channels, channels, 3, 3))) - 1) // 2
+            blocks = (shapes.count((channels, channels, 3, 3)) - 1) // 2
             if _possible(channels, blocks):
                 yield {"channels": channels, "blocks": blocks}
 

@@ -128,11 +128,11 @@ class Net(Network):
     def options_of(cls, shapes: list[torch.Size]) -> Iterator[dict[str, Any]]:
         ones = [s for s in shapes if s[2:] == (1, 1)]  # two in each block
         for channels in {s[0] for s in shapes if s[1:] == (3, 3, 3)} if ones else ():
-            tails = shapes.count(torch.Size((channels, channels, 3, 3))) - len(ones)  # the groups', and the last
-            options = {"groups": tails - 1, "blocks": len(ones) // 2 // max(tails - 1, 1), "channels": channels}
-            options["reduction"] = channels // max(min(ones[0][:2]), 1)
-            if _possible(**options):
-                yield options
+            groups = shapes.count((channels, channels, 3, 3)) - len(ones) - 1  # their last layers, less the network's
+            blocks, rest = divmod(len(ones) // 2, max(groups, 1))
+            reduction = channels // max(min(ones[0][:2]), 1)
+            if _possible(groups, blocks, channels, reduction) and not rest:
+                yield {"groups": groups, "blocks": blocks, "channels": channels, "reduction": reduction}
 
 
 def _possible(groups: int, blocks: int, channels: int, reduction: int) -> bool:

@@ -108,7 +108,7 @@ class Net(Network):
         later = [s for s in shapes if s[2:] == (3, 3) and s[1] > g0]  # layers of blocks, but for their first
         for g in {s[0] for s in later} or {s[1] - g0 for s in ones}:
             c = 1 + len(later) // d
-            if _possible(d, c, g, g0):
+            if _possible(d, c, g, g0) and ones.count((g0, g0 + c * g, 1, 1)) >= d:
                 yield {"d": d, "c": c, "g": g, "g0": g0}
 
 

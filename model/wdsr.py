@@ -130,7 +130,7 @@ class Net(Network):
         for channels in {s[0] for s in shapes if s[1:] == (3, 3, 3)}:
             of_block = {"A": (4 * channels, channels, 3, 3), "B": (6 * channels, channels, 1, 1)}
             for variant, wide in of_block.items():
-                options = {"variant": variant, "channels": channels, "blocks": shapes.count(torch.Size(wide))}
+                options = {"variant": variant, "channels": channels, "blocks": shapes.count(wide)}
                 if _possible(**options):
                     yield options | {"norm": norm}
 

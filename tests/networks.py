@@ -10,8 +10,25 @@ from model.ops import Network
 from solver.sampling import tiles
 from solver.sampling.sampler import Sampler
 
+# Options of networks whose papers' sizes take long.
+SMALL = {
+    "drcn": {"channels": 16, "recursions": 3},
+    "drrn": {"u": 3},
+    "edsr": {"channels": 16, "blocks": 3},
+    "rcan": {"groups": 2, "blocks": 2, "channels": 16, "reduction": 4},
+    "rdn": {"d": 2, "c": 3, "g": 8, "g0": 16},
+    "wdsr": {"blocks": 2},
+}
+
+# Options that weights do not depend on, so that their shapes do not tell them.
+UNTOLD = {"drrn": "u"}
+
 # (name, constructor's arguments) of all that have weights of another shape.
-ALL = [(name, configuration) for name in model.names() for configuration in model.network_class(name).configurations()]
+ALL = [
+    (name, configuration | SMALL.get(name, {}))
+    for name in model.names()
+    for configuration in model.network_class(name).configurations()
+]
 
 
 def _some() -> list[tuple[str, dict]]:
@@ -20,7 +37,8 @@ def _some() -> list[tuple[str, dict]]:
         network = model.network_class(name)
         for options in network.options:
             scale = network.scales[0 if network.blind else len(some) % len(network.scales)]
-            some.append((name, {"scale": scale, "multi_scale": network.blind} | network.defaults() | options))
+            told = {"scale": scale, "multi_scale": network.blind}
+            some.append((name, told | network.defaults() | options | SMALL.get(name, {})))
     return some
 
 
