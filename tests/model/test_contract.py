@@ -153,22 +153,24 @@ def test_bf16_is_near_fp32(net, picture, monkeypatch):
 
 
 @some
-def test_a_few_steps_lower_the_loss(net, picture):
-    scale = net.scales[-1]
-    hr = [picture(12 * scale, 12 * scale, seed=i) for i in range(2)]
-    lr = torch.cat([tensor(imresize(rgb, 1 / scale)) for rgb in hr])
-    hr = torch.cat([tensor(rgb) for rgb in hr])
-    objective = Objective(net, LOSSES["L1"])
-    optimizers = build_optimizers("Adam", net.parameter_groups(), lr=1e-4)
+def test_two_hundred_steps_fit_a_patch(net, configuration, picture):
+    """To less than a thirtieth of the first loss, where one that finds no more than the mean colour stays at half."""
+    scale = net.scales[0]
+    side = max(4, 16 // scale)
+    hr = picture(side * scale, side * scale)
+    lr, hr = tensor(imresize(hr, 1 / scale)), tensor(hr)
+    objective = Objective(net, LOSSES["MSE"])
+    optimizers = build_optimizers("Adam", net.parameter_groups(), lr=1e-3)
     losses = []
-    for _ in range(5):
+    for _ in range(200):
         loss = objective(lr, hr, scale)
         loss.backward()
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
         losses.append(loss.item())
-    assert losses == sorted(losses, reverse=True) and losses[-1] < 0.999 * losses[0]
+    slow = configuration.get("variant") in ("SN", "HN")  # LESRCNN's ablation is of what they lack
+    assert losses[-1] < (0.95 if slow else 0.03) * losses[0]
 
 
 @every
