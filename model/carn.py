@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .ops import NONE, Margins, MeanShift, Network, SubPixelUpsampler, trim
+from .ops import NONE, Margins, MeanShift, Network, SubPixelUpsampler, centre, trim
 
 VARIANTS = ("", "M")
 CHANNELS = 64
@@ -69,12 +69,11 @@ class Cascade(nn.Module):
         return x
 
 
-class Upsampler(nn.Module):
-    """Enlarge features by 3x3 layers, maybe in groups, rectifier and pixel shuffle; 4 is 2 twice."""
+class Upsampler(SubPixelUpsampler):
+    """As its base, but rectified in each stage, and its layers are maybe in groups."""
 
     def __init__(self, scale: int, groups: int) -> None:
-        super().__init__()
-        self.factors = SubPixelUpsampler(scale, 1).factors
+        super().__init__(scale, CHANNELS)
         self.stages = nn.ModuleList(conv(CHANNELS, CHANNELS * r * r, groups=groups) for r in self.factors)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -102,8 +101,8 @@ class Net(Network):
     blind = True
     options = tuple({"variant": variant} for variant in VARIANTS)
     picture_facing = ("entry", "exit")
-    # Section 4.2
-    published = {"patch_size": {0: 32, 2: 32, 3: 21, 4: 16}, "batch_size": 64, "max_steps": 600_000, "loss_fn": "L1"}
+    # Section 4.2, from memory
+    published = {"patch_size": 64, "batch_size": 64, "max_steps": 600_000, "loss_fn": "L1"}
     published |= {"lr": 1e-4, "decay": 400_000, "clip": 10.0}
 
     def __init__(self, scale: int = 2, multi_scale: bool = False, variant: str = "") -> None:
@@ -129,6 +128,23 @@ class Net(Network):
 
     def reach(self, scale: int) -> float:
         return 1 + 2 * BLOCKS * BLOCKS + SubPixelUpsampler.reach(scale) + 1 / scale
+
+    @torch.no_grad()
+    def init_identity(self) -> None:
+        """Start as a bilinear enlarger, as LESRCNN's ``init_identity`` does, and for its reason."""
+        eye = torch.eye(3)
+        plus_minus = torch.cat([eye, -eye])  # (6, 3): x -> +x, -x, which survives rectification
+        self.entry.weight[:6] = centre(plus_minus)
+        self.entry.bias[:6].zero_()
+        for cascade in (self.cascade, *self.cascade.blocks):
+            for fusion in cascade.fusions:
+                fusion.weight[:6] = centre(torch.eye(6, fusion.in_channels), size=1)
+                fusion.bias[:6].zero_()
+        for up in self.up.values():
+            up.init_bilinear(carried=6)
+        self.exit.weight *= 0.1
+        self.exit.weight[:, :6] = centre(plus_minus.T)
+        self.exit.bias.zero_()
 
     def released_names(self) -> dict[str, str]:
         """Those of the authors' code (``b1.b2.body.0``, ``b1.c1.body.0``, ``upsample.up2.body.0``, ...)."""

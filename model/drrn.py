@@ -61,6 +61,10 @@ class Net(OnLuma):
             x = first + self.conv2(F.relu(self.conv1(F.relu(x))))
         return y + self.output(F.relu(x))
 
+    def init_identity(self) -> None:
+        """Start as bicubic interpolation."""
+        nn.init.zeros_(self.output.weight)
+
     def init_published(self) -> None:
         """He et al.'s start for layers that are rectified (ICCV 2015)."""
         for parameter in self.parameters():

@@ -84,6 +84,12 @@ class Net(OnLuma):
             else:
                 nn.init.zeros_(parameter)
 
+    def init_identity(self) -> None:
+        """Start as a bilinear enlarger."""
+        self.init_published()
+        for level in self.levels:
+            nn.init.zeros_(level.residual.weight)
+
     def enlarge(self, y: torch.Tensor, scale: int) -> torch.Tensor:
         return self.pyramid(y)[-1]
 

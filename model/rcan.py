@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .ops import NONE, Margins, MeanShift, Network, SubPixelUpsampler, trim
+from .ops import NONE, Margins, MeanShift, Network, SubPixelUpsampler, centre, trim
 
 LEVELS = 255.0  # the picture is 0 to 255 inside, as in the release: what the attention makes of it depends on that
 _MOST = 1024  # groups, blocks, channels
@@ -110,6 +110,18 @@ class Net(Network):
         shallow = self.head(LEVELS * self.sub_mean(x))
         deep = shallow + self.tail(self.groups(shallow))
         return trim(self.add_mean(self.last(self.up(deep)) * (1 / LEVELS)), margins, scale)
+
+    @torch.no_grad()
+    def init_identity(self) -> None:
+        """Start as a bilinear enlarger, as LESRCNN's ``init_identity`` does, and for its reason."""
+        self.head.weight[:3] = centre(torch.eye(3))
+        for layer in (self.tail, *(group.tail for group in self.groups)):
+            layer.weight *= 0.1
+        self.up.init_bilinear(carried=3)
+        self.last.weight *= 0.1
+        self.last.weight[:, :3] = centre(torch.eye(3))
+        for layer in (self.head, self.tail, self.last):
+            nn.init.zeros_(layer.bias)
 
     def released_names(self) -> dict[str, str]:
         """BasicSR's (``conv_first``, ``body.0.residual_group.0.rcab.0``, ``upsample.0``, ...)."""

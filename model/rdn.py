@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .ops import NONE, Margins, Network, SubPixelUpsampler, trim
+from .ops import NONE, Margins, Network, SubPixelUpsampler, centre, trim
 
 _MOST = 1024  # blocks, layers, channels
 
@@ -87,6 +87,18 @@ class Net(Network):
     def reach(self, scale: int) -> float:
         layers = sum(len(rdb.convs) for rdb in self.rdbs)
         return 2 + layers + 1 + SubPixelUpsampler.reach(scale) + 1 / scale
+
+    @torch.no_grad()
+    def init_identity(self) -> None:
+        """Start as a bilinear enlarger, as LESRCNN's ``init_identity`` does, and for its reason."""
+        self.sfe1.weight[:3] = centre(torch.eye(3))
+        nn.init.zeros_(self.sfe1.bias)
+        self.gff3.weight *= 0.1
+        self.up.init_bilinear(carried=3)
+        self.last.weight *= 0.1
+        self.last.weight[:, :3] = centre(torch.eye(3))
+        for layer in (self.gff3, self.last):
+            nn.init.zeros_(layer.bias)
 
     def released_names(self) -> dict[str, str]:
         """The names of the common ports (``SFENet1``, ``RDBs.0.convs.0.conv.0``, ``UPNet.0``, ...)."""

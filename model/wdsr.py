@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 from .ops import DIV2K_MEAN, NONE, Bicubic, Margins, MeanShift, Network, trim
 
@@ -102,8 +103,8 @@ class Net(Network):
         skip = torch.zeros_like(self.skip.weight)
         for channel, part in enumerate(skip.split(self.scale**2)):
             part[:, channel] = Bicubic(self.scale).kernels[:, 0]
-        self.skip.weight = nn.Parameter(skip)
-        self.tail.weight = nn.Parameter(0.1 * self.tail.weight)
+        _assign(self.skip, skip)
+        _assign(self.tail, 0.1 * self.tail.weight)
         for layer in (self.skip, self.tail):
             nn.init.zeros_(layer.bias)
 
@@ -133,6 +134,14 @@ class Net(Network):
                 options = {"variant": variant, "channels": channels, "blocks": shapes.count(wide)}
                 if _possible(**options):
                     yield options | {"norm": norm}
+
+
+def _assign(layer: nn.Conv2d, weight: torch.Tensor) -> None:
+    """Give a layer a weight, which may be normalized there."""
+    if is_parametrized(layer):
+        layer.weight = weight
+    else:
+        layer.weight.copy_(weight)
 
 
 def _possible(variant: str, channels: int, blocks: int) -> bool:

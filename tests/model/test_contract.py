@@ -6,6 +6,7 @@ import pytest
 import torch
 from networks import ALL, SOME, UNTOLD, in_strips, label, lively, measured_reach, stitched
 from safetensors.torch import save_file
+from torch.nn import functional as F
 
 import model
 from dataset import images
@@ -150,6 +151,19 @@ def test_bf16_is_near_fp32(net, picture, monkeypatch):
         exact, coarse = (stitched(Sampler(net, scale, precision=p), rgb) for p in ("fp32", "bf16"))
         assert 0 < (coarse - exact).std() < 0.03 * exact.std()
     assert {p.dtype for p in net.parameters()} == {torch.float32}  # a copy was converted
+
+
+@some
+def test_the_start_as_an_enlarger_is_one(net):
+    if "init_identity" not in vars(type(net)):
+        pytest.skip("it has no such start")
+    x = F.interpolate(torch.rand(1, 3, 6, 6), scale_factor=4, mode="bilinear")
+    net.init_identity()
+    for scale in net.scales:
+        with torch.no_grad():
+            error = net(x, scale) - F.interpolate(x, scale_factor=scale, mode="bilinear")
+        inside = slice(2 * scale, -2 * scale)
+        assert 0 < error[..., inside, inside].abs().mean() < 0.02
 
 
 @some

@@ -267,8 +267,10 @@ def test_muon_leaves_the_up_samplers_of_other_scales_alone(settings):
         (signal.SIGTERM, ("--precision", "fp16", "--patch_size", 4, "--batch_size", 1)),
         (signal.SIGINT, ("--num_workers", 1)),
         (signal.SIGTERM, ("--model", "vdsr", "--scale", 0, "--patch_size", 6, "--batch_size", 2)),
+        (signal.SIGINT, ("--model", "drcn", "--patch_size", 6, "--options", "channels=8", "recursions=3")),
+        (signal.SIGTERM, ("--model", "lapsrn", "--scale", 4, "--patch_size", 4, "--batch_size", 2)),
     ],
-    ids=["blind", "bf16", "fp16", "workers", "SGD"],
+    ids=["blind", "bf16", "fp16", "workers", "SGD", "recursions", "pyramid"],
 )
 def test_a_stopped_and_resumed_run_is_the_run_that_never_stopped(settings, tmp_path, monkeypatch, number, flags):
     monkeypatch.setattr(upkeep, "_LOOK", 4)
