@@ -119,7 +119,7 @@ class Network(nn.Module):
         Each has ``params``, ``rate``, which its learning rate is multiplied by, and ``muon``, whether Muon is for them.
 
         Args:
-            rates: names of layers, and what their learning rate is multiplied by.
+            rates: names of layers, or "bias" for all biases, and what their learning rate is multiplied by.
 
         Raises:
             ValueError: for a name that is no layer's.
@@ -133,10 +133,15 @@ class Network(nn.Module):
 
     def _parameters_of(self, layers: Iterable[str]) -> set[nn.Parameter]:
         try:
-            return {p for name in layers for p in self.get_submodule(name).parameters()}
+            return {p for name in layers for p in self._named(name)}
         except AttributeError:
             told = ", ".join(name for name, _ in self.named_children() if name)
             raise ValueError(f"it has no layer {' or '.join(layers)}; its parts are {told}") from None
+
+    def _named(self, layer: str) -> Iterator[nn.Parameter]:
+        if layer == "bias":
+            return (parameter for name, parameter in self.named_parameters() if name.rpartition(".")[2] == layer)
+        return self.get_submodule(layer).parameters()
 
     def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
         """Layers whose rectified outputs only one other layer hears, and that layer: see ``--revive``."""

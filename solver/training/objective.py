@@ -33,6 +33,11 @@ def charbonnier(sr: torch.Tensor, hr: torch.Tensor, epsilon: float = 1e-3) -> to
     return (sr - hr).square().add(epsilon**2).sqrt().mean()
 
 
+def charbonnier_sum(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
+    """The sum of :func:`charbonnier`'s terms over a patch, the mean over the patches (Lai et al. 2017, LapSRN)."""
+    return charbonnier(sr, hr) * sr[0].numel()
+
+
 def euclidean(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
     """Half the sum of a patch's squared differences, the mean over the patches: Caffe's Euclidean loss."""
     return (sr - hr).square().flatten(1).sum(1).mean() / 2
@@ -52,6 +57,7 @@ LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "L1": F.l1_loss,
     "SmoothL1": F.smooth_l1_loss,
     "Charbonnier": charbonnier,
+    "CharbonnierSum": charbonnier_sum,
     "PSNR": negative_psnr,
     "Euclidean": euclidean,
 }

@@ -43,7 +43,7 @@ GROUPS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "decay_by": (0.5, positive_number, COURSE),
         "lr": (1e-4, positive_number, COURSE),
         "clip": (10.0, not_negative, COURSE),
-        "loss_fn": ("MSE", ("MSE", "L1", "SmoothL1", "Charbonnier", "PSNR", "Euclidean"), WEIGHTS),
+        "loss_fn": ("MSE", ("MSE", "L1", "SmoothL1", "Charbonnier", "CharbonnierSum", "PSNR", "Euclidean"), WEIGHTS),
         "print_interval": (1000, positive, NOTHING),
         "shave": (20, int, NOTHING),
         "group": (1, int, NOTHING),
@@ -113,8 +113,8 @@ decay_by         ... and multiplied by this
 lr               learning rate; modern: 1e-3
 clip             largest gradient, larger ones are cut, see --clip_by; 0 leaves them
 loss_fn          on pixels in [0, 1]; Charbonnier is sqrt(d^2 + 1e-6), a smooth L1; PSNR the mean of the patches' PSNR
-                 in dB, negative; Euclidean half the sum of a patch's squares, as Caffe has it, whose learning rates are
-                 that much smaller; modern: L1
+                 in dB, negative; Euclidean half the sum of a patch's squares, as Caffe has it, and CharbonnierSum the
+                 sum of its Charbonnier: learning rates are that much smaller; modern: L1
 print_interval   steps between validations, each a row in log.csv
 shave            accepted as published; a validation's result is that of whole pictures, so nothing is shaved
 group            accepted as published; the released LESRCNN does not use it, and neither do we
@@ -126,7 +126,7 @@ variant          of a network that comes in several, which; ablation: SN, HN, IE
 options          what else a network takes, as NAME=VALUE; fsrcnn: d=56 s=12 m=4
 optimizer        SGD is that with momentum; Muon makes each layer's step orthogonal, WhitenedMuon its effect on the
                  layer's output; it wants a third of Muon's rate (results/training.md); modern: WhitenedMuon
-rates            layers whose learning rate is another, as NAME=FACTOR: conv3=0.1
+rates            layers whose learning rate is another, as NAME=FACTOR: conv3=0.1; bias is all biases
 momentum         of SGD
 weight_decay     of SGD and Adam: so much of each weight is added to its gradient
 schedule         step cuts the learning rate every DECAY steps; cosine lets it fall to 0 at MAX_STEPS; trapezoid keeps

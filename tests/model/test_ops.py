@@ -139,3 +139,9 @@ def test_vdsr_starts_as_bicubic_interpolation():
         assert (net(x) - expected).abs().max() > 1e-3
         net.init_identity()
         assert (net(x) - expected).abs().max() < 1e-5
+
+
+def test_all_biases_can_have_a_rate_of_their_own():
+    net = model.build("lapsrn", 2)
+    (of_biases,) = (group for group in net.parameter_groups([("bias", 0.1)]) if group["rate"] == 0.1)
+    assert set(of_biases["params"]) == {p for name, p in net.named_parameters() if p.ndim == 1}
