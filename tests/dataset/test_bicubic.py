@@ -106,6 +106,15 @@ def test_integers_are_rounded_between_the_passes_rows_first(dtype, size):
     assert (made != once).any()
 
 
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+def test_lr_is_exact_at_every_scale(scale, symmetric):
+    image = np.random.default_rng(scale).integers(0, 256, (48, 72), dtype=np.uint8)
+    made = imresize(image, 1 / scale, boundary="symmetric" if symmetric else "replicate")
+    expected = by_definition(image, (48 // scale, 72 // scale), (1 / scale, 1 / scale), symmetric, 255)
+    np.testing.assert_array_equal(made, expected)
+
+
 def test_channels_are_resized_alike_and_apart():
     image = np.random.default_rng(2).integers(0, 256, (10, 12, 3), dtype=np.uint8)
     made = imresize(image, 0.5)
