@@ -56,12 +56,6 @@ class Net(OnLuma):
     def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
         return list(zip(self.layers, self.layers[1:]))
 
-    def init_identity(self) -> None:
-        """Start as bicubic interpolation."""
-        last = self.get_submodule(f"conv{LAYERS}")
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
-
     def init_published(self) -> None:
         """He et al.'s start for layers that are rectified (ICCV 2015), no biases."""
         for name, parameter in self.named_parameters():
