@@ -190,6 +190,26 @@ class Unrecorded(Toy):
         return F.relu(self.first(y) * (dict(self.named_parameters())["gain"] * 2))
 
 
+class Concatenated(Toy):
+    """Layers that hear several before them, of which one lags behind."""
+
+    def prepare(self):
+        self.of_two, self.of_three = (conv(n * CHANNELS, CHANNELS, 1) for n in (2, 3))
+
+    def middle(self, y):
+        heard = torch.cat([y, self.first(y)], dim=1)
+        return self.of_three(F.relu(torch.cat([self.second(F.relu(self.of_two(heard))), heard], dim=1)))
+
+
+class ConcatenatedRows(Toy):
+    """What is put together otherwise."""
+
+    radius = None
+
+    def middle(self, y):
+        return torch.cat([self.first(y), self.second(y)], dim=2)[:, :, : y.shape[2]]
+
+
 class Gate(Toy):
     def middle(self, y):
         return y * F.relu(self.first(y)) - F.relu(self.second(y))
@@ -363,7 +383,9 @@ def test_bf16_is_near_it(net, scale, picture, monkeypatch):
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
-@pytest.mark.parametrize("toy, scale", [(Plain, 2), (Broadcast, 2), (OneMap, 2), (Gate, 2), (Few, 3)])
+@pytest.mark.parametrize(
+    "toy, scale", [(Plain, 2), (Broadcast, 2), (OneMap, 2), (Gate, 2), (Concatenated, 2), (Few, 3)]
+)
 def test_what_is_known_is_computed_the_fast_way(net, scale):
     assert Sampler(net, scale)._backend._fused is not None
 

@@ -48,6 +48,8 @@ def fuse(net: Network, scale: int, margins: Margins = NONE) -> fx.GraphModule | 
             _as_convolve(module, node, scale)
         elif node.op == "call_module" and type(module.get_submodule(node.target)) is Bicubic:
             _as_interpolate(module, node)
+        elif node.target is torch.cat and len(node.args) == 1 and node.kwargs == {"dim": 1}:
+            _as_concatenate(module, node)
     if not all(_is_known(node) for node in module.graph.nodes):
         return None
     rows = row_nodes(module)
@@ -143,7 +145,12 @@ def _convolve_to_few(x: torch.Tensor, weight: torch.Tensor, padding, pixels: int
     return y.permute(0, 3, 1, 2)
 
 
-_KNOWN = (*SUMS, *VALUEWISE, *SHUFFLE, convolve, interpolate, operator.sub, operator.mul, operator.getitem)
+def concatenate(*features: torch.Tensor) -> torch.Tensor:
+    """Features (N, C, H, W) of any C as channels of one."""
+    return torch.cat(features, dim=1)
+
+
+_KNOWN = (*SUMS, *VALUEWISE, *SHUFFLE, convolve, interpolate, concatenate, operator.sub, operator.mul, operator.getitem)
 
 
 def _recorded(change):
@@ -242,6 +249,14 @@ def _as_interpolate(module: fx.GraphModule, node: fx.Node) -> None:
     with module.graph.inserting_before(node):
         kernels = module.graph.get_attr(f"{node.target}.kernels")
         new = module.graph.call_function(interpolate, (*node.args, kernels))
+    node.replace_all_uses_with(new)
+    module.graph.erase_node(node)
+
+
+def _as_concatenate(module: fx.GraphModule, node: fx.Node) -> None:
+    """Replace ``torch.cat`` of channels by :func:`concatenate`, whose arguments are the features themselves."""
+    with module.graph.inserting_before(node):
+        new = module.graph.call_function(concatenate, tuple(node.args[0]))
     node.replace_all_uses_with(new)
     module.graph.erase_node(node)
 

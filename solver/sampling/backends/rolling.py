@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from model.ops import interpolate
 
-from .fuse import SHUFFLE, SUMS, VALUEWISE, convolve, row_nodes
+from .fuse import SHUFFLE, SUMS, VALUEWISE, concatenate, convolve, row_nodes
 
 _PROBE = 16  # width of the strip on which is measured what layers keep
 _PIXELWISE = (*SUMS, operator.sub, operator.mul, *VALUEWISE, *SHUFFLE)
@@ -91,7 +91,7 @@ class _Rolling(fx.Interpreter):
             return self._convolve(node, *args, **kwargs)
         if node.target is interpolate:
             return self._interpolate(node, *args)
-        if len(args) == 2 and all(arg in self._rows for arg in node.args):  # a sum or product of features
+        if len(args) > 1 and all(arg in self._rows for arg in node.args):  # a sum, product or more of features
             operands = self._with_kept(node, *args)
             count = min(map(_height, operands))
             self._keep(node, *((rows, count) for rows in operands))
@@ -157,6 +157,8 @@ class _Rolling(fx.Interpreter):
 def _is_known(network: fx.GraphModule, node: fx.Node, rows: dict[fx.Node, None]) -> bool:
     if node.target is interpolate:
         return True
+    if node.target is concatenate:
+        return all(arg in rows for arg in node.args)
     if node.target is not convolve:
         constants = [arg for arg in node.args if isinstance(arg, fx.Node) and arg not in rows]
         return node.target in _PIXELWISE and all(_is_same_everywhere(network, constant) for constant in constants)
