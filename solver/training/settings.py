@@ -121,9 +121,9 @@ group            accepted as published; the released LESRCNN does not use it, an
 verbose          print every setting and the network at the start
 recipe           modern sets other defaults: L1, whitened Muon, a cosine schedule, averaged weights, silent units
                  revived, start as an enlarger; flags given with it win
-variant          of a network that comes in several, which; ablation: SN, HN, IEEB or IEEB+RB; srcnn: 9-1-5, 9-3-5 or
-                 9-5-5
-options          what else a network takes, as NAME=VALUE; fsrcnn: d=56 s=12 m=4
+variant          of a network that comes in several, which; ablation: SN, HN, IEEB or IEEB+RB; carn: M; srcnn: 9-1-5,
+                 9-3-5 or 9-5-5; wdsr: A or B
+options          what else a network takes, as NAME=VALUE; fsrcnn: d=56 s=12 m=4; rdn: d=16 c=8 g=64 g0=64
 optimizer        SGD is that with momentum; Muon makes each layer's step orthogonal, WhitenedMuon its effect on the
                  layer's output; it wants a third of Muon's rate (results/training.md); modern: WhitenedMuon
 rates            layers whose learning rate is another, as NAME=FACTOR: conv3=0.1; bias is all biases
