@@ -101,8 +101,10 @@ class Net(Network):
     def init_identity(self) -> None:
         """Start as bicubic interpolation, but for the edges and a little of the blocks' own."""
         skip = torch.zeros_like(self.skip.weight)
+        taps = Bicubic(self.scale).kernels
+        kernels = torch.einsum("iy,jx->ijyx", taps, taps).flatten(0, 1)
         for channel, part in enumerate(skip.split(self.scale**2)):
-            part[:, channel] = Bicubic(self.scale).kernels[:, 0]
+            part[:, channel] = kernels
         _assign(self.skip, skip)
         _assign(self.tail, 0.1 * self.tail.weight)
         for layer in (self.skip, self.tail):
