@@ -85,9 +85,9 @@ class Net(OnLuma):
         return ALPHA * single + (1 - ALPHA) * self.beside(criterion, self.together(pictures), target)
 
     def init_identity(self) -> None:
-        """Start as bicubic interpolation."""
+        """Start as bicubic interpolation, with layers that let a picture through, as VDSR's does."""
+        self.init_published()
         nn.init.zeros_(self.reconstruct2.weight)
-        nn.init.zeros_(self.reconstruct2.bias)
 
     @torch.no_grad()
     def init_published(self) -> None:

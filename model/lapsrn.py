@@ -92,8 +92,9 @@ class Net(OnLuma):
         nn.init.normal_(self.input.weight, std=1e-3)
 
     def init_identity(self) -> None:
-        """Start as a bilinear enlarger."""
+        """Start as a bilinear enlarger, with layers that let a picture through."""
         self.init_published()
+        nn.init.kaiming_normal_(self.input.weight, nonlinearity="relu")
         for level in self.levels:
             nn.init.zeros_(level.residual.weight)
 
