@@ -48,8 +48,6 @@ class Net(OnLuma):
     published = {"patch_size": {0: 14, 2: 20, 3: 14, 4: 10}, "batch_size": 64, "init": "published", "optimizer": "SGD"}
     published |= {"momentum": 0.9, "weight_decay": 1e-4, "loss_fn": "Euclidean", "clip_by": "rate", "clip": 1e-4}
     published |= {"lr": 1e-2, "decay_by": 0.1}
-    # A shared layer's step counts as often as it is used, see model/drrn.py.
-    modern = OnLuma.modern | {"lr": 1e-3}
 
     def __init__(self, scale: int = 2, multi_scale: bool = False, channels: int = 256, recursions: int = 16) -> None:
         super().__init__(scale, multi_scale, channels=channels, recursions=recursions)
