@@ -80,9 +80,13 @@ def read_json(path: Path, advice: str):
 
 
 def read_csv(path: Path, advice: str = "make it again") -> list[dict[str, str]]:
-    """The rows of a CSV file by their columns; raises as :func:`read_json`."""
+    """The rows of a CSV file by their columns; raises as :func:`read_json`.
+
+    Lines before the columns' names that begin with ``#`` are remarks.
+    """
     with readable(path, advice):
-        return list(csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True))
+        text = re.sub(r"\A(#[^\n]*\n)+", "", read_text(path))
+        return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
 
 
 def sha256_of(path: Path | str) -> str:

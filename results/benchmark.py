@@ -60,12 +60,19 @@ def main() -> None:
     from results import sampling_speed, training_speed
 
     args.device = chosen_device(args.device)
-    usual = {"sampling": "runtime" if args.networks else "benchmark", "training": "benchmark_training"}[args.what]
-    args.output = args.output or Path("results") / usual
+    args.output = args.output or Path("results") / usual_name(args.what, args.networks)
     if not args.output.name:
         raise InputError(f"--output {args.output}: is no name of a file")
     with locked(args.output.parent, "another command of results/"):
         {"sampling": sampling_speed, "training": training_speed}[args.what].main(args)
+
+
+def usual_name(what: str, networks: list[str]) -> str:
+    """What the files are called in ``results/``, where :mod:`results.papers` says that tables look for them."""
+    if what == "training":
+        return "benchmark_training"
+    runtime = "cfsrcnn/runtime" if "cfsrcnn" in networks else "runtime"
+    return runtime if networks else "benchmark"
 
 
 def chosen_device(name: str | None):

@@ -1,4 +1,4 @@
-"""How large a network is: the true count, and the one that the paper's Tables 3 and 9 follow."""
+"""How large a network is: the true count, and the one that LESRCNN's and CFSRCNN's papers follow."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import model
 from model.ops import SubPixelUpsampler
 
-from .measure import NETWORKS
-
-_PAPER_UP = 64 * 64 * 3 * 3  # the up-sampler as the paper counts it: one layer of the others' size
+_PAPER_UP = 64 * 64 * 3 * 3  # the up-sampler as the papers count it: one layer of the others' size
 
 
 @dataclass(frozen=True)
@@ -29,12 +27,6 @@ class Count:
     macs: float
     paper_parameters: int
     macs_without_up: int
-
-
-def of(name: str) -> Count:
-    """The count of one of :data:`results.measure.NETWORKS`, x2, for a 64x64 LR patch, as in the paper."""
-    network, options = NETWORKS[name]
-    return count(network, 2, 64, **options)
 
 
 def count(network: str, scale: int, side: int, **options) -> Count:

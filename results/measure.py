@@ -25,9 +25,9 @@ from .shape import COUNT, PSNR, SSIM, fits, read_json
 SCALES = (2, 3, 4)  # of the paper's tables
 NETWORKS = {name: ("ablation", {"variant": name}) for name in ("SN", "HN", "IEEB", "IEEB+RB")}  # Table 1's
 NETWORKS |= {"LESRCNN": ("lesrcnn", {})}
-BENCHMARKS = ("Set5", "Set14", "B100", "Urban100")  # Tables 4 to 7
+BENCHMARKS = ("Set5", "Set14", "B100", "Urban100")  # that most papers measure on
 SAMPLE = "Sample"
-SETS = (*BENCHMARKS, SAMPLE)
+SETS = (*BENCHMARKS, "720p", SAMPLE)
 FIGURES = ("psnr", "ssim", "bicubic_psnr", "bicubic_ssim")
 DIGITS = 6  # of a remembered figure: more than any table prints
 
@@ -84,18 +84,21 @@ class Method:
 
 
 def label_of(network: str, blind: bool) -> str:
-    """What the papers call a network: ``LESRCNN``, or ``LESRCNN-S`` for the blind one; ``SRCNN``, ``LapSRN``."""
-    if network == "lesrcnn" and blind:
-        return "LESRCNN-S"
-    return {"lapsrn": "LapSRN", "edsr": "EDSR-baseline"}.get(network, network.upper())
+    """What the papers call a network: ``LESRCNN``, or ``LESRCNN-S`` for the blind one; ``SRCNN``, ``LapSRN``.
+
+    CFSRCNN's blind one has no name in its paper: it is called as LESRCNN's, which is by the same authors.
+    """
+    name = {"lapsrn": "LapSRN", "edsr": "EDSR-baseline"}.get(network, network.upper())
+    return f"{name}-S" if blind and network in ("lesrcnn", "cfsrcnn") else name
 
 
-def find_methods(folder: Path | None) -> tuple[list[Method], list[str]]:
-    """The weights to measure, and a line for each of LESRCNN's that is not there.
+def find_methods(folder: Path | None, first: str = "lesrcnn") -> tuple[list[Method], list[str]]:
+    """The weights to measure, and a line for each of one network's that is not there.
 
     Args:
         folder: where files of the usual names are (``lesrcnn_x2.pth``, ..., ``lesrcnn.pth`` for the blind one,
             ``espcn_x2.pth``, ...); None for the weights that ship with this project.
+        first: that network, whose weights come first.
 
     Raises:
         InputError: if there are none.
@@ -104,13 +107,13 @@ def find_methods(folder: Path | None) -> tuple[list[Method], list[str]]:
 
     root = Path(__file__).resolve().parents[1]
     methods, missing = [], []
-    for network in sorted(model.names(), key=lambda name: name != "lesrcnn"):
+    for network in sorted(model.names(), key=lambda name: name != first):
         for scale in (*SCALES, 0):
             file = shipped(network, scale)
             path = root / file if folder is None else Path(folder) / Path(file).name
             if path.is_file():
                 methods.append(Method(label_of(network, not scale), path, (scale,) if scale else SCALES, not scale))
-            elif network == "lesrcnn":
+            elif network == first:
                 missing.append(f"{file if folder is None else path}: not there, so its cells stay empty")
     if not methods:
         names = ", ".join(Path(path).name for path in SHIPPED.values())
@@ -118,14 +121,14 @@ def find_methods(folder: Path | None) -> tuple[list[Method], list[str]]:
     return methods, missing
 
 
-def find_sets(folders: list[Path]) -> tuple[list[TestSet], list[str]]:
-    """The benchmark sets that are there at any scale, and a line for what is not.
+def find_sets(folders: list[Path], names: Sequence[str] = BENCHMARKS) -> tuple[list[TestSet], list[str]]:
+    """The sets of these names, and ``Sample``, that are there at any scale, and a line for what is not.
 
     Args:
         folders: that hold sets, as ``Set5/x2/...``; the first that has one counts.
     """
     found, notes = [], []
-    for name in SETS:
+    for name in (*names, SAMPLE):
         places = [Path(folder) / name for folder in folders if (Path(folder) / name).is_dir()]
         if not places:
             notes.append(f"{name}: not in {', '.join(map(str, folders))}")

@@ -19,6 +19,7 @@ from dataset.files import opened, readable, write_text
 
 from . import crops
 from .measure import SCALES, Method
+from .papers import LESRCNN, Paper
 from .shape import COUNT, PSNR, checked, read_csv
 from .table import Table
 from .tables import PROTOCOLS
@@ -37,6 +38,7 @@ def write(
     protocol: str,
     figures: Mapping[str, Path],
     logs: Mapping[str, Sequence[Path]],
+    paper: Paper = LESRCNN,
 ) -> None:
     """Write the page.
 
@@ -48,6 +50,7 @@ def write(
         protocol: of the figures below the pictures.
         figures: a caption -> the PNG file to show with it.
         logs: a title -> the ``log.csv`` files of the training runs to draw as curves in one plot.
+        paper: whose page it is.
 
     Raises:
         InputError: for pictures or weights that cannot be used, or if the page cannot be written.
@@ -62,7 +65,10 @@ def write(
         "plots": [{"title": title, "curves": list(map(curve_data, files))} for title, files in logs.items() if files],
         "figures": [{"caption": text, "uri": png(file)} for text, file in figures.items()],
     }
-    write_text(path, TEMPLATE.read_text(encoding="utf-8").replace("{{data}}", embedded(data), 1))
+    text = TEMPLATE.read_text(encoding="utf-8")
+    for name in ("name", "title", "authors"):
+        text = text.replace(f"{{{{{name}}}}}", getattr(paper, name))
+    write_text(path, text.replace("{{data}}", embedded(data), 1))
 
 
 def embedded(data) -> str:

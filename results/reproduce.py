@@ -1,7 +1,7 @@
-"""Make the paper's tables and figures again: ``python results/reproduce.py``.
+"""Make a paper's tables and figures again: ``python results/reproduce.py``.
 
-Tables 1 to 9, Figures 1 to 5 and a report page, from the weights that ship (or others) and the data
-sets that are there. What has been measured before is not measured again.
+Of LESRCNN's paper Tables 1 to 9, Figures 1 to 5 and a report page, from the weights that ship (or others) and the data
+sets that are there; ``--model cfsrcnn``: of CFSRCNN's paper. What has been measured before is not measured again.
 """
 
 import sys
@@ -10,13 +10,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from dataset.errors import InputError, Parser, describe, run, shown
 from dataset.files import locked, remove_leftovers, write_text
 from results import measure
+from results.papers import LESRCNN, PAPERS, Ablation
+from results.table import roman
 from solver.arguments import add_protocol
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,14 +25,14 @@ RESULTS = ROOT / "results"
 
 
 def parser() -> Parser:
-    parser = Parser("Make the paper's tables and figures again, and a report page. Nothing is measured twice.")
+    parser = Parser("Make a paper's tables and figures again, and a report page. Nothing is measured twice.")
     add = parser.add_argument
+    add("--model", choices=PAPERS, default="lesrcnn", help="whose paper; another's than LESRCNN's into a folder in OUT")
     add("--weights", type=Path, help="folder of lesrcnn_x2.pth, ..., and lesrcnn.pth (by default what ships)")
     add("--data", type=Path, nargs="+", default=[], help="folders of Set5, Set14, B100, Urban100, beside dataset/")
-    choice = {"nargs": "?", "const": "1-9", "default": "1-9"}
-    add("--tables", type=numbers(9), help="which, as 4-7 or 1,4,5; none for none", **choice)
-    choice = {"nargs": "?", "const": "1-5", "default": "1-5"}
-    add("--figures", type=numbers(5), help="which; 3 to 5 compare pictures at x2, x3 and x4", **choice)
+    choice = {"nargs": "?", "const": "all", "default": "all"}
+    add("--tables", help="which, as 4-7 or 1,4,5, or IV-VII; none for none (default: all)", **choice)
+    add("--figures", help="which; 3 to 5 compare pictures at x2, x3 and x4, 1 and 2 show LESRCNN", **choice)
     add("--page", action=argparse.BooleanOptionalAction, default=True, help="make the report page")
     add("--pictures", type=Path, default="dataset/Sample", help="the set that Figures 3 to 5 and the page show")
     add("--out", type=Path, help="by default results/ for what ships, else samples/results-WEIGHTS-PROTOCOL")
@@ -39,24 +40,30 @@ def parser() -> Parser:
     return parser
 
 
-def numbers(last: int) -> Callable[[str], list[int]]:
-    """An argument type: ``4-7`` or ``1,4`` or ``none`` -> sorted numbers from 1 to ``last``, which is below 10."""
+def numbers(flag: str, text: str, there: Sequence[int]) -> list[int]:
+    """``4-7``, ``IV-VII``, ``1,4``, ``all`` or ``none`` -> those of the numbers that are there, sorted.
 
-    def parse(text: str) -> list[int]:
-        chosen = set()
-        for part in text.split(",") if text != "none" else ():
-            match = re.fullmatch(f"([1-{last}])(?:-([1-{last}]))?", part)
-            several = match and range(int(match[1]), int(match[2] or match[1]) + 1)
-            if not several:
-                raise argparse.ArgumentTypeError(f"{text!r} is not like 4-7, 1,4 or none; there are 1 to {last}")
-            chosen.update(several)
-        return sorted(chosen)
-
-    return parse
+    Raises:
+        InputError: for another text, which a flag had.
+    """
+    if text in ("all", "none"):
+        return list(there) if text == "all" else []
+    known = {name: number for number in there for name in (str(number), roman(number))}
+    chosen = set()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        several = range(known.get(first, 0), known.get(last if dash else first, -1) + 1)
+        if first not in known or not several:
+            raise InputError(f"{flag} {text}: is not like 4-7, 1,4 or none; there are {there[0]} to {there[-1]}")
+        chosen.update(several)
+    return sorted(chosen)
 
 
 def main() -> int:
     args = parser().parse_args()
+    paper = PAPERS[args.model]
+    args.tables = numbers("--tables", args.tables, [table.number for table in paper.tables])
+    args.figures = numbers("--figures", args.figures, paper.figures)
     usual = args.weights is None and args.protocol == "published"
     weights = args.weights.resolve().name if args.weights else "shipped"
     args.out = args.out or (RESULTS if usual else Path(f"samples/results-{weights}-{args.protocol}"))
@@ -69,13 +76,14 @@ def reproduce(args: argparse.Namespace) -> int:
     Returns:
         The exit status: 0, or 2 if something could not be measured or made, of which a line tells.
     """
-    methods, missing = measure.find_methods(args.weights)
+    paper = PAPERS[args.model]
+    methods, missing = measure.find_methods(args.weights, paper.network)
     for folder in args.data:
         if not folder.is_dir():
             raise InputError(f"--data {folder}: is no folder")
     if not args.out.resolve().name:
         raise InputError(f"--out {args.out}: is the root of all folders; give one of its own")
-    sets, absent = measure.find_sets([*args.data, ROOT / "dataset"])
+    sets, absent = measure.find_sets([*args.data, ROOT / "dataset"], paper.sets)
     with locked(args.out, "another command of results/"):
         remove_leftovers(args.out, recursive=True)
         memory = measure.Memory(args.out / "measured.json")
@@ -87,7 +95,7 @@ def reproduce(args: argparse.Namespace) -> int:
         problems = measure_and_make(args, methods, sets, memory)
     for problem in problems:
         print(shown(f"left out: {problem}"))
-    print(shown(f"written to {args.out}"))
+    print(shown(f"written to {args.out if paper is LESRCNN else args.out / paper.network}"))
     return 2 if problems else 0
 
 
@@ -133,6 +141,9 @@ def list_products(
     from results import architecture, crops, page, readme, table, tables
     from results.zoo import zoo
 
+    paper = PAPERS[args.model]
+    out = args.out if paper is LESRCNN else args.out / paper.network
+
     def entries() -> list[dict]:
         return memory.complete(methods, args.protocol)
 
@@ -141,42 +152,44 @@ def list_products(
 
     def all_tables(*numbers: list[int]) -> list[table.Table]:
         other = [entry for entry in by_own_protocols() if entry["protocol"] != args.protocol]
-        return tables.every(entries() + other, args.protocol, *numbers)
+        return tables.every(entries() + other, args.protocol, *numbers, paper=paper)
 
     def compare(path: Path, scale: int, items: list[test_set.Item]) -> None:
         crops.draw(crops.rows(items, scale, methods, args.protocol, most=3), path)
 
     def write_page() -> None:
-        shown = [tables.headline(entries()), *all_tables()]
-        drawn = [(args.out / f"figures/figure{n}.png", text) for n, text in architecture.CAPTIONS.items()]
-        logs = {
-            "The weights that ship": sorted((args.out / "curves").glob("*.csv")),
-            "The ablation": sorted((RESULTS / "ablation/curves").glob("*.csv")),
-        }
+        shown = [tables.headline(entries(), paper), *all_tables()]
+        drawn = [(out / f"figures/figure{n}.png", architecture.CAPTIONS[n]) for n in paper.figures if n < 3]
+        logs = {"The weights that ship": sorted((args.out / "curves").glob(paper.curves))}
+        if any(isinstance(one, Ablation) for one in paper.tables):
+            logs["The ablation"] = sorted((RESULTS / "ablation/curves").glob("*.csv"))
         figures = {caption: path for path, caption in drawn if path.exists()}
-        page.write(args.out / "report/index.html", shown, methods, args.pictures, args.protocol, figures, logs)
+        page.write(out / "report/index.html", shown, methods, args.pictures, args.protocol, figures, logs, paper)
 
     def write_tables() -> None:
-        table.write(all_tables(args.tables), args.out / "tables")
+        table.write(all_tables(args.tables), out / "tables", paper.command)
 
     def write_zoo() -> None:
-        write_text(args.out / "zoo.md", zoo(methods, by_own_protocols()).markdown())
+        write_text(out / "zoo.md", zoo(methods, by_own_protocols()).markdown())
 
     def update_readme() -> None:
         readme.replace(ROOT / "README.md", "results", readme.results_section(entries(), args.protocol))
 
-    products = [("tables", write_tables), ("zoo.md", write_zoo)] if args.tables else []
+    products = [("tables", write_tables)] if args.tables else []
+    if args.tables and paper is LESRCNN:
+        products.append(("zoo.md", write_zoo))
+    own = {scale for method in methods if method.label in paper.labels for scale in method.scales}
     for number in args.figures:
-        path, scale = args.out / "figures" / f"figure{number}.png", number - 1
+        path, scale = out / "figures" / f"figure{number}.png", number - 1
         if number < 3:
             draw = {1: architecture.figure1, 2: architecture.figure2}[number]
             products.append((f"Figure {number}", partial(draw, path)))
-        elif any(scale in method.scales for method in methods):
+        elif scale in own:
             items = test_set.find(args.pictures, scale).items
             products.append((f"Figure {number}", partial(compare, path, scale, items)))
-    if args.page:
+    if args.page and own:
         products.append(("page", write_page))
-    if args.out.resolve() == RESULTS:
+    if args.out.resolve() == RESULTS and paper is LESRCNN:
         products.append(("README", update_readme))
     return products
 

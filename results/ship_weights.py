@@ -22,12 +22,12 @@ import model
 from dataset import test_set
 from dataset.errors import InputError, Parser, run
 from dataset.files import locked, read_text, readable, sha256_of, write_text, written_whole
-from results import measure, readme, tables
+from results import measure, papers, readme
 from results.measure import SCALES
 from results.shape import AMOUNT, COUNT, checked, fits, read_json, some
 from solver.arguments import shipped
 
-TEST_SETS = {"Set5": "table4_set5", "Set14": "table5_set14"}
+TEST_SETS = ("Set5", "Set14")
 SAMPLE = ROOT / "dataset/Sample"
 LEAST = 0.02  # dB on the validation sets by which new weights must be better
 
@@ -199,11 +199,9 @@ def find(run_folder: Path, path: str, sha256: str) -> Path:
 def figures(info, folder: Path, scale: int, protocol: str) -> dict:
     """PSNR and SSIM on a test set, beside bicubic's (measured) and the paper's (None if it has no such network)."""
     scores = measure.scores(info.path, test_set.find(folder, scale), protocol)
-    name = "lesrcnn-s" if info.network == "lesrcnn" and info.multi_scale else info.network
-    rows = [row for row in tables.paper_rows(TEST_SETS[folder.name]) if row["method"].lower() == name]
-    paper = [row[f"x{scale}_{figure}"] for row in rows for figure in ("psnr", "ssim")]
+    paper = papers.figures(measure.label_of(info.network, info.multi_scale), folder.name, scale)
     bicubic = list(measure.rounded(scores, ("bicubic_psnr", "bicubic_ssim")).values())
-    return measure.rounded(scores) | {"bicubic": bicubic, "paper": paper if paper and None not in paper else None}
+    return measure.rounded(scores) | {"bicubic": bicubic, "paper": paper}
 
 
 def compact(value, indent: int = 0, width: int = 150) -> str:

@@ -22,6 +22,12 @@ _MARKDOWN = re.compile(r"[\\`*~$|\[\]]|(?<![^\W_])_|_(?![^\W_])|:(?=[\w+-]+:)") 
 _FORMULA = tuple("=+-@")  # with which a spreadsheet's formulas begin
 
 
+def roman(number: int) -> str:
+    """A number from 1 to 39 as Roman numerals."""
+    tens, ones = divmod(number, 10)
+    return "X" * tens + ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")[ones]
+
+
 def plain(name: object) -> str:
     """A name from elsewhere for a title or a note: on one line, and without marks of code."""
     return shown(name).replace("`", r"\x60")
@@ -65,13 +71,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """``number`` is the paper's, or a name of our own for what is not in the paper."""
+    """``number`` is the paper's, or a name of our own for what is not in the paper; ``roman``: how the paper counts."""
 
     number: str
     title: str
     columns: Sequence[Column]
     rows: Sequence[Row]
     notes: Sequence[str] = field(default_factory=tuple)
+    roman: bool = False
 
     @property
     def name(self) -> str:
@@ -80,7 +87,9 @@ class Table:
 
     @property
     def heading(self) -> str:
-        return f"Table {self.number}: {self.title}" if self.number.isdigit() else self.title
+        if not self.number.isdigit():
+            return self.title
+        return f"Table {roman(int(self.number)) if self.roman else self.number}: {self.title}"
 
     def texts(self, row: Row) -> list[str]:
         """A row's cells as people read them; an empty cell is a dash."""
@@ -130,12 +139,12 @@ class Table:
         return "\n".join([*head, *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
-def write(tables: Sequence[Table], folder: Path) -> None:
-    """Write each table as ``<name>.md``, ``.csv`` and ``.tex``, and all together as ``README.md``."""
+def write(tables: Sequence[Table], folder: Path, command: str = "python results/reproduce.py") -> None:
+    """Write each table as ``<name>.md``, ``.csv`` and ``.tex``, and all as ``README.md``, which names the command."""
     for table in tables:
         for suffix, text in ((".md", table.markdown()), (".csv", table.csv()), (".tex", table.latex())):
             write_text(folder / f"{table.name}{suffix}", text)
-    head = ["# Tables", "", "Made by `python results/reproduce.py`.", ""]
+    head = ["# Tables", "", f"Made by `{command}`.", ""]
     write_text(folder / "README.md", "\n".join([*head, *(table.markdown() for table in tables)]))
 
 

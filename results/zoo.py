@@ -5,12 +5,12 @@ from pathlib import Path
 
 from dataset.files import readable
 
+from . import papers
 from .measure import BENCHMARKS, SETS, Method, mean
 from .shape import AMOUNT, checked, read_csv, read_json
 from .table import Column, Row, Table
-from .tables import PAPER, PAPER_SETS, paper_rows
 
-COLLECTION = PAPER / "zoo_collection.csv"
+COLLECTION = papers.FOLDER / "zoo_collection.csv"
 _SETS = {"BSD100": "B100"}  # what the collection calls them otherwise
 _CARD = {"training": {"pictures": str}}
 _FIGURES = ("psnr", "ssim")
@@ -85,13 +85,9 @@ def collection() -> dict[Key, dict[str, list[float]]]:
 
 
 def _of_paper(entry: dict) -> list[float] | None:
-    """What LESRCNN's paper has in its Tables 4 to 7: of LESRCNN itself, first-hand."""
-    rows = [row for row in paper_rows(PAPER_SETS[entry["set"]]) if row["method"] == entry["label"]]
-    return (
-        [rows[0][f"x{entry['scale']}_{figure}"] for figure in _FIGURES]
-        if rows and "LESRCNN" in entry["label"]
-        else None
-    )
+    """What the papers whose tables are made here have of their own networks, first-hand."""
+    own = any(entry["label"] in paper.told for paper in papers.PAPERS.values())
+    return papers.figures(entry["label"], entry["set"], entry["scale"]) if own else None
 
 
 def _pair(figures: list[float | None]) -> str:

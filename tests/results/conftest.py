@@ -97,6 +97,7 @@ def settings(weights, data, house):
 
     def make(**changes):
         given = {
+            "model": "lesrcnn",
             "weights": weights,
             "data": [data],
             "tables": [],

@@ -10,6 +10,7 @@ import torch
 from dataset.errors import InputError
 from dataset.files import locked
 from results import benchmark, sampling_speed, turns
+from results.papers import CFSRCNN
 from results.tables import runtime
 
 
@@ -55,7 +56,7 @@ def test_every_form_is_measured_beside_the_published_one(measure, tmp_path, caps
     flops = [float(row["gflops"]) * float(row["seconds"]) for row in rows[:2]]
     assert flops[1] / flops[0] == pytest.approx(0.88, abs=0.01)
     assert (tmp_path / "benchmark.png").stat().st_size > 1000 and "times published" in capsys.readouterr().out
-    assert any("LESRCNN, ours, fp32" in row.cells for row in runtime("8", tmp_path).rows)
+    assert any("LESRCNN, ours, fp32" in row.cells for row in runtime(8, tmp_path).rows)
 
 
 def test_what_is_too_large_for_the_memory_is_not_run(measure, tmp_path, monkeypatch):
@@ -68,9 +69,18 @@ def test_what_is_too_large_for_the_memory_is_not_run(measure, tmp_path, monkeypa
 
 def test_networks_of_table_2(measure, tmp_path):
     measure(f"sampling --networks SN HN --sizes 32x32 256 --precision fp32 --rounds 1 --output {tmp_path}/runtime")
-    rows = runtime("2", tmp_path).rows
+    rows = runtime(2, tmp_path).rows
     assert [row.cells[0] for row in rows] == ["SN", "HN", "SN, fp32", "HN, fp32"] and rows[3].kind == "ours"
     assert rows[2].cells[2] > 0 and rows[2].cells[3] is None and "threads" in rows[2].cells[1]
+
+
+def test_each_paper_s_running_times_have_a_file_of_their_own(measure, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    measure("sampling --networks cfsrcnn --scale 2 --sizes 256 --precision fp32 --rounds 1")
+    rows = [row.cells[0] for row in runtime(9, tmp_path / "results", CFSRCNN).rows if row.kind == "ours"]
+    assert rows == ["CFSRCNN, fp32"]
+    names = [benchmark.usual_name("sampling", networks) for networks in ([], ["SN", "HN"], ["lesrcnn"])]
+    assert names == ["benchmark", "runtime", "runtime"]
 
 
 def test_sizes(measure, tmp_path):

@@ -23,7 +23,7 @@ def report(tmp_path, data, methods):
     path = tmp_path / "report" / "index.html"
     page.write(
         path,
-        [tables.benchmark("Set5", [], "published"), tables.complexity("9")],
+        [tables.benchmark("Set5", [], "published"), tables.complexity(9)],
         methods,
         data / "Sample",
         "published",

@@ -1,4 +1,3 @@
-import argparse
 import hashlib
 import json
 import os
@@ -16,7 +15,7 @@ from dataset import images
 from dataset.errors import InputError
 from dataset.files import locked, temporary_path
 from dataset.test_set import Item
-from results import measure, readme, reproduce, tables
+from results import measure, papers, readme, reproduce, tables
 from solver.checkpoint import save_weights
 
 EVERYTHING = {"tables": list(range(1, 10)), "figures": [1, 2, 3, 4, 5], "page": True}
@@ -286,18 +285,20 @@ def test_halved_hr_is_told(data):
 
 
 @pytest.mark.parametrize(
-    "text, expected", [("4-7", [4, 5, 6, 7]), ("1,3,9", [1, 3, 9]), ("none", []), ("2,1-2", [1, 2])]
+    "text, expected",
+    [("4-7", [4, 5, 6, 7]), ("1,3,9", [1, 3, 9]), ("none", []), ("2,1-2", [1, 2]), ("all", [*range(1, 10)])]
+    + [("IV-VII", [4, 5, 6, 7]), ("I,IX", [1, 9]), ("8-IX", [8, 9])],
 )
 def test_numbers(text, expected):
-    assert reproduce.numbers(9)(text) == expected
+    assert reproduce.numbers("--tables", text, range(1, 10)) == expected
 
 
 @pytest.mark.parametrize(
-    "text", ["0", "10", "a", "", "1-", "-3", "4-10", "5-2", "1-99999999999", "9" * 5000, "²", "1,"]
+    "text", ["0", "10", "a", "", "1-", "-3", "4-10", "5-2", "1-99999999999", "9" * 5000, "²", "1,", "X", "iv"]
 )
 def test_wrong_numbers(text):
-    with pytest.raises(argparse.ArgumentTypeError):
-        reproduce.numbers(9)(text)
+    with pytest.raises(InputError, match="there are 1 to 9"):
+        reproduce.numbers("--tables", text, range(1, 10))
 
 
 def test_committed_results_stay(settings, monkeypatch, house, weights):
@@ -331,8 +332,10 @@ def test_readme_shows_what_was_measured(root):
     assert entries, "measured.json is of other weights: run results/reproduce.py"
     assert section == readme.results_section(entries, "published")
     # and the committed tables are those of the same figures
-    for table in tables.every(entries, "published"):
-        assert (root / f"results/tables/{table.name}.csv").read_text(encoding="utf-8") == table.csv(), table.name
+    for paper, folder in ((papers.LESRCNN, "tables"), (papers.CFSRCNN, "cfsrcnn/tables")):
+        for table in tables.every(entries, "published", paper=paper):
+            committed = (root / f"results/{folder}/{table.name}.csv").read_text(encoding="utf-8")
+            assert committed == table.csv(), f"{folder}/{table.name}"
 
 
 def test_released_weights_give_the_paper_s_tables_4_and_5(reference):

@@ -10,7 +10,7 @@ import types
 import pytest
 
 from dataset.errors import InputError
-from results import experiments, measure, page, readme, ship_weights, tables
+from results import experiments, measure, page, papers, readme, ship_weights, tables
 from results.measure import NETWORKS
 from results.shape import COUNT, PSNR, between, fits, some
 
@@ -167,7 +167,7 @@ def test_the_figures_of_equal_pictures_are_read(tmp_path):
 TIMES = "scale,width,height,form,precision,seconds,device,torch\n2,256,256,ours,fp32,0.25,A CPU,2.1\n"
 LOG = "step,seconds,lr,loss,Sample_x2_psnr\n100,1,1e-4,0.1,28.5\n"
 TABLES = {
-    "benchmark": (TIMES, lambda path: tables.runtime("8", path.parent), "form precision device torch"),
+    "benchmark": (TIMES, lambda path: tables.runtime(8, path.parent), "form precision device torch"),
     "log": (LOG, page.curve_data, "seconds lr loss"),
     "log, summed up": (
         LOG,
@@ -187,7 +187,7 @@ def test_whatever_is_wrong_in_a_table_it_is_one_line(name, tmp_path, monkeypatch
     text, read, any_text = TABLES[name]
     file = {"paper": "table4_set5.csv", "benchmark": "benchmark.csv"}.get(name, "log.csv")
     if name == "paper":
-        monkeypatch.setattr(tables, "PAPER", tmp_path)
+        monkeypatch.setattr(papers, "FOLDER", tmp_path)
     [row] = csv.DictReader(io.StringIO(text))
     bad = [
         "",

@@ -5,6 +5,7 @@ import pytest
 from dataset.errors import InputError, shown
 from dataset.files import write_csv
 from results import complexity, readme, tables
+from results.measure import NETWORKS
 from results.table import plain
 
 
@@ -78,7 +79,8 @@ def test_headline_and_readme():
     ],
 )
 def test_counts(name, paper_parameters, parameters, without_up, macs):
-    count = complexity.of(name)
+    network, options = NETWORKS[name]
+    count = complexity.count(network, 2, 64, **options)
     assert (count.paper_parameters, count.parameters) == (paper_parameters, parameters)
     assert count.macs_without_up / 1e9 == pytest.approx(without_up, abs=5e-4)
     assert count.macs / 1e9 == pytest.approx(macs, abs=5e-4)
@@ -87,18 +89,18 @@ def test_counts(name, paper_parameters, parameters, without_up, macs):
 def test_counted_by_hand():
     per_lr_pixel = 3 * 64 * 9 + 8 * (64 * 64 * 9 + 64 * 64) + 64 * 256 * 9
     per_hr_pixel = 4 * 64 * 64 * 9 + 64 * 3 * 9
-    assert complexity.of("LESRCNN").macs == per_lr_pixel * 64**2 + per_hr_pixel * 128**2
+    assert complexity.count("lesrcnn", 2, 64).macs == per_lr_pixel * 64**2 + per_hr_pixel * 128**2
 
 
 def test_complexity_tables():
-    table = tables.complexity("3")
+    table = tables.complexity(3)
     rows = {row.cells[0]: table.texts(row) for row in table.rows}
     assert rows["SN"][1:4] == ["630K", "3.06G", "630,144"] and rows["SN"][6] == "3.06G"
     assert rows["HN"][1:5] == ["368K", "1.38G", "368,000", "1.38G"]
-    rows = {row.cells[0]: row for row in tables.complexity("9").rows}
+    rows = {row.cells[0]: row for row in tables.complexity(9).rows}
     assert None not in rows["LESRCNN"].cells and rows["VDSR"].cells[3:] == (None,) * 4
-    assert "| DRCN | 1774K | 29.07G | - |" in tables.complexity("9").markdown()
-    assert "| LESRCNN | 516K | 3.08G | **515,456** | **3.79G** |" in tables.complexity("9").markdown()
+    assert "| DRCN | 1774K | 29.07G | - |" in tables.complexity(9).markdown()
+    assert "| LESRCNN | 516K | 3.08G | **515,456** | **3.79G** |" in tables.complexity(9).markdown()
     zoo = {row.cells[:2]: row.cells for row in tables.complexity_by_scale().rows}
     assert f"{zoo['LESRCNN', 'x2'][3]:.3f} {zoo['LESRCNN', 'x4'][3]:.3f}" == "0.626 0.774"
     assert zoo["LESRCNN-S", "x3"][2] == 1_254_080
@@ -114,17 +116,17 @@ def test_runtime_tables(tmp_path):
             lines += [f"{scale},{side},{side},{side},{form},1,{side / 1000},A CPU,2.15.0" for scale in (2, 4)]
     lines.append("2,1080p,1920,1080,published,fp32,1,,A CPU,2.15.0")
     (tmp_path / "benchmark.csv").write_text("\n".join(lines))
-    table = tables.runtime("8", tmp_path)
+    table = tables.runtime(8, tmp_path)
     rows = [table.texts(row) for row in table.rows]
     assert rows[3:] == [
         ["LESRCNN", "the paper's machine", "0.0102", "0.0129", "0.0222"],
         ["LESRCNN, published, fp32", "A CPU, torch 2.15.0", "0.256", "0.512", "1.02"],
         ["LESRCNN, ours, bf16", "A CPU, torch 2.15.0", "0.256", "0.512", "1.02"],
     ]
-    assert "Not measured" in tables.runtime("2", tmp_path).notes[1] and len(table.notes) == 1
+    assert "Not measured" in tables.runtime(2, tmp_path).notes[1] and len(table.notes) == 1
     (tmp_path / "benchmark.csv").write_text("form,width\npublished,1\n")
     with pytest.raises(InputError, match="is damaged"):
-        tables.runtime("8", tmp_path)
+        tables.runtime(8, tmp_path)
 
 
 # -- Table 1 ---------------------------------------------------------------------------------------
@@ -168,7 +170,7 @@ def test_an_ablation_on_a_set_of_any_name(tmp_path, name):
 def test_a_machine_of_any_name(tmp_path, name):
     row = {"scale": 2, "width": 256, "height": 256, "form": "ours", "precision": "fp32", "seconds": 0.25}
     write_csv(tmp_path / "benchmark.csv", [row | {"device": name, "torch": "2.1"}])
-    table = tables.runtime("8", tmp_path)
+    table = tables.runtime(8, tmp_path)
     [(form, machine, seconds, *_)] = [table.texts(row) for row in table.rows if row.kind == "ours"]
     assert form == "LESRCNN, ours, fp32" and shown(name) in machine and seconds == "0.25"
 
