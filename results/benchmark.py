@@ -1,7 +1,7 @@
 """How fast this machine samples and trains: ``python results/benchmark.py sampling`` or ``training``.
 
-Each lets its contenders take turns within one run, the published form first; see ``results/turns.py``. Where a GPU is,
-it is the GPU that is measured.
+Each lets its contenders take turns within one run, the published form first; see ``results/turns.py``. ``networks``
+compares all networks, each beside LESRCNN; killed, it goes on. Where a GPU is, it is the GPU that is measured.
 """
 
 import argparse
@@ -19,23 +19,30 @@ from solver.arguments import positive
 
 
 def parser() -> Parser:
-    parser = Parser("Measure how fast pictures are enlarged or training steps are made, beside the published form.")
+    parser = Parser(
+        "Measure how fast pictures are enlarged or training steps are made, beside the published form; or what every "
+        "network reaches and takes, beside LESRCNN."
+    )
     add = parser.add_argument
-    add("what", choices=("sampling", "training"), help="what is measured")
+    add("what", choices=("sampling", "training", "networks"), help="what is measured")
     add("--device", choices=("cpu", "cuda"), help="by default a GPU where there is one")
     add("--rounds", type=at_most(1000), default=5, help="turns of each contender, after one more")
-    add("--scale", type=int, choices=SCALES, help="by default 2 and 4, of networks 4, of training 2")
+    add("--scale", type=int, choices=SCALES, help="by default 2 and 4, of --networks 4, of training 2, of networks all")
     add("--compile", action="store_true", help="measure the compiled network too")
     add(
         "--output",
         type=Path,
-        help="by default results/benchmark (.csv and .png), runtime or benchmark_training (.json)",
+        help="by default results/benchmark (.csv and .png), runtime, benchmark_training (.json) or networks",
     )
-    add = parser.add_argument_group("sampling").add_argument
-    add("--sizes", nargs="+", help="of the result, as 1080p or 640x360; by default up to 8K, on a CPU to 1080p")
+    add = parser.add_argument_group("sampling, networks").add_argument
+    what = "of the result, as 1080p or 640x360; by default up to 8K, on a CPU to 1080p; of networks 1280x720 alone"
+    add("--sizes", nargs="+", help=what)
     add("--precision", choices=("fp32", "bf16", "fp16"), nargs="+", help="by default all, on a CPU fp32 and bf16")
     every = [*NETWORKS, *model.names(), "bicubic"]
     add("--networks", nargs="+", choices=every, default=[], help="instead of LESRCNN's forms; SN HN for Table 2")
+    add = parser.add_argument_group("networks").add_argument
+    add("--weights", type=Path, help="folder of released weights, for networks of which none ship")
+    add("--data", type=Path, nargs="+", default=[], help="folders of Set5, beside dataset/")
     add = parser.add_argument_group("training").add_argument
     add("--patch_size", type=at_most(10_000), help="by default 64, on a CPU 32")
     add("--batch_size", type=at_most(100_000), help="by default 64, on a CPU 16")
@@ -57,22 +64,21 @@ def at_most(most: int) -> Callable[[str], int]:
 
 def main() -> None:
     args = parser().parse_args()
-    from results import sampling_speed, training_speed
+    from results import networks, sampling_speed, training_speed
 
     args.device = chosen_device(args.device)
     args.output = args.output or Path("results") / usual_name(args.what, args.networks)
     if not args.output.name:
         raise InputError(f"--output {args.output}: is no name of a file")
     with locked(args.output.parent, "another command of results/"):
-        {"sampling": sampling_speed, "training": training_speed}[args.what].main(args)
+        {"sampling": sampling_speed, "training": training_speed, "networks": networks}[args.what].main(args)
 
 
 def usual_name(what: str, networks: list[str]) -> str:
     """What the files are called in ``results/``, where :mod:`results.papers` says that tables look for them."""
-    if what == "training":
-        return "benchmark_training"
     runtime = "cfsrcnn/runtime" if "cfsrcnn" in networks else "runtime"
-    return runtime if networks else "benchmark"
+    sampling = runtime if networks else "benchmark"
+    return {"sampling": sampling, "training": "benchmark_training", "networks": "networks"}[what]
 
 
 def chosen_device(name: str | None):

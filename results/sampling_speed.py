@@ -124,11 +124,11 @@ def ours(form: str, net, lr: np.ndarray, scale: int, device, precision: str, **s
     return Contender(form, precision, work(net, lr), partial(compute, sampler, lr), needed, cut.count)
 
 
-def build(name: str, scale: int):
+def build(name: str, scale: int, **options):
     """A network, started at random."""
     torch.manual_seed(0)
-    network, options = NETWORKS.get(name, (name, {}))
-    return model.build(network, scale, **options).eval()
+    network, own = NETWORKS.get(name, (name, {}))
+    return model.build(network, scale, **own, **options).eval()
 
 
 def work(net, lr: np.ndarray) -> float:

@@ -95,6 +95,8 @@ def _benchmark_notes(name: str, ours: set[tuple[str, str]], protocol: str, paper
         {method for method, _ in ours},
         [f"Bold: measured here, with {PROTOCOLS[protocol]}. PSNR in dB, on luma."],
     )
+    if not labels & set(paper.labels):
+        notes.append(f"No weights of {paper.name} were there, so it was not measured.")
     if paper.benchmark(name):
         notes.append(
             "Bicubic is measured too, on the same pictures and in the same way; the paper's row of it "
@@ -103,8 +105,6 @@ def _benchmark_notes(name: str, ours: set[tuple[str, str]], protocol: str, paper
     if any(by != protocol for _, by in ours):
         notes.append(f'"(ours, luma)": {PROTOCOLS["luma"]}; so do the papers of networks for luma.')
     notes += [note for label, note in paper.notes.items() if label in labels]
-    if not labels & set(paper.labels):
-        notes.append(f"No weights of {paper.name} were there, so it was not measured.")
     return notes
 
 

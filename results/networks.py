@@ -1,0 +1,273 @@
+"""Which network? What each reaches and takes, measured in one run: ``python results/benchmark.py networks``.
+
+For every network and scale: PSNR on Set5, parameters, multiply-adds, peak memory, and milliseconds for a result of
+1280x720. Each network takes turns with LESRCNN, so the ratio of their times is of the same minutes. What has been
+measured is remembered, network by network; a run that was killed goes on.
+"""
+
+import argparse
+import hashlib
+import re
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import model
+from dataset.errors import InputError, shown
+from dataset.files import write_json
+from dataset.memory import resident
+from dataset.test_set import TestSet
+from model.ops import OnLuma
+from results import complexity, measure, network_table, readme
+from results.measure import SCALES, label_of
+from results.sampling_speed import ROOM, build, ours, parse_size, peak_memory
+from results.shape import AMOUNT, COUNT, PSNR, read_json
+from results.turns import machine, ratio, take_turns
+from solver.checkpoint import load_network
+from solver.machine import has_bf16
+
+ROOT = Path(__file__).resolve().parents[1]
+THREADS = 2  # on the CPU
+SECONDS = 60  # that the turns of a network may take, about: a slow one has fewer, one at least
+SIZE = "1280x720"
+
+# A name -> name and options in model/. LESRCNN's Table 1 has networks of its own, which nobody would choose.
+FORMS = {label_of(name, blind=False): (name, {}) for name in model.names() if name != "ablation"}
+FORMS |= {"SRCNN 9-5-5": ("srcnn", {"variant": "9-5-5"}), "FSRCNN-s": ("fsrcnn", {"d": 32, "s": 5, "m": 1})}
+FORMS |= {"CARN-M": ("carn", {"variant": "M"}), "WDSR-B": ("wdsr", {"variant": "B"})}
+
+_SPEED = {"peak_memory_mb": (AMOUNT, None), "ms_fp32": AMOUNT, "times_fp32": AMOUNT, "precision": str, "ms": AMOUNT}
+_SPEED |= {"times": AMOUNT, "turns": COUNT}
+_SHAPE = {"speeds": {str: _SPEED}, "psnr": {str: (PSNR, None)}}
+
+
+@dataclass(frozen=True)
+class Form:
+    """A network at a scale: ``label`` is one of :data:`FORMS`."""
+
+    label: str
+    scale: int
+
+    @property
+    def network(self) -> str:
+        return FORMS[self.label][0]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return FORMS[self.label][1]
+
+    @cached_property
+    def count(self) -> complexity.Count:
+        """For 64x64 LR pixels."""
+        return complexity.count(self.network, self.scale, 64, **self.options)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Of a form, the file whose PSNR is shown, and whether it ships with this project."""
+
+    path: Path
+    sha256: str
+    luma: bool
+    ships: bool
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        return ("published", "luma") if self.luma else ("published",)
+
+
+class Memory:
+    """What has been measured, in a JSON file: speeds of forms, and PSNR of weights.
+
+    Raises:
+        InputError: if the file is there and is not such a file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.known = {"speeds": {}, "psnr": {}}
+        if path.exists():
+            self.known = read_json(path, _SHAPE, "delete it to measure everything again")
+
+    def keep(self, kind: str, key: str, value) -> None:
+        self.known[kind][key] = value
+        write_json(self.path, self.known)
+
+
+def main(args: argparse.Namespace) -> None:
+    size, forms = chosen(args)
+    if args.device.type == "cpu":
+        torch.set_num_threads(THREADS)
+    about = {"result": "x".join(map(str, size)), "device": machine(args.device), "torch": torch.__version__}
+    memory = Memory(args.output.with_suffix(".json"))
+    print(shown("{device}, torch {torch}, results of {result}".format(**about)), flush=True)
+    weights, sets = find_weights(args.weights), find_set5(args.data)
+    for form in forms:
+        speed = memory.known["speeds"].get(key := speed_key(form, about))
+        if speed is None:
+            speed = measure_speed(form, size, args)
+            memory.keep("speeds", key, speed)
+        if form in weights and form.scale in sets:
+            for protocol in weights[form].protocols:
+                remember_psnr(weights[form], sets[form.scale], protocol, memory)
+        told = "{ms:.4g} ms in {precision}, {times:.3g} times LESRCNN's, {turns} turns".format(**speed)
+        print(f"{form.label} x{form.scale}: {told}", flush=True)
+    rows = [row_of(form, size, about, memory, weights.get(form), sets.get(form.scale)) for form in all_forms()]
+    network_table.write([row for row in rows if row], args.output)
+    if args.output.resolve() == ROOT / "results/networks":
+        section = network_table.section(network_table.read(args.output.with_suffix(".csv")))
+        readme.replace(ROOT / "README.md", "networks", section)
+
+
+def row_of(
+    form: Form, size: tuple[int, int], about: dict, memory: Memory, weights: Weights | None, pictures: TestSet | None
+) -> dict | None:
+    """A row of the table, of the columns of :mod:`results.network_table`; None if the form was not measured."""
+    speed = memory.known["speeds"].get(speed_key(form, about))
+    if speed is None:
+        return None
+    pixels = (size[0] // form.scale) * (size[1] // form.scale)
+    row = {"network": form.label, "scale": form.scale, "parameters": form.count.parameters}
+    row |= {"macs": round(form.count.macs * pixels / 64**2)} | dict.fromkeys(("psnr", "psnr_luma", "weights", "ships"))
+    if weights and pictures:
+        psnr = {p: memory.known["psnr"].get(psnr_key(weights, pictures, p)) for p in ("published", "luma")}
+        row |= {"psnr": psnr["published"], "psnr_luma": psnr["luma"]}
+        row |= {"weights": weights.path.name, "ships": "yes" if weights.ships else "no"}
+    return row | speed | about
+
+
+def chosen(args: argparse.Namespace) -> tuple[tuple[int, int], list[Form]]:
+    """Width and height of the results, and what is to be measured, the least work first.
+
+    Raises:
+        InputError: for several sizes, or a network that is none of :data:`FORMS`.
+    """
+    sizes = args.sizes or [SIZE]
+    if len(sizes) > 1:
+        raise InputError(f"--sizes {' '.join(sizes)}: networks are compared at one size")
+    known = {network for network, _ in FORMS.values()}
+    for name in args.networks:
+        if name not in known:
+            raise InputError(f"--networks {name}: is not compared; there are {', '.join(sorted(known))}")
+    forms = [form for form in all_forms() if not args.networks or form.network in args.networks]
+    forms = [form for form in forms if args.scale in (None, form.scale)]
+    return parse_size(sizes[0]), sorted(forms, key=lambda form: form.count.macs / form.scale**2)
+
+
+def all_forms() -> Iterator[Form]:
+    """Every form at every scale of the tables that it has."""
+    for scale in SCALES:
+        yield from (
+            Form(label, scale) for label, (name, _) in FORMS.items() if scale in model.network_class(name).scales
+        )
+
+
+# -- what a network reaches ------------------------------------------------------------------------
+
+
+def find_weights(folder: Path | None) -> dict[Form, Weights]:
+    """The weights of each form: what ships, or else what is in a folder, in the order of the files' names.
+
+    A file's scale is what its name ends in, as ``_x2``, or else what it tells. Of a form's files, one for its scale
+    alone comes before a blind one. A file in the folder that is none of :data:`FORMS` is told in a line.
+
+    Raises:
+        InputError: if the folder is none.
+    """
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"--weights {folder}: is no folder")
+    found, shipped = {}, []
+    with suppress(InputError):  # none ship
+        shipped = [method.path for method in measure.find_methods(None)[0]]
+    for files in (shipped, sorted(folder.glob("*.pth")) if folder else []):
+        told = []
+        for path in files:
+            scale = re.search(r"_x([2-9])$", path.stem)  # which SRCNN's weights, for one, do not tell
+            try:
+                told.append(load_network(path, scale=scale and int(scale[1])))
+            except InputError as error:
+                print(shown(f"left out: {error}"))
+        for net, info in sorted(told, key=lambda one: one[1].multi_scale):
+            label = label_of_form(info.network, net.configuration)
+            if label is None:
+                print(shown(f"left out: {info.path}: weights of another {info.network} than the table has"))
+                continue
+            weights = Weights(info.path, info.sha256, isinstance(net, OnLuma), files is shipped)
+            for scale in info.scales:
+                found.setdefault(Form(label, scale), weights)
+    return found
+
+
+def label_of_form(network: str, configuration: dict[str, Any]) -> str | None:
+    """What of :data:`FORMS` a network is, None if it is another."""
+    defaults = model.network_class(network).defaults()
+    for label, (name, options) in FORMS.items():
+        wanted = defaults | options
+        if name == network and all(configuration.get(option) == value for option, value in wanted.items()):
+            return label
+    return None
+
+
+def find_set5(folders: list[Path]) -> dict[int, TestSet]:
+    """Set5 at each scale that is there."""
+    sets, notes = measure.find_sets([*folders, ROOT / "dataset"], ["Set5"])
+    for note in notes:
+        if note.startswith("Set5"):
+            print(shown(f"{note}; its cells stay empty"))
+    return {found.scale: found for found in sets if found.name == "Set5"}
+
+
+def remember_psnr(weights: Weights, pictures: TestSet, protocol: str, memory: Memory) -> None:
+    """Measure Set5's mean PSNR, unless that is known."""
+    if (key := psnr_key(weights, pictures, protocol)) not in memory.known["psnr"]:
+        psnr = measure.rounded(measure.scores(weights.path, pictures, protocol))["psnr"]
+        memory.keep("psnr", key, psnr)
+
+
+def psnr_key(weights: Weights, pictures: TestSet, protocol: str) -> str:
+    contents = hashlib.sha256("".join(map(measure.fingerprint, pictures.items)).encode()).hexdigest()[:16]
+    return f"{weights.sha256[:16]} on {contents} x{pictures.scale}, {protocol}"
+
+
+# -- what it takes ---------------------------------------------------------------------------------
+
+
+def speed_key(form: Form, about: dict[str, str]) -> str:
+    return f"{form.label} x{form.scale} to {about['result']} on {about['device']}, torch {about['torch']}"
+
+
+def measure_speed(form: Form, size: tuple[int, int], args: argparse.Namespace) -> dict:
+    """Peak memory, and seconds beside LESRCNN's, of pictures cut as ``--memory 1G`` cuts them.
+
+    The first result in float32 tells the memory, and how many turns there is time for.
+    """
+    width, height = (side // form.scale for side in size)
+    lr = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    usual = [*["bf16"] * has_bf16(args.device), *["fp16"] * (args.device.type == "cuda")]
+    precisions = list(dict.fromkeys(("fp32", *(args.precision or usual))))
+    room = ROOM + (resident() if args.device.type == "cpu" else 0)
+    turns = {}
+    for label in dict.fromkeys((form.label, "LESRCNN")):
+        network, options = FORMS[label]
+        net = build(network, form.scale, **options)
+        for precision in precisions:
+            one = ours(label, net, lr, form.scale, args.device, precision=precision, memory=room)
+            turns[label, precision] = one.turn
+    start = time.perf_counter()
+    peak = peak_memory(turns[form.label, "fp32"], args.device)
+    first = time.perf_counter() - start
+    rounds = max(1, min(args.rounds, int(SECONDS / (first * len(precisions)))))
+    seconds = take_turns(turns, rounds, args.device)
+    ms = {precision: 1000 * statistics.median(seconds[form.label, precision]) for precision in precisions}
+    times = {p: ratio(seconds[form.label, p], seconds["LESRCNN", p]) for p in precisions}
+    fastest = min(ms, key=ms.get)
+    figures = {"peak_memory_mb": peak, "ms_fp32": ms["fp32"], "times_fp32": times["fp32"]}
+    return figures | {"precision": fastest, "ms": ms[fastest], "times": times[fastest], "turns": rounds}
