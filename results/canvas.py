@@ -61,6 +61,7 @@ def name_points(axes, points: list[tuple[str, float, float]]) -> list[Text]:
                 label(name), point, (across, up), textcoords="offset points", size=7, arrowprops=arrow, **place
             )
             text.set_in_layout(False)
+            text.get_window_extent()  # which puts it in its place, and counts the line to its point
             box = Text.get_window_extent(text)
             inside = frame.contains(*box.min) and frame.contains(*box.max)
             if inside and not any(box.overlaps(other) for other in taken):

@@ -69,8 +69,8 @@ def table(rows: list[dict]) -> Table:
     columns = [
         Column("network", "Network"),
         Column("scale", "Scale"),
-        Column("psnr", "Set5 PSNR, `published`", ".2f"),
-        Column("psnr_luma", "Set5 PSNR, `luma`", ".2f"),
+        Column("psnr", "Set5 PSNR (published)", ".2f"),
+        Column("psnr_luma", "Set5 PSNR (luma)", ".2f"),
         Column("weights", "Weights"),
         Column("parameters", "Parameters", ",d"),
         Column("macs", "Multiply-adds", "s"),
@@ -92,8 +92,8 @@ def table(rows: list[dict]) -> Table:
         f"For a result of {plain(last['result'])}, on {plain(last['device'])}, torch {plain(last['torch'])}; pictures "
         "are cut as `--memory 1G` cuts them, and the memory is the whole process's. A time is the median of the turns, "
         "a ratio the median of their ratios to LESRCNN's, which ran beside; slow networks have fewer turns.",
-        "PSNR is that of the weights named: trained here, where they ship, or else released by others. Networks that "
-        "enlarge luma have the figure of their papers' protocol, `luma`, too. Times do not depend on weights.",
+        "PSNR, by the protocols `published` and, of networks that enlarge luma, `luma`, is that of the weights named: "
+        "trained here, where they ship, or else released by others. Times do not depend on weights.",
     ]
     return Table("networks", "Which network?", columns, lines, notes)
 
@@ -147,6 +147,8 @@ def plot(rows: list[dict], path: Path) -> None:
             colours = [ACCENT if row["ships"] == "yes" else INK for row in own]
             axes.scatter([row["ms"] for row in own], [own_psnr(row) for row in own], s=16, c=colours)
             axes.set(title=f"x{scale}", xlabel="milliseconds", xscale="log")
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter("")
             axes.margins(0.15)
             axes.grid(True, which="both", alpha=0.3)
         panels[0].set_ylabel("PSNR on Set5, dB")

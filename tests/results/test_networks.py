@@ -155,12 +155,12 @@ def test_the_readme_s_section():
 
 def test_the_readme_is_written_for_the_usual_place_alone(monkeypatch, tmp_path, compare):
     readme = tmp_path / "README.md"
-    readme.write_text("<!-- networks:begin -->\nold\n<!-- networks:end -->\n")
+    readme.write_text("<!-- networks:begin -->\n(none)\n<!-- networks:end -->\n")
     monkeypatch.setattr(networks, "ROOT", tmp_path)
     compare("--networks espcn --scale 2")
-    assert "old" in readme.read_text()
+    assert "(none)" in readme.read_text()
     compare(f"--networks espcn --scale 2 --output {tmp_path}/results/networks")
-    assert "| ESPCN |" in readme.read_text() and "old" not in readme.read_text()
+    assert "| ESPCN |" in readme.read_text() and "(none)" not in readme.read_text()
 
 
 def test_the_readme_shows_what_was_measured(root):
