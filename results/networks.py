@@ -122,7 +122,7 @@ def main(args: argparse.Namespace) -> None:
         told = "{ms:.4g} ms in {precision}, {times:.3g} times LESRCNN's, {turns} turns".format(**speed)
         print(f"{form.label} x{form.scale}: {told}", flush=True)
     rows = [row_of(form, size, about, memory, weights.get(form), sets.get(form.scale)) for form in all_forms()]
-    network_table.write([row for row in rows if row], args.output)
+    network_table.write(sorted(filter(None, rows), key=lambda row: (row["scale"], row["macs"])), args.output)
     if args.output.resolve() == ROOT / "results/networks":
         section = network_table.section(network_table.read(args.output.with_suffix(".csv")))
         readme.replace(ROOT / "README.md", "networks", section)
@@ -141,7 +141,8 @@ def row_of(
     if weights and pictures:
         psnr = {p: memory.known["psnr"].get(psnr_key(weights, pictures, p)) for p in ("published", "luma")}
         row |= {"psnr": psnr["published"], "psnr_luma": psnr["luma"]}
-        row |= {"weights": weights.path.name, "ships": "yes" if weights.ships else "no"}
+        if psnr["published"] is not None:
+            row |= {"weights": weights.path.name, "ships": "yes" if weights.ships else "no"}
     return row | speed | about
 
 
