@@ -31,7 +31,7 @@ def parser() -> Parser:
     add("--weights", type=Path, help="folder of lesrcnn_x2.pth, ..., and lesrcnn.pth (by default what ships)")
     add("--data", type=Path, nargs="+", default=[], help="folders of Set5, Set14, B100, Urban100, beside dataset/")
     choice = {"nargs": "?", "const": "all", "default": "all"}
-    add("--tables", help="which, as 4-7 or 1,4,5, or IV-VII; none for none (default: all)", **choice)
+    add("--tables", help="which, as 4-7 or 1,4,5, or IV-VII; none for none", **choice)
     add("--figures", help="which; 3 to 5 compare pictures at x2, x3 and x4, 1 and 2 show LESRCNN", **choice)
     add("--page", action=argparse.BooleanOptionalAction, default=True, help="make the report page")
     add("--pictures", type=Path, default="dataset/Sample", help="the set that Figures 3 to 5 and the page show")
