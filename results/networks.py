@@ -32,7 +32,7 @@ from results.measure import SCALES, label_of
 from results.sampling_speed import ROOM, build, ours, parse_size, peak_memory
 from results.shape import AMOUNT, COUNT, PSNR, read_json
 from results.turns import machine, ratio, take_turns
-from solver.checkpoint import load_network
+from solver.checkpoint import WeightsInfo, load_network
 from solver.machine import has_bf16
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,10 +73,10 @@ class Form:
 
 @dataclass(frozen=True)
 class Weights:
-    """Of a form, the file whose PSNR is shown, and whether it ships with this project."""
+    """A file whose PSNR is shown: of which of :data:`FORMS`, and whether it ships with this project."""
 
-    path: Path
-    sha256: str
+    label: str
+    info: WeightsInfo
     luma: bool
     ships: bool
 
@@ -122,9 +122,14 @@ def main(args: argparse.Namespace) -> None:
         told = "{ms:.4g} ms in {precision}, {times:.3g} times LESRCNN's, {turns} turns".format(**speed)
         print(f"{form.label} x{form.scale}: {told}", flush=True)
     rows = [row_of(form, size, about, memory, weights.get(form), sets.get(form.scale)) for form in all_forms()]
-    network_table.write(sorted(filter(None, rows), key=lambda row: (row["scale"], row["macs"])), args.output)
-    if args.output.resolve() == ROOT / "results/networks":
-        section = network_table.section(network_table.read(args.output.with_suffix(".csv")))
+    publish(sorted(filter(None, rows), key=lambda row: (row["scale"], row["macs"])), args.output)
+
+
+def publish(rows: list[dict], path: Path) -> None:
+    """Write the table, and what the README shows of it if it is the one in ``results/``."""
+    network_table.write(rows, path)
+    if path.resolve() == ROOT / "results/networks":
+        section = network_table.section(network_table.read(path.with_suffix(".csv")))
         readme.replace(ROOT / "README.md", "networks", section)
 
 
@@ -142,7 +147,7 @@ def row_of(
         psnr = {p: memory.known["psnr"].get(psnr_key(weights, pictures, p)) for p in ("published", "luma")}
         row |= {"psnr": psnr["published"], "psnr_luma": psnr["luma"]}
         if psnr["published"] is not None:
-            row |= {"weights": weights.path.name, "ships": "yes" if weights.ships else "no"}
+            row |= {"weights": weights.info.path.name, "ships": "yes" if weights.ships else "no"}
     return row | speed | about
 
 
@@ -178,34 +183,40 @@ def all_forms() -> Iterator[Form]:
 def find_weights(folder: Path | None) -> dict[Form, Weights]:
     """The weights of each form: what ships, or else what is in a folder, in the order of the files' names.
 
-    A file's scale is what its name ends in, as ``_x2``, or else what it tells. Of a form's files, one for its scale
-    alone comes before a blind one. A file in the folder that is none of :data:`FORMS` is told in a line.
+    Of a form's files, one for its scale alone comes before a blind one.
 
     Raises:
         InputError: if the folder is none.
     """
     if folder is not None and not folder.is_dir():
         raise InputError(f"--weights {folder}: is no folder")
-    found, shipped = {}, []
+    shipped, found = [], {}
     with suppress(InputError):  # none ship
         shipped = [method.path for method in measure.find_methods(None)[0]]
-    for files in (shipped, sorted(folder.glob("*.pth")) if folder else []):
-        told = []
-        for path in files:
-            scale = re.search(r"_x([2-9])$", path.stem)  # which SRCNN's weights, for one, do not tell
-            try:
-                told.append(load_network(path, scale=scale and int(scale[1])))
-            except InputError as error:
-                print(shown(f"left out: {error}"))
-        for net, info in sorted(told, key=lambda one: one[1].multi_scale):
+    released = sorted(folder.glob("*.pth")) if folder else []
+    for weights in (*known(shipped, ships=True), *known(released, ships=False)):
+        for scale in weights.info.scales:
+            found.setdefault(Form(weights.label, scale), weights)
+    return found
+
+
+def known(files: list[Path], ships: bool) -> list[Weights]:
+    """Those of the files that are weights of one of :data:`FORMS`, blind ones last; of the others a line tells.
+
+    A file's scale is what its name ends in, as ``_x2``, or else what it tells.
+    """
+    found = []
+    for path in files:
+        scale = re.search(r"_x([2-9])$", path.stem)  # which SRCNN's weights, for one, do not tell
+        try:
+            net, info = load_network(path, scale=scale and int(scale[1]))
             label = label_of_form(info.network, net.configuration)
             if label is None:
-                print(shown(f"left out: {info.path}: weights of another {info.network} than the table has"))
-                continue
-            weights = Weights(info.path, info.sha256, isinstance(net, OnLuma), files is shipped)
-            for scale in info.scales:
-                found.setdefault(Form(label, scale), weights)
-    return found
+                raise InputError(f"{path}: weights of another {info.network} than the table has")
+            found.append(Weights(label, info, isinstance(net, OnLuma), ships))
+        except InputError as error:
+            print(shown(f"left out: {error}"))
+    return sorted(found, key=lambda weights: weights.info.multi_scale)
 
 
 def label_of_form(network: str, configuration: dict[str, Any]) -> str | None:
@@ -230,13 +241,13 @@ def find_set5(folders: list[Path]) -> dict[int, TestSet]:
 def remember_psnr(weights: Weights, pictures: TestSet, protocol: str, memory: Memory) -> None:
     """Measure Set5's mean PSNR, unless that is known."""
     if (key := psnr_key(weights, pictures, protocol)) not in memory.known["psnr"]:
-        psnr = measure.rounded(measure.scores(weights.path, pictures, protocol))["psnr"]
+        psnr = measure.rounded(measure.scores(weights.info.path, pictures, protocol))["psnr"]
         memory.keep("psnr", key, psnr)
 
 
 def psnr_key(weights: Weights, pictures: TestSet, protocol: str) -> str:
     contents = hashlib.sha256("".join(map(measure.fingerprint, pictures.items)).encode()).hexdigest()[:16]
-    return f"{weights.sha256[:16]} on {contents} x{pictures.scale}, {protocol}"
+    return f"{weights.info.sha256[:16]} on {contents} x{pictures.scale}, {protocol}"
 
 
 # -- what it takes ---------------------------------------------------------------------------------
