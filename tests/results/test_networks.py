@@ -108,7 +108,7 @@ def test_a_slow_network_takes_fewer_turns(compare, monkeypatch):
 @pytest.mark.parametrize(
     "flags, message",
     [("--networks SN", "--networks SN: is not compared"), ("--sizes 48x36 64x64", "at one size")]
-    + [("--weights nowhere", "nowhere: is no folder")],
+    + [("--networks espcn --weights nowhere", "nowhere: is no folder")],
 )
 def test_wrong_flags_are_one_line(compare, flags, message):
     with pytest.raises(InputError, match=message):
