@@ -92,7 +92,7 @@ def ship(run_folder: Path, data: Path, pictures: str, validation_sets: Sequence[
     with written_whole(target) as temporary:
         shutil.copyfile(weights, temporary)
     write_text(target.with_suffix(".json"), compact(card) + "\n")
-    if curve is not None:  # the report page draws it
+    if curve is not None and "_psnr" in curve:  # the report page draws it
         write_text(ROOT / "results/curves" / f"{target.stem}.csv", curve)
     readme.replace(ROOT / "README.md", "weights", readme.weights_section(cards(), ROOT))
     return target

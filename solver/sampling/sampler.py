@@ -32,7 +32,7 @@ VIEWS = [(turned, flips) for turned in (False, True) for flips in ((), (2,), (3,
 _HOST = torch.device("cpu")
 # LR pixels, or bytes of their features, up to which the CPU is as fast with a picture in one piece as with strips; of
 # a strip, half of that is enough.
-_WHOLE, _WHOLE_BYTES = 2**16, 170_000_000
+_WHOLE, _WHOLE_BYTES = 2**16, 200_000_000
 _HALO = 16  # LR pixels around tiles of a network whose reach is the whole picture
 _SLACK = 1.3  # what libraries need beside the features, found by measuring resident size
 
