@@ -80,24 +80,20 @@ def benchmark(name: str, entries: list[dict], protocol: str, paper: Paper = LESR
     columns = [Column(key, f"x{key[1]} {key[3:].upper()}", forms[key[3:]]) for key in keys]
     number = str(table.number) if table else name.lower()
     title = f"PSNR and SSIM on {name}" + ("" if table else " (the pictures that come with this project)")
-    notes = (
-        _benchmark_notes(name, set(ours), protocol, paper)
-        if entries
-        else [f"{name} was not measured: it was not there."]
-    )
+    notes = [f"{name} was not measured: it was not there."]
+    if entries:
+        notes = _benchmark_notes(set(ours), protocol, told, paper)
     notes += table.notes if table else ()
     return Table(number, title, [Column("method", "Method"), *columns], rows, notes, paper.roman)
 
 
-def _benchmark_notes(name: str, ours: set[tuple[str, str]], protocol: str, paper: Paper) -> list[str]:
-    """How the methods were measured, each by a protocol."""
-    labels, notes = (
-        {method for method, _ in ours},
-        [f"Bold: measured here, with {PROTOCOLS[protocol]}. PSNR in dB, on luma."],
-    )
+def _benchmark_notes(ours: set[tuple[str, str]], protocol: str, told: dict[str, dict], paper: Paper) -> list[str]:
+    """How the methods were measured, each by a protocol, beside those that the paper tells of."""
+    labels = {method for method, _ in ours}
+    notes = [f"Bold: measured here, with {PROTOCOLS[protocol]}. PSNR in dB, on luma."]
     if not labels & set(paper.labels):
         notes.append(f"No weights of {paper.name} were there, so it was not measured.")
-    if paper.benchmark(name):
+    if "Bicubic" in told:
         notes.append(
             "Bicubic is measured too, on the same pictures and in the same way; the paper's row of it "
             "has the figures of earlier papers."

@@ -76,6 +76,12 @@ def test_ours_stand_beside_the_paper_s_and_the_blind_ones_in_a_row_of_their_own(
     assert not any("No weights" in note for note in table.notes)
 
 
+def test_where_the_paper_has_no_bicubic_nothing_is_said_of_it():
+    notes = tables.benchmark("720p", [entry("CFSRCNN", 44.7, "720p")], "published", CFSRCNN).notes
+    assert not any("Bicubic" in note for note in notes) and "make_benchmark.py" in notes[-1]
+    assert any("Bicubic" in note for note in tables.benchmark("Set5", [entry("CFSRCNN", 37)], "published").notes)
+
+
 def test_without_its_weights_the_note_says_so():
     table = tables.benchmark("Set5", [entry("LESRCNN", 37.6)], "published", CFSRCNN)
     assert "No weights of CFSRCNN were there, so it was not measured." in table.notes
