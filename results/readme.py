@@ -9,6 +9,8 @@ from pathlib import Path
 from dataset.errors import InputError, shown
 from dataset.files import read_text, readable, write_text
 
+from solver.measuring.metrics import PROTOCOLS
+
 from . import tables
 from .measure import SCALES
 from .shape import AMOUNT, COUNT, PSNR, SSIM, read_json, some
@@ -17,7 +19,7 @@ from .table import in_markdown
 # What a card must hold (see results/shape.py).
 _SCORE = {"psnr": PSNR, "ssim": SSIM, "paper": ([(PSNR, SSIM)], None)}
 _TRAINING = {"steps_in_all": COUNT, "hours_in_all": AMOUNT, "hardware": {"device": str}}
-_CARD = {"scales": some([SCALES]), "training": _TRAINING, "test": {str: {str: _SCORE}}}
+_CARD = {"scales": some([SCALES]), "protocol": PROTOCOLS, "training": _TRAINING, "test": {str: {str: _SCORE}}}
 
 
 def results_section(entries: list[dict], protocol: str) -> str:
@@ -34,8 +36,8 @@ def weights_section(cards: list[Path], root: Path) -> str:
         InputError: if a card is damaged.
     """
     lines = [
-        "| weights | scale | Set5 PSNR / SSIM | Set14 PSNR / SSIM | the paper's | trained |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| weights | scale | protocol | Set5 PSNR / SSIM | Set14 PSNR / SSIM | the paper's | trained |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for path in cards:
         advice = "make it again with results/ship_weights.py"
@@ -49,7 +51,8 @@ def weights_section(cards: list[Path], root: Path) -> str:
                 found = [card["test"][test_set][f"x{scale}"] for test_set in ("Set5", "Set14")]
             ours = " | ".join(f"{figures['psnr']:.2f} / {figures['ssim']:.4f}" for figures in found)
             paper = ", ".join(f"{figures['paper'][0]:.2f}" for figures in found if figures["paper"]) or "-"
-            lines.append(f"| [`{name}`]({name.with_suffix('.json')}) | x{scale} | {ours} | {paper} | {how} |")
+            linked = f"[`{name}`]({name.with_suffix('.json')})"
+            lines.append(f"| {linked} | x{scale} | {card['protocol']} | {ours} | {paper} | {how} |")
     return "\n".join(lines)
 
 

@@ -76,6 +76,7 @@ FILES = {
         {
             "weights": "x2.pth",
             "scales": [2],
+            "protocol": "luma",
             "training": {"steps_in_all": 5, "hours_in_all": 0.5, "hardware": {"device": "CPU"}},
             "test": {"Set5": {"x2": SCORE}, "Set14": {"x2": SCORE}},
         },

@@ -249,7 +249,7 @@ def test_weights_are_those_of_the_run(house):
 def test_a_device_of_any_name_in_the_readme(tmp_path, name):
     score = {"psnr": 37.5, "ssim": 0.9, "paper": None}
     training = {"steps_in_all": 5, "hours_in_all": 0.5, "hardware": {"device": f"{name} <!-- weights:end -->"}}
-    card = {"weights": "a.pth", "scales": [2], "training": training}
+    card = {"weights": "a.pth", "scales": [2], "protocol": "luma", "training": training}
     card["test"] = {"Set5": {"x2": score}, "Set14": {"x2": score}}
     (tmp_path / "a.json").write_text(json.dumps(card))
     (tmp_path / "README.md").write_text("<!-- weights:begin -->\n<!-- weights:end -->\nafter\n")
@@ -257,7 +257,7 @@ def test_a_device_of_any_name_in_the_readme(tmp_path, name):
         readme.replace(tmp_path / "README.md", "weights", readme.weights_section([tmp_path / "a.json"], tmp_path))
     _, _, line, end, after = (tmp_path / "README.md").read_text().splitlines()[1:]
     assert end == "<!-- weights:end -->" and after == "after"
-    assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 7
+    assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 8
 
 
 def test_shipped_cards_describe_the_shipped_weights(root):
