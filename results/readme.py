@@ -8,7 +8,6 @@ from pathlib import Path
 
 from dataset.errors import InputError, shown
 from dataset.files import read_text, readable, write_text
-
 from solver.measuring.metrics import PROTOCOLS
 
 from . import tables
