@@ -67,6 +67,8 @@ CHUNK = 2**14
 
 ADVICE = "choose another --output, or remove this one"
 
+_WIDTH = 40  # of a patch, in HR pixels, at most, where none is given
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -166,7 +168,7 @@ def _arguments() -> argparse.Namespace:
     add("--output", type=Path, required=True, metavar="PATH", help="the HDF5 file, or the folder of PNG files")
     add("--use_h5py", action="store_true", help="write HDF5 (default: PNG)")
     add("--number", type=count, default=0, metavar="N", help="take the first N pictures (default: all)")
-    add("--width", type=pixels, default=40, metavar="W", help=f"of a patch, {side} (default: %(default)s)")
+    add("--width", type=pixels, metavar="W", help=f"of a patch, {side} (default: 40, or what is below it and fits)")
     add("--height", type=pixels, metavar="H", help=f"of a patch, {side} (default: --width)")
     add("--stride", type=pixels, metavar="S", help=f"from patch to patch, {side} (default: --width)")
     factor = {"type": int, "nargs": "+", "choices": arguments.SCALES, "default": [2], "metavar": "N"}
@@ -184,11 +186,13 @@ def _arguments() -> argparse.Namespace:
     add("--single_y", action="store_true", help="luma alone (BT.601, 16 to 235); LR is made from it")
     arguments.add_workers(parser)
     args = parser.parse_args()
-    args.height, args.stride = args.height or args.width, args.stride or args.width
     if args.upsampling and not args.same_size:
         parser.error("--upsampling: is how --same_size enlarges; add that, or leave this out")
     upsampling = list(dict.fromkeys(args.upsampling or ["bicubic"])) if args.same_size else []
     args.upscale_factor = sorted(set(args.upscale_factor))
+    step = _step(args)
+    args.width = args.width or max(step, _WIDTH // step * step)
+    args.height, args.stride = args.height or args.width, args.stride or args.width
     several = {key: list(dict.fromkeys(getattr(args, key))) for key in ("scales", "rotations", "flips")}
     single = {key: getattr(args, key) for key in ("width", "height", "stride", "target", "single_y")}
     alike = [args.upscale_factor] if args.same_size else [[factor] for factor in args.upscale_factor]
@@ -198,9 +202,14 @@ def _arguments() -> argparse.Namespace:
     return args
 
 
+def _step(args: argparse.Namespace) -> int:
+    """HR pixels of which sizes are multiples."""
+    return 1 if args.same_size else math.lcm(*args.upscale_factor)
+
+
 def _misfit(args: argparse.Namespace) -> str | None:
     """What is wrong with the sizes, or None."""
-    step = 1 if args.same_size else math.lcm(*args.upscale_factor)
+    step = _step(args)
     factors = " and ".join(map(str, args.upscale_factor))
     for flag in ("width", "height", "stride"):
         value = getattr(args, flag)

@@ -46,5 +46,6 @@ def build(name: str, scale: int = 2, multi_scale: bool = False, **options) -> "N
         if option not in known:
             raise ValueError(f"{name} has no option {option!r}; it has {', '.join(known) or 'none'}")
         if type(value) is not type(known[option]):
-            raise ValueError(f"{name}'s option {option} is {type(known[option]).__name__}, not {value!r}")
+            kind = {int: "a whole number", bool: "True or False"}.get(type(known[option]), "text")
+            raise ValueError(f"{name}'s option {option} is {kind}, not {value!r}")
     return network(scale=scale, multi_scale=multi_scale, **options)

@@ -73,7 +73,7 @@ class PatchPairs(Source):
             self._types = {key: np.dtype(np.uint8 if file[key].dtype == np.uint8 else np.float32) for key in shapes}
             (count, channels, *lr), (others, same, *hr) = shapes.values()
             if count != others:
-                raise InputError(f"{path}: has {count} patches in lr and {others} in hr")
+                raise InputError(f"{path}: has {count} patches in lr and {others} in hr; give both as many")
             if channels != same:
                 raise InputError(f"{path}: has {channels} channels in lr and {same} in hr")
             self.count, self.channels, self._sides = count, channels, {"lr": tuple(lr), "hr": tuple(hr)}
@@ -151,7 +151,7 @@ class PatchPairs(Source):
         if not isinstance(data, h5py.Dataset):
             raise InputError(f"{self.path}: {key} is a group; pairs of patches are two data sets, lr and hr")
         if data.dtype.newbyteorder("=") not in (np.uint8, np.float32, np.float64):
-            problem = f"is {data.dtype}; patches are uint8, float32 or float64"
+            problem = f"is {data.dtype}; patches are uint8, float32 or float64: save them as one of these"
         if data.ndim not in (3, 4) or data.ndim == 4 and data.shape[1] not in (1, 3) or 0 in data.shape:
             problem = problem or f"has the shape {data.shape}; patches are (N, C, h, w), C being 1 or 3, or (N, h, w)"
         if data.shape and np.prod(data.shape[-2:], dtype=float) > MAX_PIXELS:
@@ -169,7 +169,8 @@ class PatchPairs(Source):
             told = np.atleast_1d(file.attrs.get("scale", ()))
             return True, told.tolist() if told.dtype.kind in "iu" else []
         both = f"hr has patches of {hr[1]}x{hr[0]} pixels and lr of {lr[1]}x{lr[0]}"
-        raise InputError(f"{self.path}: {both}: neither a multiple nor, LR being enlarged, as large or the centre")
+        wanted = "HR's are a multiple of LR's or, LR being enlarged, as large or smaller by an even number"
+        raise InputError(f"{self.path}: {both}; {wanted}")
 
     def _range(self, file: h5py.File) -> float:
         """What float values are to be divided by, so that white is 1."""
@@ -185,7 +186,9 @@ class PatchPairs(Source):
         for index in np.unique(np.linspace(0, self.count - 1, _LOOKED_AT).astype(int)):
             patch = file[key][index]
             if not np.isfinite(patch).all():
-                raise InputError(f"{self.path}: {key}[{index}] has values that are no numbers; leave it out")
+                raise InputError(
+                    f"{self.path}: {key}[{index}] has values that are no numbers; leave this patch out of lr and hr"
+                )
             least, most = min(least, patch.min()), max(most, patch.max())
         peak = 1.0 if most <= 1 + _BEYOND else 255.0
         if most > (1 + _BEYOND) * peak or least < -_BEYOND * peak:

@@ -56,7 +56,8 @@ def check_patches(source: Source, net: Network, args: argparse.Namespace) -> Non
         kinds = " or ".join({1: "luma", 3: "RGB"}[channels] for channels in net.channels)
         raise InputError(f"{source.path}: has luma alone; {args.model} is trained on {kinds}: give such patches")
     if source.enlarged and not net.enlarged_before:
-        raise InputError(f"{source.path}: has LR that is enlarged already; {args.model} takes LR as it is: give such")
+        what = f"has LR as large as HR, or larger; {args.model} takes LR that is not enlarged"
+        raise InputError(f"{source.path}: {what}: give such, and look that lr and hr are not swapped")
     if args.teacher and (source.channels == 1 or source.enlarged):
         raise InputError(f"--teacher: is shown RGB as LR has it, not what {source.path} has; leave it out")
 

@@ -107,8 +107,12 @@ def test_a_resumed_run_is_the_run_that_never_stopped(settings, material, tmp_pat
     [
         ("luma pairs", (), "has luma alone; lesrcnn is trained on RGB"),
         ("luma folder", ("--model", "edsr"), "has luma alone; edsr is trained on RGB"),
-        ("enlarged RGB pairs", (), "has LR that is enlarged already; lesrcnn takes LR as it is"),
-        ("enlarged pairs", ("--model", "espcn"), "has LR that is enlarged already; espcn takes LR as it is"),
+        ("enlarged RGB pairs", (), "has LR as large as HR, or larger; lesrcnn takes LR that is not enlarged"),
+        (
+            "enlarged pairs",
+            ("--model", "espcn"),
+            "has LR as large as HR, or larger; espcn takes LR that is not enlarged",
+        ),
         ("pairs", ("--scale", 3), "its patches are for x2, not for x3"),
         ("folder", ("--scale", 3), "its pictures are of x2, not of x3"),
     ],

@@ -698,7 +698,7 @@ def test_options_are_those_of_the_network(settings):
     assert net.configuration["d"] == 6 and len(net.layers) == 4
     for options, problem in (
         (["k=3"], "fsrcnn has no option 'k'; it has d, s, m"),
-        (["d=wide"], "option d is int, not 'wide'"),
+        (["d=wide"], "option d is a whole number, not 'wide'"),
         (["d=0"], "d and s are from 1"),
     ):
         with pytest.raises(InputError, match=f"--model fsrcnn --scale 2: .*{problem}"):
