@@ -191,6 +191,12 @@ class Memory:
         own = [e for e in self._entries.values() if e["weights"] in hashes and e["protocol"] == protocol]
         return [entry for entry in own if entry["count"] == len(entry["pictures"]) > 0]
 
+    def for_tables(self, methods: list[Method], protocol: str) -> list[dict]:
+        """The same, and what networks have measured by their own protocol, if that is another."""
+        others = [method for method in methods if method.own_protocol != protocol]
+        own = [entry for method in others for entry in self.complete([method], method.own_protocol)]
+        return self.complete(methods, protocol) + own
+
     def forget_others(self, methods: list[Method]) -> list[str]:
         """Drop what weights have measured whose files hold others by now; returns the names of these files.
 

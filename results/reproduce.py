@@ -147,12 +147,8 @@ def list_products(
     def entries() -> list[dict]:
         return memory.complete(methods, args.protocol)
 
-    def by_own_protocols() -> list[dict]:
-        return [entry for method in methods for entry in memory.complete([method], method.own_protocol)]
-
     def all_tables(*numbers: list[int]) -> list[table.Table]:
-        other = [entry for entry in by_own_protocols() if entry["protocol"] != args.protocol]
-        return tables.every(entries() + other, args.protocol, *numbers, paper=paper)
+        return tables.every(memory.for_tables(methods, args.protocol), args.protocol, *numbers, paper=paper)
 
     def compare(path: Path, scale: int, items: list[test_set.Item]) -> None:
         crops.draw(crops.rows(items, scale, methods, args.protocol, most=3), path)
@@ -170,7 +166,8 @@ def list_products(
         table.write(all_tables(args.tables), out / "tables", paper.command)
 
     def write_zoo() -> None:
-        write_text(out / "zoo.md", zoo(methods, by_own_protocols()).markdown())
+        own = [entry for method in methods for entry in memory.complete([method], method.own_protocol)]
+        write_text(out / "zoo.md", zoo(methods, own).markdown())
 
     def update_readme() -> None:
         readme.replace(ROOT / "README.md", "results", readme.results_section(entries(), args.protocol))

@@ -328,10 +328,12 @@ def test_readme_shows_what_was_measured(root):
     section = text.partition("<!-- results:begin -->\n")[2].partition("\n<!-- results:end -->")[0]
     if not (root / "results/measured.json").exists():
         pytest.skip("nothing has been measured yet")
-    entries = measure.Memory(root / "results/measured.json").complete(measure.find_methods(None)[0], "published")
+    memory, methods = measure.Memory(root / "results/measured.json"), measure.find_methods(None)[0]
+    entries = memory.complete(methods, "published")
     assert entries, "measured.json is of other weights: run results/reproduce.py"
     assert section == readme.results_section(entries, "published")
     # and the committed tables are those of the same figures
+    entries = memory.for_tables(methods, "published")
     for paper, folder in ((papers.LESRCNN, "tables"), (papers.CFSRCNN, "cfsrcnn/tables")):
         for table in tables.every(entries, "published", paper=paper):
             committed = (root / f"results/{folder}/{table.name}.csv").read_text(encoding="utf-8")
