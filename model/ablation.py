@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .lesrcnn import CHANNELS, IEEB, PAIRS, RB, conv1x1, conv3x3
-from .ops import NONE, Margins, MeanShift, Network, SubPixelUpsampler, centre, trim
+from .ops import NONE, Margins, MeanShift, Network, SubPixelUpsampler, centre, plus_minus, trim
 
 VARIANTS = ("SN", "HN", "IEEB", "IEEB+RB")
 
@@ -94,20 +94,19 @@ class Net(Network):
     @torch.no_grad()
     def init_identity(self) -> None:
         """Start as a bilinear enlarger, as LESRCNN's ``init_identity`` does, and for its reason."""
-        plus_minus = torch.cat([torch.eye(3), -torch.eye(3)])  # (6, 3): x -> +x, -x
         if isinstance(self.features, IEEB):
-            self.features.shallow.weight[:6] = centre(plus_minus)
+            self.features.shallow.weight[:6] = centre(plus_minus())
             for conv1 in self.features.conv1:
                 conv1.weight *= 0.1
         else:
             first, *others = self.features.layers
-            first.weight[:6] = centre(plus_minus)
+            first.weight[:6] = centre(plus_minus())
             for conv in others:
                 conv.weight[:6] = centre(torch.eye(6, CHANNELS), conv.kernel_size[0])
         up, gain = (self.rb.up[f"x{self.scale}"], 0.5) if self.variant == "IEEB+RB" else (self.up, 1.0)
         up.init_bilinear(carried=6, gain=gain)
         self.last.weight *= 0.1
-        self.last.weight[:, :6] = centre(plus_minus.T)
+        self.last.weight[:, :6] = centre(plus_minus().T)
 
     def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
         if isinstance(self.features, IEEB):

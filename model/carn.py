@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .ops import NONE, Margins, MeanShift, Network, SubPixelUpsampler, centre, trim
+from .ops import NONE, Margins, MeanShift, Network, SubPixelUpsampler, centre, plus_minus, trim
 
 VARIANTS = ("", "M")
 CHANNELS = 64
@@ -132,9 +132,7 @@ class Net(Network):
     @torch.no_grad()
     def init_identity(self) -> None:
         """Start as a bilinear enlarger, as LESRCNN's ``init_identity`` does, and for its reason."""
-        eye = torch.eye(3)
-        plus_minus = torch.cat([eye, -eye])  # (6, 3): x -> +x, -x, which survives rectification
-        self.entry.weight[:6] = centre(plus_minus)
+        self.entry.weight[:6] = centre(plus_minus())
         self.entry.bias[:6].zero_()
         for cascade in (self.cascade, *self.cascade.blocks):
             for fusion in cascade.fusions:
@@ -143,7 +141,7 @@ class Net(Network):
         for up in self.up.values():
             up.init_bilinear(carried=6)
         self.exit.weight *= 0.1
-        self.exit.weight[:, :6] = centre(plus_minus.T)
+        self.exit.weight[:, :6] = centre(plus_minus().T)
         self.exit.bias.zero_()
 
     def released_names(self) -> dict[str, str]:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .lesrcnn import CHANNELS, conv1x1, conv3x3
-from .ops import NONE, Margins, MeanShift, Network, SubPixelUpsampler, centre, trim
+from .ops import NONE, Margins, MeanShift, Network, SubPixelUpsampler, centre, plus_minus, trim
 
 PAIRS = 16  # of a 1x1 and a 3x3 layer in the FEB
 ENHANCEMENTS = 5
@@ -116,9 +116,7 @@ class Net(Network):
     @torch.no_grad()
     def init_identity(self) -> None:
         """Start as a bilinear enlarger, as LESRCNN's ``init_identity`` does, and for its reason."""
-        eye = torch.eye(3)
-        plus_minus = torch.cat([eye, -eye])  # (6, 3): x -> +x, -x, which survives rectification
-        self.feb.first.weight[:6] = centre(plus_minus)
+        self.feb.first.weight[:6] = centre(plus_minus())
         for conv in (*self.feb.conv3, self.eb.fuse):
             conv.weight *= 0.1  # the first layer's features carry, the others add little
         for conv in (*self.eb.enhance, *self.frb.refine):
@@ -126,7 +124,7 @@ class Net(Network):
         for up in self.cb.values():
             up.init_bilinear(carried=6, gain=0.5)  # shallow and deep features both arrive: together they weigh 1
         self.frb.last.weight *= 0.1
-        self.frb.last.weight[:, :6] = centre(plus_minus.T)
+        self.frb.last.weight[:, :6] = centre(plus_minus().T)
 
     def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
         refining = [*self.frb.refine, self.frb.last]

@@ -10,14 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .ops import Criterion, OnLuma, centre
+from .ops import Criterion, OnLuma, centre, conv3x3
 
 ALPHA = 0.5  # what the single pictures count in the loss; the rest is the ensemble's
 _MOST = 1024  # channels, and recursions
-
-
-def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel_size=3, padding=1)
 
 
 class Net(OnLuma):

@@ -7,14 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .lesrcnn import conv3x3
 from .ops import OnLuma
 
 CHANNELS = 128
 _MOST = 1024  # recursions
-
-
-def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False)
 
 
 class Net(OnLuma):

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .ops import NONE, Margins, MeanShift, Network, SubPixelUpsampler, centre, trim
+from .ops import NONE, Margins, MeanShift, Network, SubPixelUpsampler, centre, plus_minus, trim
 
 CHANNELS = 64  # width of every layer, Section 3.2
 PAIRS = 8  # IEEB: 17 layers = one 3x3, then eight pairs of 3x3 and 1x1, Section 3.3
@@ -147,9 +147,7 @@ class Net(Network):
         layers, which survives rectification; every other weight keeps its default start. Reads
         31.84 dB on Set5 x2 before the first step, where the default start reads 12.66.
         """
-        eye = torch.eye(3)
-        plus_minus = torch.cat([eye, -eye])  # (6, 3): x -> +x, -x
-        self.ieeb.shallow.weight[:6] = centre(plus_minus)
+        self.ieeb.shallow.weight[:6] = centre(plus_minus())
         for conv1 in self.ieeb.conv1:
             conv1.weight *= 0.1  # the skips carry, the pairs add little
         for up in self.rb.up.values():
@@ -157,7 +155,7 @@ class Net(Network):
         for conv in self.irb.refine:
             conv.weight[:6] = centre(torch.eye(6, CHANNELS))
         self.irb.last.weight *= 0.1
-        self.irb.last.weight[:, :6] = centre(plus_minus.T)
+        self.irb.last.weight[:, :6] = centre(plus_minus().T)
 
     def hidden(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
         return [*zip(self.ieeb.conv3, self.ieeb.conv1), *zip(self.irb.refine, [*self.irb.refine[1:], self.irb.last])]

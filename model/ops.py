@@ -435,6 +435,16 @@ class OnLuma(Network):
         return F.conv2d(rgb, self.weights, self.black)
 
 
+def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
+    """(N, inputs, H, W) -> (N, outputs, H, W): with biases, and zeros beyond the edge."""
+    return nn.Conv2d(inputs, outputs, kernel_size=3, padding=1)
+
+
+def plus_minus() -> torch.Tensor:
+    """(6, 3): x -> +x, -x, which survives rectification. For :meth:`Network.init_identity`."""
+    return torch.cat([torch.eye(3), -torch.eye(3)])
+
+
 def centre(matrix: torch.Tensor, size: int = 3) -> torch.Tensor:
     """(out, in) -> the convolution weight (out, in, size, size) that applies it at the centre tap."""
     weight = torch.zeros(*matrix.shape, size, size)

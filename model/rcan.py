@@ -11,14 +11,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .ops import NONE, Margins, MeanShift, Network, SubPixelUpsampler, centre, trim
+from .ops import NONE, Margins, MeanShift, Network, SubPixelUpsampler, centre, conv3x3, trim
 
 LEVELS = 255.0  # the picture is 0 to 255 inside, as in the release: what the attention makes of it depends on that
 _MOST = 1024  # groups, blocks, channels
-
-
-def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel_size=3, padding=1)
 
 
 class ChannelAttention(nn.Module):

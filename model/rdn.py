@@ -10,13 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .ops import NONE, Margins, Network, SubPixelUpsampler, centre, trim
+from .ops import NONE, Margins, Network, SubPixelUpsampler, centre, conv3x3, trim
 
 _MOST = 1024  # blocks, layers, channels
-
-
-def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel_size=3, padding=1)
 
 
 class RDB(nn.Module):

@@ -305,4 +305,4 @@ def test_a_server_that_is_silent_does_not_keep_the_command_from_ending(server, t
     process = subprocess.Popen([sys.executable, *arguments], cwd=root, stderr=subprocess.DEVNULL)
     assert asked.wait(30)
     process.send_signal(number)
-    assert process.wait(9) == status
+    assert process.wait(5) == status
