@@ -54,7 +54,8 @@ def parse(scale: int, arguments: Sequence[str] | None = None) -> argparse.Namesp
     if args.ema == 1:
         raise InputError("--ema 1: must be less than 1, or the first weights would stay")
     if args.variant is not None and {"variant": args.variant} not in network.options:
-        known = ", ".join(options["variant"] for options in network.options if options.get("variant"))
+        names = dict.fromkeys(options["variant"] for options in network.options if options.get("variant"))
+        known = ", ".join(names)
         there = f"it has {known}" if known else "leave the flag out"
         raise InputError(f"--variant {args.variant}: {args.model} has no such variant; {there}")
     if args.momentum >= 1:
