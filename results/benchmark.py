@@ -68,6 +68,8 @@ def main() -> None:
 
     args.device = chosen_device(args.device)
     args.output = args.output or Path("results") / usual_name(args.what, args.networks)
+    if args.scale == 8 and args.what != "sampling":
+        raise InputError(f"--scale 8: {args.what} is measured at 2, 3 and 4")
     if not args.output.name:
         raise InputError(f"--output {args.output}: is no name of a file")
     with locked(args.output.parent, "another command of results/"):

@@ -22,7 +22,7 @@ from dataset import sources, test_set
 from dataset.errors import InputError, Parser, run, shown
 from dataset.files import locked, read_text, readable, sha256_of, write_csv, write_json, write_text
 from results import measure, readme
-from results.measure import NETWORKS, SCALES
+from results.measure import NETWORKS, PAPER_SCALES
 from results.shape import AMOUNT, COUNT, PSNR, checked, read_csv, read_json, some
 from solver.arguments import add_protocol
 from solver.training.command import parse as parse_training
@@ -67,7 +67,7 @@ def parser() -> Parser:
     add("what", choices=("ablation", "settings"), help="what is compared")
     add("--ckpt_dir", type=Path, help="the runs go into folders here (by default checkpoint/WHAT)")
     add("--out", type=Path, help="where the figures go (by default results/ablation, and for settings results)")
-    add("--scale", type=int, choices=SCALES, default=4, help="of the ablation; the paper's is 4")
+    add("--scale", type=int, choices=PAPER_SCALES, default=4, help="of the ablation; the paper's is 4")
     add("--test_data_dir", type=Path, default="dataset/Set5", help="set to measure the ablation's weights on")
     add("--only", nargs="+", choices=SETTINGS, metavar="NAME", default=list(SETTINGS), help="these settings")
     add_protocol(parser)

@@ -7,7 +7,7 @@ picture, so an interrupted run goes on where it was.
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,7 +22,8 @@ from solver.measuring.metrics import PROTOCOLS
 
 from .shape import COUNT, PSNR, SSIM, fits, read_json
 
-SCALES = (2, 3, 4)  # of the paper's tables
+PAPER_SCALES = (2, 3, 4)  # of the papers' tables
+SCALES = (*PAPER_SCALES, 8)  # that pictures are measured at
 NETWORKS = {name: ("ablation", {"variant": name}) for name in ("SN", "HN", "IEEB", "IEEB+RB")}  # Table 1's
 NETWORKS |= {"LESRCNN": ("lesrcnn", {})}
 BENCHMARKS = ("Set5", "Set14", "B100", "Urban100")  # that most papers measure on
@@ -44,7 +45,7 @@ class Method:
     Attributes:
         label: what the papers call it, see :func:`label_of`.
         path: the file.
-        scales: 2, 3, 4 or several.
+        scales: some of :data:`SCALES`.
         blind: whether one network serves all scales.
     """
 
@@ -112,8 +113,11 @@ def find_methods(folder: Path | None, first: str = "lesrcnn") -> tuple[list[Meth
             file = shipped(network, scale)
             path = root / file if folder is None else Path(folder) / Path(file).name
             if path.is_file():
-                methods.append(Method(label_of(network, not scale), path, (scale,) if scale else SCALES, not scale))
-            elif network == first:
+                label, scales = label_of(network, not scale), (scale,) if scale else model.network_class(network).scales
+                if not scale and any(method.label == label for method in methods):
+                    label += ", blind"
+                methods.append(Method(label, path, scales, not scale))
+            elif network == first and scale != 8:
                 missing.append(f"{file if folder is None else path}: not there, so its cells stay empty")
     if not methods:
         names = ", ".join(Path(path).name for path in SHIPPED.values())
@@ -121,8 +125,10 @@ def find_methods(folder: Path | None, first: str = "lesrcnn") -> tuple[list[Meth
     return methods, missing
 
 
-def find_sets(folders: list[Path], names: Sequence[str] = BENCHMARKS) -> tuple[list[TestSet], list[str]]:
-    """The sets of these names, and ``Sample``, that are there at any scale, and a line for what is not.
+def find_sets(
+    folders: list[Path], names: Sequence[str] = BENCHMARKS, scales: Collection[int] = PAPER_SCALES
+) -> tuple[list[TestSet], list[str]]:
+    """The sets of these names, and ``Sample``, that are there at any of these scales, and a line for what is not.
 
     Args:
         folders: that hold sets, as ``Set5/x2/...``; the first that has one counts.
@@ -132,7 +138,7 @@ def find_sets(folders: list[Path], names: Sequence[str] = BENCHMARKS) -> tuple[l
         places = [Path(folder) / name for folder in folders if (Path(folder) / name).is_dir()]
         if not places:
             notes.append(f"{name}: not in {', '.join(map(str, folders))}")
-        for scale in SCALES if places else ():
+        for scale in sorted(scales) if places else ():
             try:
                 pictures = test_set.find(places[0], scale)
                 if any(item.hr is None for item in pictures.items) or not pictures.items:

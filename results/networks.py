@@ -28,7 +28,7 @@ from dataset.memory import resident
 from dataset.test_set import TestSet
 from model.ops import OnLuma
 from results import complexity, measure, network_table, readme
-from results.measure import SCALES, label_of
+from results.measure import PAPER_SCALES, label_of
 from results.sampling_speed import ROOM, build, ours, parse_size, peak_memory
 from results.shape import AMOUNT, COUNT, PSNR, read_json
 from results.turns import machine, ratio, take_turns
@@ -166,12 +166,14 @@ def chosen(args: argparse.Namespace) -> tuple[tuple[int, int], list[Form]]:
             raise InputError(f"--networks {name}: is not compared; there are {', '.join(sorted(known))}")
     forms = [form for form in all_forms() if not args.networks or form.network in args.networks]
     forms = [form for form in forms if args.scale in (None, form.scale)]
+    if not forms:
+        raise InputError(f"--scale {args.scale}: none of --networks {' '.join(args.networks)} has it")
     return parse_size(sizes[0]), sorted(forms, key=lambda form: form.count.macs / form.scale**2)
 
 
 def all_forms() -> Iterator[Form]:
     """Every form at every scale of the tables that it has."""
-    for scale in SCALES:
+    for scale in PAPER_SCALES:
         yield from (
             Form(label, scale) for label, (name, _) in FORMS.items() if scale in model.network_class(name).scales
         )

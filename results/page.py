@@ -18,7 +18,7 @@ from dataset.errors import shown
 from dataset.files import opened, readable, write_text
 
 from . import crops
-from .measure import SCALES, Method
+from .measure import PAPER_SCALES, Method
 from .papers import LESRCNN, Paper
 from .shape import COUNT, PSNR, checked, read_csv
 from .table import Table
@@ -82,7 +82,7 @@ def compared(folder: Path, methods: Sequence[Method], protocol: str) -> tuple[li
 
     ``[{"name", "width", "height", "hr": uri, "scales": {"2": [{"label", "uri", "psnr", "ssim"}]}}]``
     """
-    scales = [scale for scale in SCALES if any(scale in method.scales for method in methods)]
+    scales = [scale for scale in PAPER_SCALES if any(scale in method.scales for method in methods)]
     sets = {s: {crops.short_name(item): item for item in test_set.find(folder, s).items} for s in scales}
     names = [name for name in sets[scales[0]] if all(name in items for items in sets.values())][:MOST_PICTURES]
     found = []

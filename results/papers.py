@@ -9,7 +9,7 @@ from typing import Any
 
 from dataset.files import readable
 
-from .measure import BENCHMARKS, NETWORKS, SCALES, label_of
+from .measure import BENCHMARKS, NETWORKS, PAPER_SCALES, label_of
 from .shape import AMOUNT, PSNR, SSIM, checked, read_csv
 
 FOLDER = Path(__file__).parent / "paper"
@@ -207,7 +207,7 @@ PAPERS = {paper.network: paper for paper in (LESRCNN, CFSRCNN)}
 
 # What a file of figures must hold (see results/shape.py).
 _WORDS = {"method", "sr_size", "parameters", "flops"}  # columns that are no plain numbers
-_FIGURES = {f"x{s}_{figure}": (test, None) for s in SCALES for figure, test in (("psnr", PSNR), ("ssim", SSIM))}
+_FIGURES = {f"x{s}_{figure}": (test, None) for s in PAPER_SCALES for figure, test in (("psnr", PSNR), ("ssim", SSIM))}
 _SHAPES = {
     Ablation: {"method": str, "psnr": PSNR, "ssim": SSIM},
     Runtime: ({"sr_size": str}, {"method": str}),
@@ -250,5 +250,5 @@ def figures(label: str, test_set: str, scale: int) -> list[float] | None:
     """
     paper = next((paper for paper in PAPERS.values() if label in paper.labels), LESRCNN)
     found = [row for row in rows(paper.benchmark(test_set)) if row["method"] == label]
-    told = [row[f"x{scale}_{figure}"] for row in found for figure in ("psnr", "ssim")]
+    told = [row.get(f"x{scale}_{figure}") for row in found for figure in ("psnr", "ssim")]
     return told if told and None not in told else None

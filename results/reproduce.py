@@ -83,7 +83,8 @@ def reproduce(args: argparse.Namespace) -> int:
             raise InputError(f"--data {folder}: is no folder")
     if not args.out.resolve().name:
         raise InputError(f"--out {args.out}: is the root of all folders; give one of its own")
-    sets, absent = measure.find_sets([*args.data, ROOT / "dataset"], paper.sets)
+    scales = {scale for method in methods for scale in method.scales}
+    sets, absent = measure.find_sets([*args.data, ROOT / "dataset"], paper.sets, scales)
     with locked(args.out, "another command of results/"):
         remove_leftovers(args.out, recursive=True)
         memory = measure.Memory(args.out / "measured.json")

@@ -125,10 +125,13 @@ def ours(form: str, net, lr: np.ndarray, scale: int, device, precision: str, **s
 
 
 def build(name: str, scale: int, **options):
-    """A network, started at random."""
+    """A network, started at random; raises InputError for a scale that it does not have."""
     torch.manual_seed(0)
     network, own = NETWORKS.get(name, (name, {}))
-    return model.build(network, scale, **own, **options).eval()
+    try:
+        return model.build(network, scale, **own, **options).eval()
+    except ValueError as error:
+        raise InputError(f"--scale {scale}: {name}: {error}") from None
 
 
 def work(net, lr: np.ndarray) -> float:

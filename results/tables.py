@@ -7,7 +7,7 @@ import model
 from dataset.files import readable
 
 from . import papers
-from .measure import NETWORKS, SAMPLE, SCALES, label_of, mean
+from .measure import NETWORKS, PAPER_SCALES, SAMPLE, label_of, mean
 from .papers import LESRCNN, Ablation, Benchmark, Complexity, Paper, Runtime
 from .shape import AMOUNT, COUNT, PSNR, SSIM, between, checked, fits, read_csv, read_json
 from .table import Column, Row, Table, plain
@@ -27,7 +27,7 @@ PROTOCOLS = {
 _TRAINED = {"network": tuple(NETWORKS), "psnr": PSNR, "ssim": (SSIM, None), "hours": AMOUNT}
 _BUDGET = {"max_steps": COUNT, "batch_size": COUNT, "patch_size": COUNT, "loss_fn": str}
 _ALL = sorted(NETWORKS)
-_ABLATION = {"set": str, "scale": SCALES, "budget": _BUDGET, "hardware": {"device": str}}
+_ABLATION = {"set": str, "scale": PAPER_SCALES, "budget": _BUDGET, "hardware": {"device": str}}
 _ABLATION |= {"networks": lambda rows: fits(rows, [_TRAINED]) and sorted(row["network"] for row in rows) == _ALL}
 
 
@@ -57,8 +57,9 @@ def benchmark(name: str, entries: list[dict], protocol: str, paper: Paper = LESR
     """The table of this data set; of ``Sample`` the same without the paper's rows."""
     entries, table = [entry for entry in entries if entry["set"] == name], paper.benchmark(name)
     told = {row["method"]: row for row in papers.rows(table)} if table else {}
-    keys = [f"x{scale}_{figure}" for scale in SCALES for figure in ("psnr", "ssim")]
-    rows = [Row((method, *(row[key] for key in keys))) for method, row in told.items()]
+    scales = sorted({*PAPER_SCALES, *(entry["scale"] for entry in entries)})
+    keys = [f"x{scale}_{figure}" for scale in scales for figure in ("psnr", "ssim")]
+    rows = [Row((method, *(row.get(key) for key in keys))) for method, row in told.items()]
     ours = {("Bicubic", protocol): {}}
     for entry in sorted(
         entries, key=lambda e: (e["label"].startswith(paper.name), e["label"], e["protocol"] != protocol)
@@ -74,7 +75,7 @@ def benchmark(name: str, entries: list[dict], protocol: str, paper: Paper = LESR
             label = "ours" if by == protocol else f"ours, {by}"
             rows.append(Row((f"{method} ({label})", *(measured.get(key) for key in keys)), "ours"))
         if measured and method in told and by == own[method]:
-            cells = (_difference(measured.get(key), told[method][key]) for key in keys)
+            cells = (_difference(measured.get(key), told[method].get(key)) for key in keys)
             rows.append(Row((f"- difference to the paper's {method}", *cells), "difference"))
     forms = {"psnr": ".2f", "ssim": ".4f"}
     columns = [Column(key, f"x{key[1]} {key[3:].upper()}", forms[key[3:]]) for key in keys]
@@ -123,7 +124,7 @@ def headline(entries: list[dict], paper: Paper = LESRCNN) -> Table:
     for name in (*paper.sets, SAMPLE):
         table = paper.benchmark(name)
         told = {row["method"]: row for row in papers.rows(table)} if table else {}
-        for scale in SCALES:
+        for scale in PAPER_SCALES:
             ours = {e["label"]: e for e in entries if e["set"] == name and e["scale"] == scale}
             if not ours:
                 continue
@@ -133,7 +134,7 @@ def headline(entries: list[dict], paper: Paper = LESRCNN) -> Table:
                 own, row = ours.get(label), told.get(label)
                 cells.append(own and _pair(mean(own, "psnr"), mean(own, "ssim")))
                 if label in paper.told:
-                    cells.append(row and _pair(row[f"x{scale}_psnr"], row[f"x{scale}_ssim"]))
+                    cells.append(row and _pair(row.get(f"x{scale}_psnr"), row.get(f"x{scale}_ssim")))
             rows.append(Row(tuple(cells)))
     return Table("headline", "In short: PSNR (dB) / SSIM on luma", columns, rows)
 
@@ -289,7 +290,7 @@ def complexity_by_scale(paper: Paper = LESRCNN) -> Table:
     ]
     rows = []
     for label, multi_scale in zip(paper.labels, (False, True)):
-        for scale in SCALES:
+        for scale in PAPER_SCALES:
             small, large = (counts.count(paper.network, scale, side, multi_scale=multi_scale) for side in (64, 128))
             macs = _giga(small.macs), _giga(large.macs)
             rows.append(Row((label, f"x{scale}", small.parameters, small.parameters / 1e6, *macs)))

@@ -91,6 +91,21 @@ def test_sizes(measure, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "flags, told",
+    [
+        ("sampling --sizes 32x32 --scale 8", "--scale 8: LESRCNN: this network enlarges by 2, 3 or 4, not by 8"),
+        ("sampling --sizes 32x32 --scale 3 --networks lapsrn", "--scale 3: lapsrn: this network enlarges by 2, 4 or 8"),
+        ("training --scale 8", "--scale 8: training is measured at 2, 3 and 4"),
+        ("networks --scale 8", "--scale 8: networks is measured at 2, 3 and 4"),
+        ("networks --scale 3 --networks lapsrn", "--scale 3: none of --networks lapsrn has it"),
+    ],
+)
+def test_a_scale_that_is_not_there_is_one_line(measure, tmp_path, flags, told):
+    with pytest.raises(InputError, match=told):
+        measure(f"{flags} --rounds 1 --output {tmp_path}/a")
+
+
+@pytest.mark.parametrize(
     "flags",
     [
         "--patch_size 10000",

@@ -1,3 +1,4 @@
+import csv
 import hashlib
 import json
 import os
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 import model
-from dataset import images
+from dataset import bicubic, images
 from dataset.errors import InputError
 from dataset.files import locked, temporary_path
 from dataset.test_set import Item
@@ -373,3 +374,30 @@ def test_released_weights_measured(reference, tmp_path):
     rows = {row.cells[0]: table.texts(row) for row in table.rows}
     assert rows["LESRCNN (ours)"][5:] == ["31.88", "0.8903"] == rows["LESRCNN"][5:]
     assert rows["Bicubic (ours)"][5] == "28.42"
+
+
+def test_scale_8_through_the_tables(settings, data, house, picture, tmp_path, capsys):
+    folder = tmp_path / "eight"
+    folder.mkdir()
+    for network, options in (("lapsrn", {}), ("rdn", {"d": 2, "c": 2, "g": 8, "g0": 8})):
+        save_weights(model.build(network, 8, **options), folder / f"{network}_x8.pth")
+    hr = picture(48, 64, 0)
+    images.write_rgb(data / "Set5/x8/img_001_SRF_8_HR.png", hr)
+    images.write_rgb(data / "Set5/x8/img_001_SRF_8_LR.png", bicubic.imresize(hr, 1 / 8))
+    reproduce.reproduce(settings(weights=folder, tables=[4, 5]))
+    assert "Sample x8 is left out" in capsys.readouterr().out
+    [head, *lines] = csv.reader((house / "results/tables/table4.csv").open())
+    cells = {line[0]: dict(zip(head, line)) for line in lines}
+    for label in ("LapSRN (ours)", "RDN (ours)", "Bicubic (ours)"):
+        assert float(cells[label]["x8_psnr"]) > 3 and not cells[label]["x2_psnr"]
+    assert cells["LESRCNN"]["x2_psnr"] and not cells["LESRCNN"]["x8_psnr"]
+    assert "x8" not in (house / "results/tables/table5.md").read_text()
+
+
+def test_a_network_s_weights_of_one_scale_and_blind_ones_have_two_names(tmp_path):
+    for network in ("espcn", "carn", "lesrcnn"):
+        (tmp_path / f"{network}_x2.pth").touch()
+    (tmp_path / "carn.pth").touch()
+    (tmp_path / "vdsr.pth").touch()
+    labels = [method.label for method in measure.find_methods(tmp_path)[0]]
+    assert labels == ["LESRCNN", "CARN", "CARN, blind", "ESPCN", "VDSR"]
