@@ -104,7 +104,7 @@ def load_network(path: Path | str, network: str | None = None, scale: int | None
     return net.eval(), info
 
 
-def save_weights(net: Network, path: Path | str, names: str = "release") -> None:
+def save_weights(net: Network, path: Path | str, names: str = "release", dtype: torch.dtype | None = None) -> None:
     """Write a network's weights as a plain state dict on the CPU, whole or not at all.
 
     A path that ends in ``.safetensors`` makes a file of that kind.
@@ -114,11 +114,12 @@ def save_weights(net: Network, path: Path | str, names: str = "release") -> None
         path: the file to write.
         names: ``release`` for the published names (opens in the paper's own code), ``own`` for ours; a network
             without published names is written in its own.
+        dtype: what the numbers are written as, by default as they are. Any network reads float16 as its own float32.
 
     Raises:
         InputError: if the file cannot be written.
     """
-    state = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    state = {name: value.detach().to("cpu", dtype).contiguous() for name, value in net.state_dict().items()}
     table = net.released_names()
     if names == "release" and table:
         state = {table[name]: value for name, value in state.items()} | net.released_constants()
