@@ -139,7 +139,7 @@ def list_products(
 ) -> list[tuple[str, Callable[[], None]]]:
     """What is to be written once everything is measured: a name and what makes it, in order."""
     from dataset import test_set
-    from results import architecture, crops, page, readme, table, tables
+    from results import architecture, crops, network_table, page, readme, table, tables
     from results.zoo import zoo
 
     paper = PAPERS[args.model]
@@ -155,11 +155,14 @@ def list_products(
         crops.draw(crops.rows(items, scale, methods, args.protocol, most=3), path)
 
     def write_page() -> None:
-        shown = [tables.headline(entries(), paper), *all_tables()]
+        compared = args.out / "networks.csv"  # by results/benchmark.py networks
+        networks = [network_table.table(network_table.read(compared))] if compared.exists() else []
+        shown = [tables.headline(entries(), paper), *all_tables(), *networks]
         drawn = [(out / f"figures/figure{n}.png", architecture.CAPTIONS[n]) for n in paper.figures if n < 3]
         logs = {"The weights that ship": sorted((args.out / "curves").glob(paper.curves))}
         if any(isinstance(one, Ablation) for one in paper.tables):
             logs["The ablation"] = sorted((RESULTS / "ablation/curves").glob("*.csv"))
+        drawn.append((compared.with_suffix(".png"), "Which network? PSNR over time"))
         figures = {caption: path for path, caption in drawn if path.exists()}
         page.write(out / "report/index.html", shown, methods, args.pictures, args.protocol, figures, logs, paper)
 

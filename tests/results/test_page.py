@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from dataset.errors import InputError, shown
-from results import page, tables
+from results import network_table, page, tables
 from results.table import Column, Row, Table
 
 
@@ -154,6 +154,9 @@ def test_committed_page_is_of_the_committed_figures(root):
     shown = {table["name"]: table for table in data["tables"]}
     for table in [headline, *tables.every(memory.for_tables(methods, "published"), "published")]:
         assert shown[table.name] == json.loads(json.dumps(page.table_data(table))), table.name
+    if (compared := root / "results/networks.csv").exists():
+        table = network_table.table(network_table.read(compared))
+        assert shown[table.name] == json.loads(json.dumps(page.table_data(table)))
     assert path.stat().st_size < 4e6
 
 

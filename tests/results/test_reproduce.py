@@ -16,13 +16,15 @@ from dataset import bicubic, images
 from dataset.errors import InputError
 from dataset.files import locked, temporary_path
 from dataset.test_set import Item
-from results import measure, papers, readme, reproduce, tables
+from results import measure, network_table, papers, readme, reproduce, tables
 from solver.checkpoint import save_weights
 
 EVERYTHING = {"tables": list(range(1, 10)), "figures": [1, 2, 3, 4, 5], "page": True}
 
 
 def test_one_command_makes_everything(settings, house, counted):
+    compared = dict.fromkeys(network_table.COLUMNS, 7) | {"network": "ESPCN", "psnr": 36.5, "ships": "yes"}
+    network_table.write([compared], house / "results/networks")
     reproduce.reproduce(settings(**EVERYTHING))
     made = {str(p.relative_to(house / "results")) for p in (house / "results").rglob("*") if p.is_file()}
     wanted = {f"tables/table{n}.{kind}" for n in range(1, 10) for kind in ("md", "csv", "tex")}
@@ -42,6 +44,8 @@ def test_one_command_makes_everything(settings, house, counted):
         text.startswith("before\n") and text.endswith("after\n") and "| Set5 | x4 |" in text and "\nold\n" not in text
     )
     assert "was not measured" in (house / "results/tables/table6.md").read_text()
+    shown = (house / "results/report/index.html").read_text()
+    assert "Which network? PSNR over time" in shown and '"ESPCN"' in shown
 
 
 def test_nothing_is_measured_twice(settings, counted, house):
