@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -341,7 +342,8 @@ class Bicubic(nn.Module):
         self.register_buffer("kernels", torch.tensor(kernels), persistent=False)  # (scale, 5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return interpolate(x, self.kernels)
+        with exact():
+            return interpolate(x, self.kernels)
 
 
 def interpolate(x: torch.Tensor, kernels: torch.Tensor, rows: int = 2) -> torch.Tensor:
@@ -350,7 +352,7 @@ def interpolate(x: torch.Tensor, kernels: torch.Tensor, rows: int = 2) -> torch.
     Args:
         rows: beyond the edges that are mirrored above and below, 0 where the two are among those of ``x``.
     """
-    channels = x.shape[1]
+    channels = int(x.shape[1])  # a number, and no part of an exported graph
     x = _mirrored(_mirrored(x, 2, rows) if rows else x, 3, beyond=2)
     # For each sub-pixel, every channel from itself alone.
     weight = torch.einsum("sk,oc->sock", kernels, torch.eye(channels).to(kernels)).flatten(0, 1)
@@ -432,7 +434,18 @@ class OnLuma(Network):
 
     def luma(self, rgb: torch.Tensor) -> torch.Tensor:
         """RGB (N, 3, H, W) in [0, 1] -> luma (N, 1, H, W), 16/255 to 235/255."""
-        return F.conv2d(rgb, self.weights, self.black)
+        with exact():
+            return F.conv2d(rgb, self.weights, self.black)
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Within autocast too, compute in float32: bf16 has 8 bits, and a picture's grey levels need more."""
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield
 
 
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:

@@ -60,7 +60,10 @@ def find_methods(args: argparse.Namespace) -> tuple:
     if args.weights is None:
         if args.labels:
             raise InputError("--labels: says what --weights are called, so give those too")
-        return tuple(method for method in find_methods(None)[0] if args.scale in method.scales)
+        methods = tuple(method for method in find_methods(None)[0] if args.scale in method.scales)
+        if not methods:
+            raise InputError(f"--scale {args.scale}: no weights that ship enlarge by it; name some with --weights")
+        return methods
     labels = args.labels or [path.stem for path in args.weights]
     if len(labels) != len(args.weights) or len(set(labels)) < len(labels):
         raise InputError(f"--labels: {len(labels)} for {len(args.weights)} weights; each needs one of its own")

@@ -54,7 +54,8 @@ def numbers(flag: str, text: str, there: Sequence[int]) -> list[int]:
         first, dash, last = part.partition("-")
         several = range(known.get(first, 0), known.get(last if dash else first, -1) + 1)
         if first not in known or not several:
-            raise InputError(f"{flag} {text}: is not like 4-7, 1,4 or none; there are {there[0]} to {there[-1]}")
+            ends = f"{there[0]} to {there[-1]} (or {roman(there[0])} to {roman(there[-1])})"
+            raise InputError(f"{flag} {text}: is not like 4-7, 1,4 or none; there are {ends}")
         chosen.update(several)
     return sorted(chosen)
 

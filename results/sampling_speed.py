@@ -74,6 +74,8 @@ def main(args: argparse.Namespace) -> None:
     for scale in [args.scale] if args.scale else [4] if args.networks else [2, 4]:
         for name, size in sizes.items():
             width, height = (side // scale for side in size)
+            if not width * height:
+                raise InputError(f"--sizes {name}: has not one LR pixel at x{scale}; take a larger one")
             lr = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
             what = {"scale": scale, "size": name, "width": scale * width, "height": scale * height}
             measured = measure(list(contenders(lr, scale, device, args)), scale, lr, device, args.rounds)

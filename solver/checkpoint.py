@@ -14,19 +14,21 @@ where these fit several networks, the flag that decides is named.
 """
 
 import io
+import itertools
 import json
 import reprlib
 from collections import OrderedDict
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
+from torch.nn.utils import parametrize
 
 import model
 from dataset.errors import InputError, describe
@@ -44,6 +46,7 @@ _WRAPPERS = (
     *("ema", "model_ema", "params_ema", "ema_state_dict", "g_ema", "model", "params", "state_dict"),
     *("model_state_dict", "net", "network", "generator", "netG", "net_g", "weights"),
 )
+_PARTS = 8  # times that a weight is registered while a network is built, at most
 _DEPTH = 5  # of wrappers, and of prefixes
 _COUNTED = ("total_ops", "total_params")  # what a profiler (thop) leaves in a network
 
@@ -80,7 +83,7 @@ def load_network(path: Path | str, network: str | None = None, scale: int | None
     content, says = _opened(path)
     state = weights_of(content, path)
     sayings = (says, content.get("network"), _says_itself(state))
-    name, configuration = _said(sayings, path) or recognise(state, path, network, scale)
+    name, configuration = _said(sayings, state, path) or recognise(state, path, network, scale)
     kind = _kind(configuration)
     _check_name([name], network, path)
     if scale is not None:
@@ -89,7 +92,7 @@ def load_network(path: Path | str, network: str | None = None, scale: int | None
         elif configuration["scale"] != scale:
             raise InputError(f"{path}: {kind} weights given for --scale {scale}")
     try:
-        with torch.device("meta"):  # what a file says of itself can be a network for which there is no memory
+        with _on_paper(state, path):
             told = model.build(name, **configuration)
         state = _without_prefix(state, told)
         if state is None:
@@ -100,8 +103,10 @@ def load_network(path: Path | str, network: str | None = None, scale: int | None
         net.load_state_dict(net.translated(state))
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: {kind} weights of {name} do not load: {describe(error)}") from None
-    info = WeightsInfo(path, name, tuple(net.scales), net.multi_scale, sha256_of(path))
-    return net.eval(), info
+    normed = [module for module in net.modules() if parametrize.is_parametrized(module)]
+    if not all(getattr(module, name).isfinite().all() for module in normed for name in module.parametrizations):
+        raise InputError(f"{path}: has weights of no length, which weight normalisation cannot give one")
+    return net.eval(), WeightsInfo(path, name, tuple(net.scales), net.multi_scale, sha256_of(path))
 
 
 def save_weights(net: Network, path: Path | str, names: str = "release", dtype: torch.dtype | None = None) -> None:
@@ -256,7 +261,7 @@ def _says_itself(state: dict) -> Any:
     return root.get(_SAYS) if isinstance(root, dict) else None
 
 
-def _said(sayings: Iterable, path: Path) -> tuple[str, dict] | None:
+def _said(sayings: Iterable, state: dict, path: Path) -> tuple[str, dict] | None:
     """What a file says of itself, as :func:`recognise` gives it; None if it does not say all."""
     says = next((says for says in sayings if isinstance(says, dict)), {})
     if not {"name", "scale", "multi_scale"} <= says.keys():
@@ -266,9 +271,29 @@ def _said(sayings: Iterable, path: Path) -> tuple[str, dict] | None:
     if not isinstance(name, str) or name not in model.names():
         raise InputError(f"{path}: says that it is of {reprlib.repr(name)}, a network that is not known here")
     if (type(configuration["scale"]), type(configuration["multi_scale"])) == (int, bool):
-        with suppress(TypeError, ValueError), torch.device("meta"):
+        with suppress(TypeError, ValueError), _on_paper(state, path):
             return name, model.build(name, **configuration).configuration
     raise InputError(f"{path}: says that it is of {name} with {reprlib.repr(configuration)}, which there is not")
+
+
+@contextmanager
+def _on_paper(state: dict, path: Path) -> Iterator[None]:
+    """Build networks without memory for their numbers, and of no more layers than a file has, a few times.
+
+    What a file says of itself can be a network of a million layers: that is an InputError soon.
+    """
+    room = itertools.count(_PARTS * (len(state) + 1), -1)
+
+    def registered(module: nn.Module, name: str, weight: nn.Parameter | None) -> None:
+        if not next(room):
+            raise InputError(f"{path}: says that it is of a network of more layers than it has weights for")
+
+    hook = nn.modules.module.register_module_parameter_registration_hook(registered)
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        hook.remove()
 
 
 def _check_name(names: list[str], wanted: str | None, path: Path | str) -> None:
@@ -325,5 +350,5 @@ def _check_constants(net: Network, state: dict[str, torch.Tensor]) -> None:
 
 def _listed(names: Iterable) -> str:
     """The first names of many."""
-    first = [brief(name) for name in islice(names, 5)]
+    first = [brief(name) for name in itertools.islice(names, 5)]
     return ", ".join([*first[:4], *(["..."] if len(first) > 4 else [])]) or "none"

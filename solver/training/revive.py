@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+_LOUDER = 100  # times at most that new weights are made by what they are drawn as
 SILENT = 1e-3  # of the places: a unit excited at fewer of them is taken for silent
 _PATCHES = 8  # of a batch are kept, to scale new weights by
 
@@ -81,7 +82,9 @@ def _fresh(conv: nn.Conv2d, silent: torch.Tensor, inputs: list[torch.Tensor]) ->
         wanted = torch.stack([x.square().mean() for x in inputs]).mean().sqrt()
     else:
         wanted = _loudness(conv, conv.weight[~silent], inputs).median()
-    return weights * (wanted / _loudness(conv, weights, inputs).clamp_min(1e-8))[:, None, None, None]
+    factor = wanted / _loudness(conv, weights, inputs)
+    factor[~(factor < _LOUDER)] = 1  # these patches, as of one grey, excite the new unit nowhere either
+    return weights * factor[:, None, None, None]
 
 
 def _loudness(conv: nn.Conv2d, weights: torch.Tensor, inputs: list[torch.Tensor]) -> torch.Tensor:

@@ -154,6 +154,17 @@ def test_bf16_is_near_fp32(net, picture, monkeypatch):
 
 
 @some
+def test_a_loss_in_bf16_is_near_the_one_in_fp32(net, picture):
+    for scale in net.scales:
+        hr = picture(8 * scale, 6 * scale)
+        lr, hr = tensor(imresize(hr, 1 / scale)), tensor(hr)
+        with torch.no_grad():
+            expected = net.loss(F.mse_loss, lr, hr, scale).item()
+            with torch.autocast("cpu", torch.bfloat16):
+                assert net.loss(F.mse_loss, lr, hr, scale).item() == pytest.approx(expected, rel=0.05)
+
+
+@some
 def test_the_start_as_an_enlarger_is_one(net):
     if "init_identity" not in vars(type(net)):
         pytest.skip("it has no such start")

@@ -145,3 +145,10 @@ def test_all_biases_can_have_a_rate_of_their_own():
     net = model.build("lapsrn", 2)
     (of_biases,) = (group for group in net.parameter_groups([("bias", 0.1)]) if group["rate"] == 0.1)
     assert set(of_biases["params"]) == {p for name, p in net.named_parameters() if p.ndim == 1}
+
+
+def test_a_picture_stays_exact_within_autocast():
+    net, x = model.build("espcn", 2), torch.rand(1, 3, 8, 8)
+    luma, enlarged = net.luma(x), net.bicubic["x2"](x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(net.luma(x), luma) and torch.equal(net.bicubic["x2"](x), enlarged)

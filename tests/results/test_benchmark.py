@@ -95,6 +95,7 @@ def test_sizes(measure, tmp_path):
     [
         ("sampling --sizes 32x32 --scale 8", "--scale 8: LESRCNN: this network enlarges by 2, 3 or 4, not by 8"),
         ("sampling --sizes 32x32 --scale 3 --networks lapsrn", "--scale 3: lapsrn: this network enlarges by 2, 4 or 8"),
+        ("sampling --sizes 4x4 --scale 8 --networks lapsrn", "--sizes 4x4: has not one LR pixel at x8"),
         ("training --scale 8", "--scale 8: training is measured at 2, 3 and 4"),
         ("networks --scale 8", "--scale 8: networks is measured at 2, 3 and 4"),
         ("networks --scale 3 --networks lapsrn", "--scale 3: none of --networks lapsrn has it"),

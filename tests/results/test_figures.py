@@ -180,3 +180,10 @@ def test_architecture_figures(tmp_path):
     assert width > 4 * height > 800
     text = (tmp_path / "2.svg").read_text()
     assert text.count("<svg") == 1
+
+
+def test_a_scale_of_no_weights_that_ship(monkeypatch, data):
+    monkeypatch.setattr("sys.argv", ["figure.py", "--test_data_dir", str(data / "Set5"), "--scale", "8"])
+    monkeypatch.setattr("results.measure.find_methods", lambda folder: ([], []))
+    with pytest.raises(InputError, match="--scale 8: no weights that ship enlarge by it; name some with --weights"):
+        figure.main()

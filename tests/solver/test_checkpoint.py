@@ -488,9 +488,9 @@ def test_false_sayings_of_any_kind_are_one_short_line(says, tmp_path):
 
 
 def test_a_network_that_a_file_only_tells_of_takes_no_memory(tmp_path, monkeypatch):
-    """What it says of itself would be 4 GB; of that nothing is made but on torch's meta device."""
+    """What it says of itself would be half a gigabyte; of that nothing is made but on torch's meta device."""
     path, net = tmp_path / "w.pth", model.build("fsrcnn", 2)
-    net.configuration |= {"d": 1024, "s": 1024, "m": 100}
+    net.configuration |= {"d": 1024, "s": 1024, "m": 12}
     save_weights(net, path, names="own")
     monkeypatch.setattr(model, "build", lambda *args, build=model.build, **options: on_meta(build(*args, **options)))
     refused("x2 weights of fsrcnn do not load", path)
@@ -513,3 +513,25 @@ def on_meta(net):
 def test_shapes_that_no_network_can_have_are_one_line(shapes, tmp_path):
     torch.save({f"a{i}": torch.zeros(shape) for i, shape in enumerate(shapes)}, tmp_path / "w.pth")
     refused("fit none of the networks", tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    "says",
+    [{"name": "rcan", "groups": 1024, "blocks": 1024, "channels": 16, "reduction": 4}, {"name": "rdn", "d": 999}],
+)
+def test_a_small_file_that_says_it_is_a_huge_network_is_told_at_once(tmp_path, says):
+    """A million layers would take hours, with no memory for their weights even."""
+    state = OrderedDict({"a.weight": torch.zeros(1)})
+    state._metadata = OrderedDict({"": {"says": {"scale": 2, "multi_scale": False} | says}})
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(InputError, match="w.pth: says that it is of a network of more layers than it has weights for"):
+        load_network(tmp_path / "w.pth")
+
+
+def test_weights_of_no_length_are_refused(tmp_path):
+    net = model.build("wdsr", 2)
+    state = {name: torch.zeros_like(v) if name.endswith("original1") else v for name, v in net.state_dict().items()}
+    net.load_state_dict(state)
+    save_weights(net, tmp_path / "w.pth")
+    with pytest.raises(InputError, match="w.pth: has weights of no length"):
+        load_network(tmp_path / "w.pth")

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import model
+from model.ops import DIV2K_MEAN
 from solver.training.revive import SILENT, Hidden
 
 
@@ -102,3 +103,12 @@ def test_the_ablations_networks_know_their_hidden_units(variant, count):
     before = net(PATCHES)
     assert watched(net).revive() >= 64
     assert torch.allclose(net(PATCHES), before, atol=1e-3)
+
+
+def test_patches_of_one_grey_make_no_unit_loud(net):
+    net.irb.refine[3].weight[20:23].abs_().neg_()
+    largest = net.irb.refine[3].weight.abs().max()
+    grey = torch.tensor(DIV2K_MEAN).view(1, 3, 1, 1).expand(1, 3, 1, 1)  # less the mean, nothing at all
+    hidden = Hidden(net.hidden())
+    hidden.watch(lambda: net(grey))
+    assert hidden.revive() > 0 and net.irb.refine[3].weight.abs().max() < 100 * largest
