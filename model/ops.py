@@ -48,6 +48,7 @@ class Network(nn.Module):
             in which 0 is the blind network.
         modern: what ``--recipe modern`` has otherwise for it.
         channels: of the patches that it can be trained on: 3 for RGB, 1 for luma, 16/255 for black, 235/255 for white.
+        protocol: by which its paper measures, one of :data:`solver.measuring.metrics.PROTOCOLS`.
         enlarged_before: whether bicubic interpolation comes before all else. Training patches may then be enlarged so
             already.
 
@@ -68,6 +69,7 @@ class Network(nn.Module):
     published: ClassVar[dict[str, Any]] = {}
     modern: ClassVar[dict[str, Any]] = {}
     channels: ClassVar[tuple[int, ...]] = (3,)
+    protocol: ClassVar[str] = "published"
     enlarged_before: ClassVar[bool] = False
 
     def __init__(self, scale: int, multi_scale: bool = False, **options) -> None:
@@ -385,6 +387,7 @@ class OnLuma(Network):
     """
 
     channels = (1, 3)
+    protocol = "luma"
     by_adam = ()
     modern = {"loss_fn": "MSE", "lr": 3e-3}
 

@@ -55,7 +55,7 @@ def main() -> None:
 def find_methods(args: argparse.Namespace) -> tuple:
     """The weights to compare, with their labels; raises InputError for some that are not of this scale."""
     from results.measure import Method, find_methods
-    from solver.checkpoint import load_network
+    from solver.graph import load
 
     if args.weights is None:
         if args.labels:
@@ -70,7 +70,7 @@ def find_methods(args: argparse.Namespace) -> tuple:
     taken = {"HR", "Bicubic"} & set(labels)
     if taken:
         raise InputError(f"--labels: {taken.pop()} is what is compared with; call these weights otherwise")
-    infos = [load_network(path, scale=args.scale)[1] for path in args.weights]
+    infos = [load(path, scale=args.scale)[1] for path in args.weights]
     return tuple(Method(label, info.path, info.scales, info.multi_scale) for label, info in zip(labels, infos))
 
 

@@ -57,9 +57,7 @@ class Method:
     @property
     def own_protocol(self) -> str:
         """The protocol of its own paper: ``luma`` if it enlarges luma alone, else ``published``."""
-        from model.ops import OnLuma
-
-        return "luma" if isinstance(self.network, OnLuma) else "published"
+        return self.network.protocol
 
     @cached_property
     def sha256(self) -> str:
@@ -68,9 +66,9 @@ class Method:
     @cached_property
     def network(self):
         """The network, loaded when first needed; raises InputError if it is not what the file's name promises."""
-        from solver.checkpoint import load_network
+        from solver.graph import load
 
-        net, info = load_network(self.path, None, None if self.blind else self.scales[0])
+        net, info = load(self.path, None, None if self.blind else self.scales[0])
         if info.multi_scale != self.blind:
             kinds = {True: "blind weights (all scales in one network)", False: "weights of one scale"}
             raise InputError(f"{self.path}: holds {kinds[info.multi_scale]}, expected {kinds[self.blind]}")
@@ -278,11 +276,11 @@ def measure(
 
 def scores(weights: Path, pictures: TestSet, protocol: str = "published"):
     """:class:`solver.measuring.evaluate.Scores` of a weights file on a set, beside bicubic's; nothing is remembered."""
-    from solver.checkpoint import load_network
+    from solver.graph import load
     from solver.measuring.evaluate import evaluate
     from solver.sampling.sampler import Sampler
 
-    net, _ = load_network(weights, scale=pictures.scale)
+    net, _ = load(weights, scale=pictures.scale)
     return evaluate(Sampler(net, pictures.scale), pictures, protocol, compare_bicubic=True)
 
 

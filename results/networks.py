@@ -26,7 +26,6 @@ from dataset.errors import InputError, shown
 from dataset.files import write_json
 from dataset.memory import resident
 from dataset.test_set import TestSet
-from model.ops import OnLuma
 from results import complexity, measure, network_table, readme
 from results.measure import PAPER_SCALES, label_of
 from results.sampling_speed import ROOM, build, ours, parse_size, peak_memory
@@ -215,7 +214,7 @@ def known(files: list[Path], ships: bool) -> list[Weights]:
             label = label_of_form(info.network, net.configuration)
             if label is None:
                 raise InputError(f"{path}: weights of another {info.network} than the table has")
-            found.append(Weights(label, info, isinstance(net, OnLuma), ships))
+            found.append(Weights(label, info, net.protocol == "luma", ships))
         except InputError as error:
             print(shown(f"left out: {error}"))
     return sorted(found, key=lambda weights: weights.info.multi_scale)

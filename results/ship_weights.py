@@ -133,11 +133,8 @@ def cards() -> list[Path]:
 
 def make_card(net, info, weights: Path, record: dict, pictures: str, validation: dict, data: Path) -> dict:
     """Everything a user of the weights wants to know, as JSON can hold it; ``weights`` are those of the run."""
-    from model.ops import OnLuma
-
     steps, hours = effort(weights, sha256_of(weights))
-    protocol = "luma" if isinstance(net, OnLuma) else "published"
-    tests = {test: {f"x{s}": figures(info, data / test, s, protocol) for s in info.scales} for test in TEST_SETS}
+    tests = {test: {f"x{s}": figures(info, data / test, s, net.protocol) for s in info.scales} for test in TEST_SETS}
     return {
         "weights": info.path.name,
         "sha256": info.sha256,
@@ -154,7 +151,7 @@ def make_card(net, info, weights: Path, record: dict, pictures: str, validation:
             "teachers": teachers(weights.parent, record),
             **{key: record[key] for key in ("commit", "hardware", "versions")},
         },
-        "protocol": protocol,
+        "protocol": net.protocol,
         "validation": validation,
         "test": tests,
     }

@@ -19,6 +19,7 @@ def shipped(network: str, scale: int) -> str:
     return f"checkpoint/x{scale}/{network}_x{scale}.pth" if scale else f"checkpoint/blind/{network}.pth"
 
 
+BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
 PYIQA = ("vif", "lpips", "niqe")  # figures of that library
 SHIPPED = {scale: shipped("lesrcnn", scale) for scale in (2, 3, 4, 0)}
 

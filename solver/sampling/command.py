@@ -9,6 +9,7 @@ from dataset.errors import InputError, Parser, run
 from dataset.images import SUFFIXES
 
 from ..arguments import (
+    BACKENDS,
     add_figures,
     add_group,
     add_model,
@@ -50,7 +51,8 @@ def sample_parser(weights: int) -> Parser:
     add_model(published)
     add = published.add_argument
     what = (
-        f"weights: ours, the paper's released ones, or a training checkpoint (by default {shipped('lesrcnn', weights)})"
+        "weights: ours, the paper's released ones, a training checkpoint, or an exported network (.onnx, .xml); by "
+        f"default {shipped('lesrcnn', weights)}"
     )
     add("--ckpt_path", type=Path, help=what)
     what = "a benchmark folder (x2/img_001_SRF_2_{HR,LR}.png), a DIV2K folder, a folder of LR pictures, or one picture"
@@ -91,5 +93,7 @@ def add_sampler(group) -> None:
     group.add_argument("--memory", type=memory, help=what)
     what = "bf16 is twice as fast where it is known, and within 0.03 dB; fp16 is for GPUs; auto is bf16 where it gains"
     group.add_argument("--precision", choices=("fp32", "bf16", "fp16", "auto"), default="fp32", help=what)
+    what = "what computes: torch or, exported networks (solver/export.py), OpenVINO or ONNX Runtime; auto is the faster"
+    group.add_argument("--backend", choices=BACKENDS, default="auto", help=what)
     what = "torch.compile the network: a minute at the start, again for each new size; on a CPU it gains nothing"
     group.add_argument("--compile", action="store_true", help=what)

@@ -24,7 +24,8 @@ from dataset.streams import Bands
 from dataset.test_set import Item, TestSet
 
 from .. import processes
-from ..checkpoint import WeightsInfo, load_network
+from ..checkpoint import WeightsInfo
+from ..graph import load
 from ..machine import device_name
 from ..measuring.evaluate import Scores, evaluate
 from ..measuring.more import measures
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 def sample(args: argparse.Namespace, group: Group) -> int:
     """This process's part of :func:`run`."""
     more = measures(_more(args))
-    net, weights = load_network(args.ckpt_path, args.model, args.scale)
+    net, weights = load(args.ckpt_path, args.model, args.scale)
     pictures = test_set.find(args.test_data_dir, args.scale)
     if any(item.hr for item in pictures.items):
         import skimage.metrics  # noqa: F401  before the sampler looks how much memory the program takes
@@ -69,6 +70,7 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         compile=args.compile,
         self_ensemble=args.self_ensemble,
         shave=args.shave,
+        backend=args.backend,
     )
     if (line := sampler.budget.take_the_least()) and group.leads:
         print(line, file=sys.stderr)

@@ -16,7 +16,9 @@ from dataset.streams import Bands
 from model.ops import Margins, Network, trim
 
 from .. import background, machine
+from ..graph import Graph
 from . import tiles
+from .backends.exported import Exported
 from .backends.torch import Torch
 from .memory import KEPT, Budget, freed
 from .tiles import Grid, Span, Strips
@@ -41,8 +43,8 @@ class Sampler:
     """Super-resolve pictures with a network.
 
     Args:
-        net: a network of this project, in evaluation mode. In ``fp32`` it is used as it is, and may
-            be trained further between calls; otherwise it is copied.
+        net: a network of this project, in evaluation mode, or an exported one. In ``fp32`` it is used as it is, and
+            may be trained further between calls; otherwise it is copied.
         scale: one that the network has.
         device: where to compute.
         tile: how pictures are cut: ``auto``, into the tiles that are computed fastest in the memory;
@@ -57,14 +59,16 @@ class Sampler:
             for some 0.15 dB (Timofte et al., CVPR 2016).
         shave: LR pixels of surroundings that a tile gets at least; exactness needs no more than the
             network's own reach, which it gets in any case.
+        backend: what computes, one of :data:`solver.arguments.BACKENDS`; ``auto`` is torch for a network, and
+            for an exported one OpenVINO, or ONNX Runtime where that alone is installed.
 
     Raises:
-        InputError: if the device cannot compute in this precision.
+        InputError: if the device cannot compute in this precision, or the backend not this network.
     """
 
     def __init__(
         self,
-        net: Network,
+        net: Network | Graph,
         scale: int,
         device: str | torch.device = "cpu",
         *,
@@ -74,13 +78,16 @@ class Sampler:
         compile: bool = False,
         self_ensemble: bool = False,
         shave: int = 0,
+        backend: str = "auto",
     ) -> None:
         self.scale = scale
         self.device = torch.device(device)
         self.tile = tile
         self.self_ensemble = self_ensemble
         self._most_pixels = math.inf  # of a window, once the device has run out of memory
-        self.precision, note = machine.precision_for(precision, self.device)
+        self.precision, note = precision, ""
+        if isinstance(net, Network):
+            self.precision, note = machine.precision_for(precision, self.device)
         if note:
             print(note, file=sys.stderr)
         if self.precision == "fp16" and self.device.type == "cpu" and not _cpu_has_fp16():
@@ -95,7 +102,13 @@ class Sampler:
         if self._undivided:
             self.tile = "none"
         self.halo = max(math.ceil(reach or 0), shave)
-        self._backend = Torch(net, scale, self.device, PRECISIONS[self.precision], compile)
+        if isinstance(net, Graph):
+            self._backend = Exported(net, backend, self.device, self.precision, compile)
+            self.precision = net.said.precision
+        elif backend in ("auto", "torch"):
+            self._backend = Torch(net, scale, self.device, PRECISIONS[self.precision], compile)
+        else:
+            raise InputError(f"--backend {backend}: computes exported networks; make one with solver/export.py")
         self.budget = Budget(memory, self.device)
 
     def __call__(self, rgb: np.ndarray, rounding: str = "truncate") -> np.ndarray:

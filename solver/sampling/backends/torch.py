@@ -72,7 +72,7 @@ class Torch:
         fused = self._fused
         if fused is not None and any(margins):
             fused = fuse(self._converted, self.scale, margins)
-        return partial(self._plainly, margins=margins) if fused is None else fused
+        return partial(self.plainly, margins=margins) if fused is None else fused
 
     def refresh(self) -> None:
         """Before a picture: forget what was made of the network, if its parts are no longer those that it was made of.
@@ -126,11 +126,17 @@ class Torch:
                 module.to(self.dtype)
         return net
 
-    def _plainly(self, x: torch.Tensor, margins: Margins) -> torch.Tensor:
+    def plainly(self, x: torch.Tensor, margins: Margins = NONE) -> torch.Tensor:
+        """The output as the network's own code makes it."""
         if self.dtype == torch.float32:
-            return self._net(x, self.scale, margins)
+            return self.module(x, self.scale, margins)
         with torch.autocast(self.device.type, self.dtype):
-            return self._partly_exact(x, self.scale, margins)
+            return self.module(x, self.scale, margins)
+
+    @property
+    def module(self) -> Network:
+        """The network whose code :meth:`plainly` runs."""
+        return self._net if self.dtype == torch.float32 else self._partly_exact
 
     @cached_property
     def _partly_exact(self) -> Network:

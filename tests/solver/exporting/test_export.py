@@ -1,0 +1,137 @@
+"""Networks out of PyTorch: every one of them, in each form, computed by other programs."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from networks import SOME, label, lively
+
+import model
+from dataset import images, test_set
+from dataset.errors import InputError
+from solver import export as door
+from solver import graph
+from solver.checkpoint import load_network, save_weights
+from solver.exporting import export
+from solver.measuring.evaluate import evaluate
+from solver.sampling.backends.torch import Torch
+from solver.sampling.sampler import Sampler
+
+onnx = pytest.importorskip("onnx")
+RUNTIMES = ("openvino", "onnxruntime")
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Write a network's weights and export them; returns the file."""
+
+    def write(net, to="onnx", precision="fp32", scale=None):
+        scale = scale or net.scale
+        save_weights(net, tmp_path / "net.pth")
+        net, weights = load_network(tmp_path / "net.pth")
+        path = export.default_path(weights, scale, to, precision)
+        how = {"onnx": export.write_onnx, "openvino": export.write_openvino}[to]
+        dtype = {"fp32": torch.float32, "fp16": torch.float16}[precision]
+        how(path, Torch(net, scale, torch.device("cpu"), dtype), export.say(net, weights, scale, precision))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("name, configuration", SOME, ids=label)
+def test_every_network_is_the_same_in_each_runtime_whole_and_in_tiles(name, configuration, written, picture):
+    net = lively(model.build(name, **configuration))
+    scale = net.scales[-1]
+    exported = graph.read(written(net, scale=scale))
+    rgb = picture(2 * int(net.reach(scale) or 0) + 9, 13)
+    expected = Sampler(net, scale, tile="none")(rgb).astype(int)
+    for runtime in RUNTIMES:
+        for tile in ["none", *[4] * (net.reach(scale) is not None)]:
+            made = Sampler(exported, scale, backend=runtime, tile=tile)(rgb)
+            assert np.abs(made - expected).max() <= 1, (runtime, tile)
+    operations = {node.op_type for node in onnx.load_model_from_string(exported.content).graph.node}
+    assert name != "lesrcnn" or operations <= {"Conv", "Relu", "Add", "DepthToSpace", "Constant"}
+
+
+def test_a_batch_of_any_size_goes_in(written):
+    import onnxruntime
+
+    net = model.build("lesrcnn", 2).eval()
+    session = onnxruntime.InferenceSession(written(net))
+    x = torch.rand(3, 3, 5, 8)
+    made = session.run(["output"], {"input": x.numpy()})[0]
+    with torch.no_grad():
+        assert np.allclose(made, net(x), atol=1e-5)
+    said = session.get_modelmeta().custom_metadata_map
+    assert (said["network"], said["scale"], said["precision"]) == ("lesrcnn", "2", "fp32")
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_half_precision_is_half_the_file(written, to, picture):
+    net, rgb = model.build("lesrcnn", 2), picture(20, 24)
+    net.init_identity()
+    whole, half = written(net, to), written(net, to, "fp16")
+    assert half.stem == "net_fp16"
+    sizes = [path.with_suffix(".bin" if to == "openvino" else ".onnx").stat().st_size for path in (whole, half)]
+    assert sizes[1] < 0.55 * sizes[0]
+    made = [Sampler(graph.read(path), 2)(rgb).astype(int) for path in (whole, half)]
+    assert np.abs(made[0] - made[1]).max() <= 1
+
+
+def test_what_is_far_from_pytorch_gets_no_name(written, monkeypatch, tmp_path):
+    monkeypatch.setattr(export, "_CLOSE", {"fp32": -1})
+    with pytest.raises(InputError, match="net.onnx: onnxruntime makes results that are .* away from PyTorch's"):
+        written(model.build("espcn", 2))
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Run ``solver/export.py`` with these flags, here."""
+
+    def run(*flags):
+        monkeypatch.setattr("sys.argv", ["export.py", *map(str, flags)])
+        door.main()
+
+    return run
+
+
+def test_blind_weights_make_a_file_for_each_scale(run, command, tmp_path, capsys):
+    weights = tmp_path / "espcn.pth"
+    net = model.build("carn", 2, multi_scale=True, variant="M")
+    save_weights(net, weights)
+    run("--ckpt_path", weights)
+    made = [tmp_path / f"espcn_x{scale}.onnx" for scale in (2, 3, 4)]
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == list(map(str, made))
+    with pytest.raises(InputError, match="--out a.onnx: these weights make a file for each scale; say which"):
+        run("--ckpt_path", weights, "--out", "a.onnx")
+    run("--ckpt_path", weights, "--to", "safetensors")
+    assert graph.load(tmp_path / "espcn.safetensors")[1].multi_scale
+    done = command("x3/tcw_sample.py", "--ckpt_path", made[1], "--model", "carn", "--sample_dir", tmp_path / "s")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "s/espcn_x3/Sample/x3/results.json").exists()
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_the_released_weights_give_their_figures(reference, runtime, tmp_path):
+    """Set5 x4 by the published protocol, in tiles: to the digits that the tables have."""
+    net, weights = load_network(reference / "weights/lesrcnn_x4.pth")
+    path = tmp_path / "lesrcnn_x4.onnx"
+    far = export.write_onnx(path, Torch(net, 4, torch.device("cpu")), export.say(net, weights, 4, "fp32"))
+    assert far < 2e-6
+    pictures = test_set.find(reference / "Set5", 4)
+    found = evaluate(Sampler(graph.read(path), 4, backend=runtime, tile=40), pictures)
+    assert (round(found.psnr, 2), round(found.mean("ssim"), 4)) == (31.88, 0.8903)
+
+
+def test_the_readme_s_lines_need_no_pytorch(root, written, command, picture, tmp_path):
+    [lines] = re.findall(r"<!-- without-pytorch -->\n```python\n(.*?)```", (root / "README.md").read_text(), re.S)
+    net, rgb = model.build("lesrcnn", 2), picture(20, 24)
+    net.init_identity()
+    written(net).rename(tmp_path / "lesrcnn_x2.onnx")
+    images.write_rgb(tmp_path / "picture.png", rgb)
+    done = command("-c", f"import sys\nsys.modules['torch'] = None\n{lines}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    made = images.read(tmp_path / "enlarged.png").rgb.astype(int)
+    assert np.abs(made - Sampler(net.eval(), 2)(rgb, rounding="round")).max() <= 1

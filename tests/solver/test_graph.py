@@ -1,0 +1,137 @@
+"""Exported networks: what is read, and what is refused."""
+
+import pytest
+
+import model
+from dataset.errors import InputError
+from solver import graph
+from solver.checkpoint import save_weights
+from solver.exporting import export
+from solver.sampling.backends.torch import Torch
+from solver.sampling.sampler import Sampler
+
+onnx = pytest.importorskip("onnx")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """ESPCN x3 as ONNX, and as OpenVINO's XML and BIN."""
+    folder = tmp_path_factory.mktemp("exported")
+    net = model.build("espcn", 3).eval()
+    save_weights(net, folder / "espcn_x3.pth")
+    net, weights = export.load_network(folder / "espcn_x3.pth")
+    said = export.say(net, weights, 3, "fp32")
+    export.write_onnx(folder / "espcn_x3.onnx", Torch(net, 3, export._CPU), said)
+    export.write_openvino(folder / "espcn_x3.xml", Torch(net, 3, export._CPU), said)
+    return folder
+
+
+@pytest.mark.parametrize("suffix", graph.SUFFIXES)
+def test_it_says_what_it_is(exported, suffix):
+    net, weights = graph.load(exported / f"espcn_x3{suffix}", "espcn", 3)
+    assert (net.scales, net.protocol, net.reach(3)) == ((3,), "luma", model.build("espcn", 3).reach(3))
+    assert (weights.network, weights.scales, weights.multi_scale) == ("espcn", (3,), False)
+    assert net.said.weights == graph.load(exported / "espcn_x3.pth")[1].sha256
+    for wrong in (("vdsr", 3), ("espcn", 2)):
+        with pytest.raises(InputError, match="--model espcn|--scale 2"):
+            graph.load(exported / f"espcn_x3{suffix}", *wrong)
+
+
+def spoilt(exported, tmp_path, change):
+    """The ONNX file with something changed."""
+    content = onnx.load(exported / "espcn_x3.onnx")
+    change(content)
+    (tmp_path / "a.onnx").write_bytes(content.SerializeToString())
+    return tmp_path / "a.onnx"
+
+
+def elsewhere(content):
+    weight = content.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="/etc/passwd")
+
+
+def program(content):
+    body = onnx.helper.make_graph([], "body", [], [])
+    content.graph.node.append(onnx.helper.make_node("If", ["input"], ["a"], then_branch=body, else_branch=body))
+
+
+def set_text(key, value):
+    def change(content):
+        next(entry for entry in content.metadata_props if entry.key == key).value = value
+
+    return change
+
+
+CHANGES = {
+    "has weights in another file": elsewhere,
+    "is damaged: its weights are of another size": lambda c: c.graph.initializer[0].dims.__setitem__(0, 10**9),
+    "has operations that no network here has: If": program,
+    "has operations that no network here has: Custom": lambda c: c.graph.node.append(
+        onnx.helper.make_node("Custom", ["input"], ["a"], domain="stranger")
+    ),
+    "has functions or sparse weights": lambda c: c.graph.sparse_initializer.add(),
+    "has other inputs and outputs": lambda c: c.graph.input.append(c.graph.output[0]),
+    "does not say what network it is": lambda c: c.ClearField("metadata_props"),
+}
+
+
+@pytest.mark.parametrize("said", CHANGES)
+def test_what_is_strange_is_one_line(exported, tmp_path, said):
+    path = spoilt(exported, tmp_path, CHANGES[said])
+    with pytest.raises(InputError, match=f"a.onnx: {said}.*; make it with solver/export.py") as caught:
+        graph.read(path)
+    assert len(str(caught.value)) < 300 + len(str(path))
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [("network", "../espcn"), ("network", ""), ("scale", "7"), ("scale", "x"), ("reach", "-1"), ("reach", "nan")]
+    + [("bytes_per_pixel", "0"), ("bytes_per_pixel", "inf"), ("precision", "int1"), ("protocol", "mine")],
+)
+def test_false_sayings_are_one_line(exported, tmp_path, key, value):
+    with pytest.raises(InputError, match="a.onnx: does not say what network it is"):
+        graph.read(spoilt(exported, tmp_path, set_text(key, value)))
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".bin"])
+def test_a_damaged_file_is_one_line(exported, tmp_path, suffix):
+    for end in graph.SUFFIXES + (".bin",):
+        (tmp_path / f"a{end}").write_bytes((exported / f"espcn_x3{end}").read_bytes())
+    cut = tmp_path / f"a{suffix}"
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    read = cut if suffix != ".bin" else tmp_path / "a.xml"
+    with pytest.raises(InputError, match=f"{read.name}: is damaged|{read.name}: does not say"):
+        graph.read(read)
+    cut.unlink()
+    with pytest.raises(InputError, match="no such file"):
+        graph.read(read)
+
+
+def test_a_graph_that_makes_something_else(exported, tmp_path, picture):
+    """It says x2, and enlarges by 3."""
+    net = graph.read(spoilt(exported, tmp_path, set_text("scale", "2")))
+    with pytest.raises(InputError, match=r"a.onnx: makes \(1, 3, 24, 27\) of a picture, expected \(1, 3, 16, 18\)"):
+        Sampler(net, 2)(picture(8, 9))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"backend": "torch"}, {"precision": "bf16"}, {"compile": True}, {"device": "cuda"}], ids=str
+)
+def test_a_graph_is_computed_as_it_is(exported, settings):
+    with pytest.raises(InputError, match="is computed as it is, on the CPU; leave the flag out"):
+        Sampler(graph.read(exported / "espcn_x3.onnx"), 3, **settings)
+
+
+def test_a_network_is_no_graph(exported):
+    net, _ = graph.load(exported / "espcn_x3.pth")
+    with pytest.raises(InputError, match="--backend openvino: computes exported networks"):
+        Sampler(net, 3, backend="openvino")
+    with pytest.raises(InputError, match="give --backend openvino"):
+        Sampler(graph.read(exported / "espcn_x3.xml"), 3, backend="onnxruntime")
+
+
+def test_what_is_not_installed_is_one_line():
+    with pytest.raises(InputError, match="nowhere is not installed: pip install -r requirements-export.txt"):
+        graph.package("nowhere")
