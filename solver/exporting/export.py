@@ -6,9 +6,11 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
+from dataset import bicubic, images
 from dataset.errors import InputError, shown
 from dataset.files import stem, written_whole
 from model.ops import Network
@@ -18,13 +20,16 @@ from ..graph import INPUT, OUTPUT, SAYS, Graph, Said, package, read
 from ..sampling.backends.exported import Exported
 from ..sampling.backends.torch import Torch
 from ..sampling.sampler import PRECISIONS
+from . import int8
 
-SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "safetensors": ".safetensors"}
+SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "int8": ".onnx", "safetensors": ".safetensors"}
 _OPSET = 17
 _SIZES = ((1, 1), (17, 33), (64, 48))  # of pictures on which a file is compared with PyTorch
 _CLOSE = {"fp32": 1e-5, "fp16": 4e-3}  # how near it has to come, of values up to 1; weights that ship: 2e-6
 _DIMENSIONS = {INPUT: {0: "batch", 2: "height", 3: "width"}, OUTPUT: {0: "batch", 2: "sr_height", 3: "sr_width"}}
 _CPU = torch.device("cpu")
+_PATCHES, _SIDE = 64, 48  # to calibrate by: how many, of so many LR pixels a side
+_FAR = 2.0  # grey levels
 
 
 def main(args: argparse.Namespace) -> None:
@@ -35,14 +40,25 @@ def main(args: argparse.Namespace) -> None:
         save_weights(net, path)
         print(shown(path))
         return
+    if args.to == "int8":
+        args.precision = "int8"
+        if not args.calibrate:
+            raise InputError("--to int8: needs --calibrate, a folder of training pictures; none to measure on")
     scales = (args.scale,) if args.scale else net.scales
     if args.out and len(scales) > 1:
         raise InputError(f"--out {args.out}: these weights make a file for each scale; say which with --scale")
     for scale in scales:
         path = args.out or default_path(weights, scale, args.to, args.precision)
-        write = {"onnx": write_onnx, "openvino": write_openvino}[args.to]
-        far = write(path, Torch(net, scale, _CPU, PRECISIONS[args.precision]), say(net, weights, scale, args.precision))
-        print(f"{shown(path)}: within {far:.1e} of PyTorch")
+        own, said = (
+            Torch(net, scale, _CPU, PRECISIONS.get(args.precision, torch.float32)),
+            say(net, weights, scale, args.precision),
+        )
+        if args.to == "int8":
+            far = write_int8(path, own, said, lr_patches(args.calibrate, scale))
+            print(f"{shown(path)}: {far:.2f} grey levels from float32 (root mean square)")
+        else:
+            far = {"onnx": write_onnx, "openvino": write_openvino}[args.to](path, own, said)
+            print(f"{shown(path)}: within {far:.1e} of PyTorch")
 
 
 def default_path(weights: WeightsInfo, scale: int, to: str, precision: str) -> Path:
@@ -95,6 +111,43 @@ def write_openvino(path: Path, net: Torch, said: Said) -> float:
             with written_whole(path.with_suffix(suffix)) as temporary:
                 temporary.write_bytes(made.with_suffix(".bin" if suffix == ".bin" else ".xml").read_bytes())
     return far
+
+
+def write_int8(path: Path, net: Torch, said: Said, patches: torch.Tensor) -> float:
+    """Write a network in int8 as ONNX, calibrated by LR patches; see :func:`write_onnx` and :mod:`.int8`.
+
+    Returns:
+        How far its results for these patches are from float32's: the root mean square in grey levels.
+
+    Raises:
+        InputError: if that is too far for any use.
+    """
+    content, error = int8.quantised(onnx_of(net, said), patches)
+    if error > _FAR:
+        raise InputError(
+            f"{path}: int8 makes results that are {error:.1f} grey levels away from float32's; not written"
+        )
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content)
+    return error
+
+
+def lr_patches(folder: Path, scale: int) -> torch.Tensor:
+    """LR patches (N, 3, side, side) in [0, 1] of a folder's pictures, one of each, by MATLAB's bicubic.
+
+    Raises:
+        InputError: if no picture is as large as a patch.
+    """
+    random, side, patches = np.random.default_rng(0), _SIDE * scale, []
+    for file in random.permutation(images.list_images(folder, needed=True)):
+        rgb = images.read(file).rgb
+        top, left = (int(random.integers(max(length - side, 0) + 1)) for length in rgb.shape[:2])
+        hr = rgb[top : top + side, left : left + side]
+        if hr.shape == (side, side, 3) and len(patches) < _PATCHES:
+            patches.append(images.to_tensor(bicubic.imresize(np.ascontiguousarray(hr), 1 / scale), _CPU))
+    if not patches:
+        raise InputError(f"--calibrate {folder}: no picture of {side}x{side} pixels or more")
+    return torch.cat(patches)
 
 
 def onnx_of(net: Torch, said: Said) -> bytes:
