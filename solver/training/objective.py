@@ -126,13 +126,14 @@ def clip(optimizers: list[torch.optim.Optimizer], by: str, limit: float) -> torc
         optimizers: whose parameters' gradients, with the rates that they will be stepped with.
         by: ``norm``: of all of them together; ``value``: each number; ``rate``: each number to ``limit`` over the
             group's learning rate, so that a plain gradient step is at most ``limit`` (Kim et al. 2016, VDSR, Section
-            3.2).
+            3.2); ``norm_rate``: the norm to that, over the first group's rate (Tai et al. 2017, DRRN's code).
         limit: the bound; 0 leaves them.
     """
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     parameters = [parameter for group in groups for parameter in group["params"]]
-    norm = nn.utils.clip_grad_norm_(parameters, limit if limit and by == "norm" else math.inf)
-    if limit and by != "norm":
+    by_norm = {"norm": limit, "norm_rate": limit / groups[0]["lr"] if groups[0]["lr"] else 0}
+    norm = nn.utils.clip_grad_norm_(parameters, by_norm.get(by) or math.inf)
+    if limit and by not in by_norm:
         for group in groups:
             nn.utils.clip_grad_value_(group["params"], limit / group["lr"] if by == "rate" else limit)
     return norm

@@ -60,7 +60,7 @@ GROUPS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "schedule": ("step", ("step", "cosine", "trapezoid"), COURSE),
         "cooldown": (0.25, positive_number, COURSE),
         "warmup": (0, natural, COURSE),
-        "clip_by": ("norm", ("norm", "value", "rate"), COURSE),
+        "clip_by": ("norm", ("norm", "value", "rate", "norm_rate"), COURSE),
         "ema": (0.0, not_negative, WEIGHTS),
         "revive": (0, natural, WEIGHTS),
         "weighting": ("uniform", ("uniform", "root", "area"), WEIGHTS),
@@ -133,8 +133,8 @@ schedule         step cuts the learning rate every DECAY steps; cosine lets it f
                  it, and lets it fall to 0 over the end of the run; modern: cosine
 cooldown         schedule trapezoid: that end, as a share of MAX_STEPS
 warmup           steps over which the learning rate rises from 0; modern: 200
-clip_by          what CLIP bounds: the norm of the whole gradient, each value of it, or each value times the learning
-                 rate (VDSR's adjustable clipping)
+clip_by          what CLIP bounds: the norm of the whole gradient, each value of it, each value times the learning rate
+                 (VDSR's adjustable clipping), or the norm times it (DRRN's)
 ema              decay of an exponential moving average of the weights, which then is what is validated and kept; 0 is
                  none; modern: 0.999
 revive           every so many steps of the first half, draw the weights of units anew that nothing excites any more; 0
