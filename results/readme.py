@@ -35,7 +35,7 @@ def weights_section(cards: list[Path], root: Path) -> str:
         InputError: if a card is damaged.
     """
     lines = [
-        "| weights | scale | protocol | Set5 PSNR / SSIM | Set14 PSNR / SSIM | the paper's | trained |",
+        "| weights | scale | protocol | Set5 PSNR / SSIM | Set14 PSNR / SSIM | LESRCNN's authors have | trained |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for path in cards:

@@ -53,6 +53,8 @@ def zoo(methods: list[Method], entries: list[dict]) -> Table:
     notes = [
         "The protocols are those of `--protocol`; `luma` is the one of the papers of networks for luma. "
         "Theirs are not all told: ESPCN's paper, for one, tells neither the LR nor the rounding.",
+        "What its paper has: of LESRCNN and CFSRCNN first-hand, of the others as a collection tells; LESRCNN's authors "
+        "cite other figures of some, which stand in their tables.",
         "The collection's figures are those of its own README. Its 26.90 for VDSR's paper (B100, x4) is a slip: the "
         "paper has 27.29.",
     ]

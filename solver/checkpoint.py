@@ -165,8 +165,9 @@ def _opened(path: Path) -> tuple[dict, dict | None]:
     try:
         path.stat()
     except FileNotFoundError:
-        advice = "train them, or give a file's path; LESRCNN's published ones come by "
-        advice += "python dataset/download.py released-weights"
+        advice = "train them, or give a file's path"
+        if "lesrcnn" in path.name:
+            advice += "; the published ones come by python dataset/download.py released-weights"
         raise InputError(f"{path}: no such weights file; {advice}") from None
     except OSError:
         pass  # the next line tells
