@@ -108,7 +108,7 @@ def _is_inner(node, weights: Values) -> bool:
     """Whether a node is a convolution that faces no picture; grouped ones, which are small, are left as they are."""
     if node.op_type != "Conv" or _options(node).get("group", 1) != 1:
         return False
-    return min(weights[node.input[1]].shape[:2]) > _FEW
+    return node.input[1] in weights and min(weights[node.input[1]].shape[:2]) > _FEW
 
 
 def _options(node) -> dict:

@@ -1,0 +1,125 @@
+"""Networks of 8 bits: what is rounded, how, and what comes of it."""
+
+import numpy as np
+import pytest
+import torch
+
+import model
+from dataset import images, test_set
+from dataset.errors import InputError
+from solver import graph
+from solver.checkpoint import load_network, save_weights
+from solver.exporting import export, int8
+from solver.measuring.evaluate import evaluate
+from solver.sampling.backends.torch import Torch
+from solver.sampling.sampler import Sampler
+
+onnx = pytest.importorskip("onnx")
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Less care, which takes less time."""
+    monkeypatch.setattr(int8, "_SHRUNK", (1.0,))
+    monkeypatch.setattr(int8, "_POSITIONS", 1000)
+
+
+@pytest.fixture
+def patches(picture):
+    return torch.cat([images.to_tensor(picture(24, 24, seed), CPU) for seed in range(6)])
+
+
+def onnx_of(net, scale=2):
+    said = graph.Said("lesrcnn", scale, 20.0, 1000.0, "fp32", "published", "")
+    return export.onnx_of(Torch(net.eval(), scale, CPU), said)
+
+
+def start(scale, name="lesrcnn"):
+    torch.manual_seed(0)
+    net = model.build(name, scale)
+    net.init_identity()
+    return net
+
+
+@pytest.mark.parametrize("name, scale", [("lesrcnn", 4), ("carn", 3)])
+def test_it_is_as_near_as_it_says_and_a_quarter_as_large(name, scale, patches, quick):
+    net = start(scale) if name != "carn" else model.build("carn", scale)
+    content = onnx_of(net, scale)
+    small, error = int8.quantised(content, patches)
+    assert len(small) < 0.4 * len(content) and 0 < error < 1.5
+    rgb = patches[:1]
+    expected = net(rgb, scale).detach()
+    for runtime in ("openvino", "onnxruntime"):
+        said = graph.Said(name, scale, 20.0, 1000.0, "int8", "published", "")
+        made = Sampler(graph.Graph(None, said, small), scale, backend=runtime)._backend.network()(rgb)
+        assert 255 * (made - expected).square().mean().sqrt() < 2 * error + 0.3, runtime
+
+
+def test_the_layers_that_face_the_picture_stay(patches, quick):
+    told = onnx.load_model_from_string(int8.quantised(onnx_of(start(2)), patches)[0])
+    convolutions = [node for node in told.graph.node if node.op_type == "Conv"]
+    rounded = {node.output[0] for node in told.graph.node if node.op_type == "DequantizeLinear"}
+    inside = [node.input[1] in rounded and node.input[0] in rounded for node in convolutions]
+    assert inside == [False, *[True] * (len(inside) - 2), False]
+
+
+def test_rounding_makes_good_what_rounding_spoils(patches):
+    """GPTQ is nearer to what the layer makes of its inputs than rounding each weight on its own."""
+    content = onnx.load_model_from_string(onnx_of(start(2)))
+    node = next(node for node in content.graph.node if node.op_type == "Conv" and "conv3.1" in node.input[1])
+    x = torch.rand(4, 64, 12, 12, generator=torch.Generator().manual_seed(0)) @ torch.rand(12, 12)
+    weight = torch.randn(64, 64, 3, 3, generator=torch.Generator().manual_seed(1))
+    whole, steps = int8._gptq(weight, x, node)
+    assert torch.equal(whole, whole.round()) and whole.abs().max() == 127
+    own = weight.abs().amax((1, 2, 3), keepdim=True) / 127
+    exact, ours, plain = (
+        int8._convolve(node, x, w) for w in (weight, whole * steps.view(-1, 1, 1, 1), (weight / own).round() * own)
+    )
+    errors = [(made - exact).var((0, 2, 3)).mean() for made in (ours, plain)]
+    assert errors[0] < 0.7 * errors[1]
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_range_is_between_the_best_and_the_largest(signed):
+    x = torch.randn(1, 1, 100, 100, generator=torch.Generator().manual_seed(0))
+    x = x if signed else x.abs()
+    x[0, 0, 0, 0] = 50  # one far from all others
+    found = int8._range_of(x)
+    assert found.signed == signed and 0.01 < found.step < 50 / (127 if signed else 255)
+
+
+def test_a_network_of_other_operations_is_refused(patches, quick):
+    with pytest.raises(InputError, match="--to int8: .* is not known there"):
+        int8.quantised(onnx_of(model.build("fsrcnn", 2)), patches)
+
+
+def test_what_is_too_far_from_float32_is_not_written(tmp_path, monkeypatch, picture, quick):
+    images.write_rgb(tmp_path / "train/a.png", picture(100, 110))
+    save_weights(start(2), tmp_path / "lesrcnn_x2.pth")
+    net, weights = load_network(tmp_path / "lesrcnn_x2.pth")
+    given = Torch(net, 2, CPU), export.say(net, weights, 2, "int8"), export.lr_patches(tmp_path / "train", 2)
+    assert given[2].shape == (1, 3, 48, 48)
+    export.write_int8(tmp_path / "a.onnx", *given)
+    assert np.abs(Sampler(graph.read(tmp_path / "a.onnx"), 2, precision="int8")(picture(9, 8)).astype(int)).max() > 0
+    monkeypatch.setattr(export, "_FAR", 0.0)
+    with pytest.raises(InputError, match="b.onnx: int8 makes results that are .* grey levels away from float32's"):
+        export.write_int8(tmp_path / "b.onnx", *given)
+    assert not (tmp_path / "b.onnx").exists()
+    with pytest.raises(InputError, match="no picture of 96x96 pixels or more"):
+        images.write_rgb(tmp_path / "small/a.png", picture(90, 110))
+        export.lr_patches(tmp_path / "small", 2)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_released_weights_lose_little(reference, root, scale):
+    """Calibrated by dataset/Sample, measured on Set5: what this costs is a few hundredths of a dB."""
+    net, weights = load_network(reference / f"weights/lesrcnn_x{scale}.pth")
+    pictures = test_set.find(reference / "Set5", scale)
+    sample = test_set.find(root / "dataset/Sample", scale)
+    patches = [images.to_tensor(images.read(item.lr).rgb[:60, :60], CPU) for item in sample.items]
+    content = export.onnx_of(Torch(net, scale, CPU), export.say(net, weights, scale, "int8"))
+    small, _ = int8.quantised(content, torch.cat(patches))
+    exported = graph.Graph(None, export.say(net, weights, scale, "int8"), small)
+    exact, coarse = (evaluate(Sampler(one, scale), pictures).psnr for one in (net, exported))
+    assert exact - 0.06 < coarse < exact
