@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .metadata import Metadata
+
 _BAND = 2**18  # pixels that are converted at a time, about
 
 _LUMA = np.array([65.481, 128.553, 24.966]) / 255  # ITU-R BT.601, as MATLAB's rgb2ycbcr
@@ -25,12 +27,14 @@ class Picture:
         alpha: (H, W) of the same type, or None.
         grey: whether the file held one channel of brightness.
         notes: a line for each thing that the file held and the picture lacks.
+        metadata: what the file says beside its pixels.
     """
 
     rgb: np.ndarray
     alpha: np.ndarray | None = None
     grey: bool = False
     notes: tuple[str, ...] = ()
+    metadata: Metadata = Metadata()
 
 
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
@@ -60,7 +64,15 @@ def upright(height: int, width: int, orientation: int) -> tuple[int, int]:
     return (width, height) if turns % 2 else (height, width)
 
 
-def blank(height: int, width: int, dtype: np.dtype, alpha: bool = False, grey: bool = False, orientation: int = 1):
+def blank(
+    height: int,
+    width: int,
+    dtype: np.dtype,
+    alpha: bool = False,
+    grey: bool = False,
+    orientation: int = 1,
+    metadata: Metadata = Metadata(),
+):
     """A picture to be filled, and views of its colours and alpha, to fill it through, as a file's rows lie.
 
     Args:
@@ -69,7 +81,8 @@ def blank(height: int, width: int, dtype: np.dtype, alpha: bool = False, grey: b
     """
     turns, flip = _ORIENTATIONS.get(orientation, (0, False))
     height, width = upright(height, width, orientation)
-    picture = Picture(np.empty((height, width, 3), dtype), np.empty((height, width), dtype) if alpha else None, grey)
+    alpha = np.empty((height, width), dtype) if alpha else None
+    picture = Picture(np.empty((height, width, 3), dtype), alpha, grey, metadata=metadata)
 
     def stored(pixels: np.ndarray | None) -> np.ndarray | None:
         return None if pixels is None else np.rot90(pixels[:, ::-1] if flip else pixels, -turns)

@@ -1,5 +1,6 @@
 """Pictures that are written as they are made, from top to bottom, so that memory need not hold a whole one."""
 
+import io
 import math
 import struct
 import zlib
@@ -10,11 +11,12 @@ from types import SimpleNamespace
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
 from .errors import InputError, describe
 from .files import written_whole
-from .picture import Picture, to_uint8
+from .metadata import Metadata, as_tiff_tags, to_srgb
+from .picture import Picture, in_rows, to_uint8
 
 _PNG, _TIFF, _BMP, _JPEG, _WEBP = (".png",), (".tif", ".tiff"), (".bmp",), (".jpg", ".jpeg"), (".webp",)
 # The longest side that a format can tell; of TIFF it is beyond what anyone has.
@@ -24,8 +26,13 @@ _TILE = 256  # side of a TIFF tile
 _CHUNK = 2**17  # bytes of a PNG that are filtered at a time: their intermediate results stay in cache
 _BAND = 2**18  # pixels of other formats that are converted at a time
 _SPARE = 2**23  # bytes that any format may take
+_XMP = 700  # a TIFF's tag
+_LISTS = {34665: "ExifTag", 34853: "GPSTag"}
 _PNG_COLOUR = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> colour type (PNG specification, 11.2.2)
-_BMP_RESOLUTION = 3780  # pixels a metre, which is 96 an inch
+_DPI = 96, 96  # that a BMP tells if nothing else is known
+_INCH = 0.0254  # metres
+_SEGMENT = 65000  # bytes of a JPEG's metadata
+_NAMES = {"the colour profile": "icc", "EXIF": "exif", "XMP": "xmp", "dpi": "dpi", "text": "text"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,7 @@ class Bands:
         grey: whether it is written as one channel of brightness.
         alpha: whether the bands have alpha.
         bands: its parts from top to bottom, each of full width; to be gone through once.
+        metadata: what its file is to say beside the pixels.
     """
 
     height: int
@@ -46,17 +54,20 @@ class Bands:
     grey: bool
     alpha: bool
     bands: Iterator[Picture]
+    metadata: Metadata = Metadata()
 
     @classmethod
     def of(cls, picture: Picture) -> "Bands":
         """A whole picture, as one band."""
         height, width = picture.rgb.shape[:2]
-        return cls(height, width, picture.rgb.dtype, picture.grey, picture.alpha is not None, iter([picture]))
+        kind = picture.rgb.dtype, picture.grey, picture.alpha is not None
+        return cls(height, width, *kind, iter([picture]), picture.metadata)
 
     @property
     def colours(self) -> int:
-        # Grey with alpha at 16 bits is a kind of file that many programs do not read.
-        return 1 if self.grey and not (self.alpha and self.dtype == np.uint16) else 3
+        # Grey with alpha at 16 bits is a kind of file that many programs do not read, but a profile of grey wants it.
+        rare = self.alpha and self.dtype == np.uint16 and self.metadata.space != b"GRAY"
+        return 1 if self.grey and not rare else 3
 
     @property
     def channels(self) -> int:
@@ -77,7 +88,7 @@ class Bands:
         """The whole picture, in memory."""
         bands = list(self.bands)
         alpha = np.concatenate([band.alpha for band in bands]) if self.alpha else None
-        return Picture(np.concatenate([band.rgb for band in bands]), alpha, self.grey)
+        return Picture(np.concatenate([band.rgb for band in bands]), alpha, self.grey, metadata=self.metadata)
 
 
 def write(path: Path, picture: Bands) -> None:
@@ -88,24 +99,22 @@ def write(path: Path, picture: Bands) -> None:
     Raises:
         InputError: if the folder cannot be written or the format cannot hold the picture.
     """
-    with written_whole(path) as temporary, open(temporary, "wb") as file:
+    with written_whole(path) as temporary, open(temporary, "w+b") as file:
         encode(file, picture, Path(path))
 
 
 def encode(file: BinaryIO, picture: Bands, path: Path) -> None:
     """Write a picture to an open file in the format of a path's suffix.
 
-    PNG and TIFF keep 16 bits, all but JPEG and BMP keep alpha; grey pictures become one-channel files.
+    PNG and TIFF keep 16 bits, all but JPEG and BMP keep alpha; grey pictures become one-channel files. What else a
+    format cannot keep, :func:`losses` tells.
 
     Raises:
         InputError: if the format cannot hold the picture; it names the path.
     """
     suffix = path.suffix.lower()
-    deep = picture.dtype == np.uint16
-    if suffix not in _PNG + _TIFF:
-        picture = replace(picture, dtype=np.dtype(np.uint8))
-    if suffix in _JPEG + _BMP:
-        picture = replace(picture, alpha=False)
+    deep, alpha = picture.dtype == np.uint16, picture.alpha
+    picture = fitted(picture, suffix)
     too_long = max(picture.height, picture.width) > _LONGEST.get(suffix, math.inf)
     if too_long or suffix in _BMP and _bmp_sizes(picture)[-1] >= 2**32:
         raise InputError(f"{path}: a picture of {picture.width}x{picture.height} pixels does not fit into {suffix}")
@@ -116,7 +125,67 @@ def encode(file: BinaryIO, picture: Bands, path: Path) -> None:
     elif suffix in _BMP:
         _write_bmp(file, picture)
     else:
-        _write_by_pillow(file, picture, path, _rows(picture) if deep or picture.alpha else picture.height)
+        _write_by_pillow(file, picture, path, _rows(picture) if deep or alpha else picture.height)
+
+
+def fitted(picture: Bands, suffix: str) -> Bands:
+    """A picture as a format can hold it: 16 bits as 8, transparency laid on white, colours of a profile as sRGB's."""
+    kept = _kept(picture.metadata, suffix)
+    icc = picture.metadata.icc
+    if suffix not in _PNG + _TIFF:
+        picture = replace(picture, dtype=np.dtype(np.uint8))
+    if suffix in _JPEG + _BMP and picture.alpha:
+        picture = replace(picture, alpha=False, bands=_on_white(picture.bands))
+    if icc and suffix in _BMP or picture.metadata.space == b"GRAY" and suffix in _WEBP:  # has no grey
+        grey = picture.metadata.space == b"GRAY"
+        if convert := to_srgb(icc, "L" if grey else "RGB"):
+            picture = replace(picture, grey=picture.grey and not grey, bands=_converted(picture.bands, convert, grey))
+        kept = replace(kept, icc=None)
+    return replace(picture, metadata=kept)
+
+
+def losses(picture: Bands, suffix: str) -> list[str]:
+    """What of a picture and its metadata a format cannot keep, as one tells a person; see :func:`fitted`."""
+    kept = _kept(picture.metadata, suffix)
+    lost = [name for name, field in _NAMES.items() if getattr(picture.metadata, field) and not getattr(kept, field)]
+    told = ["transparency is laid on white"] * (picture.alpha and suffix in _JPEG + _BMP)
+    told += ["16 bits become 8"] * (picture.dtype == np.uint16 and suffix not in _PNG + _TIFF)
+    if "the colour profile" in lost:
+        told.append("colours of a profile become sRGB's")
+        lost.remove("the colour profile")
+    return told + [f"without {' and '.join(lost)}"] * bool(lost)
+
+
+def _kept(metadata: Metadata, suffix: str) -> Metadata:
+    """What of metadata a format can hold."""
+    if suffix in _BMP:
+        return Metadata(dpi=metadata.dpi)
+    if suffix in _WEBP:
+        metadata = replace(metadata, dpi=None)
+    if suffix in _JPEG:  # whose segments have a length of 16 bits
+        exif, xmp = (data if len(data or b"") < _SEGMENT else None for data in (metadata.exif, metadata.xmp))
+        metadata = replace(metadata, exif=exif, xmp=xmp)
+    return metadata if suffix in _PNG else replace(metadata, text=())
+
+
+def _on_white(bands: Iterator[Picture]) -> Iterator[Picture]:
+    for band in bands:
+        dtype = band.rgb.dtype
+        peak, wide = int(np.iinfo(dtype).max), np.uint16 if dtype == np.uint8 else np.uint32
+        rows = max(1, _CHUNK // (8 * band.rgb.shape[1]))
+        for top in range(0, len(band.rgb), rows):
+            hidden = peak - band.alpha[top : top + rows, :, None].astype(wide)
+            lifted = ((peak - band.rgb[top : top + rows]) * hidden + peak // 2) // peak  # by what white shines through
+            yield Picture((band.rgb[top : top + rows] + lifted).astype(dtype), grey=band.grey)
+
+
+def _converted(bands: Iterator[Picture], convert, grey: bool) -> Iterator[Picture]:
+    """Bands of 8 bits whose colours a transform has converted."""
+    for band in bands:
+        for rows in in_rows(*band.rgb.shape[:2]):
+            pixels = to_uint8(band.rgb[rows, :, 0] if grey else band.rgb[rows])
+            rgb = ImageCms.applyTransform(Image.fromarray(np.ascontiguousarray(pixels)), convert)
+            yield Picture(np.asarray(rgb), None if band.alpha is None else to_uint8(band.alpha[rows]))
 
 
 def encoding_bytes(height: int, width: int, channels: int, dtype: np.dtype, suffix: str) -> int:
@@ -143,6 +212,12 @@ def _write_tiff(file: BinaryIO, picture: Bands) -> None:
     import tifffile
 
     shape = (picture.height, picture.width, picture.channels)
+    big = math.prod(shape) * picture.dtype.itemsize > 2**31
+    metadata = picture.metadata
+    tags, lists = as_tiff_tags(metadata.exif, big) if metadata.exif else ([], {})
+    tags += [(_XMP, 1, len(metadata.xmp), metadata.xmp, True)] if metadata.xmp else []
+    # The names that tifffile has for them: it writes no number that leads elsewhere. Where to, is set at the end.
+    tags += [(_LISTS[tag], 4, 1, 8, True) for tag in lists]
     tifffile.imwrite(
         file,
         _tiff_tiles(picture),
@@ -155,8 +230,29 @@ def _write_tiff(file: BinaryIO, picture: Bands) -> None:
         compression="adobe_deflate",
         predictor=True,
         metadata=None,
-        bigtiff=math.prod(shape) * picture.dtype.itemsize > 2**31,
+        bigtiff=big,
+        byteorder="<",
+        iccprofile=metadata.icc,
+        resolution=metadata.dpi,
+        resolutionunit="inch" if metadata.dpi else None,
+        extratags=tags,
+        software=False,
     )
+    if lists:
+        _append_lists(file, lists)
+
+
+def _append_lists(file: BinaryIO, lists: dict) -> None:
+    """Write EXIF's lists of tags behind a TIFF's pixels, and lead to them."""
+    import tifffile
+
+    file.seek(0)
+    tags = tifffile.TiffFile(file).pages[0].tags
+    for tag, entries in lists.items():
+        place = file.seek(0, io.SEEK_END)
+        place += file.write(bytes(place % 2))
+        file.write(entries.tobytes(place))
+        tags[tag].overwrite(place)
 
 
 def _tiff_tiles(picture: Bands) -> Iterator[bytes]:
@@ -199,6 +295,8 @@ def _write_png(file: BinaryIO, picture: Bands) -> None:
     header = struct.pack(">IIBBBBB", picture.width, picture.height, *kind, 0, 0, 0)
     file.write(b"\x89PNG\r\n\x1a\n")
     _png_chunk(file, b"IHDR", header)
+    for kind, data in _png_metadata(picture.metadata):
+        _png_chunk(file, kind, data)
     compressor = _compressor()
     for lines in _png_lines(picture):
         _png_chunk(file, b"IDAT", compressor.compress(lines))
@@ -209,6 +307,23 @@ def _write_png(file: BinaryIO, picture: Bands) -> None:
 def _png_chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
     if data or kind == b"IEND":
         file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
+
+
+def _png_metadata(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
+    """The chunks before the pixels (PNG specification, 11.3)."""
+    if metadata.icc:
+        yield b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)
+    if metadata.dpi:
+        yield b"pHYs", struct.pack(">IIB", *(round(number / _INCH) for number in metadata.dpi), 1)
+    if metadata.exif:
+        yield b"eXIf", metadata.exif[6:]
+    if metadata.xmp:
+        yield b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp
+    for keyword, text in metadata.text:
+        if text.isascii():
+            yield b"tEXt", f"{keyword}\0{text}".encode()
+        else:
+            yield b"iTXt", f"{keyword}\0\0\0\0\0{text}".encode(errors="replace")
 
 
 def _png_lines(picture: Bands) -> Iterator[np.ndarray]:
@@ -271,7 +386,7 @@ def _write_bmp(file: BinaryIO, picture: Bands) -> None:
         8 * channels,
         0,
         size - start,
-        *2 * [_BMP_RESOLUTION],
+        *(round(number / _INCH) for number in picture.metadata.dpi or _DPI),
         *2 * [shades],
     )
     file.write(struct.pack("<2sIIIIiiHHIIiiII", b"BM", size, 0, start, *header))
@@ -287,12 +402,15 @@ def _write_bmp(file: BinaryIO, picture: Bands) -> None:
 
 def _write_by_pillow(file: BinaryIO, picture: Bands, path: Path, rows: int) -> None:
     image = _whole(picture, rows)
+    kept = {"icc_profile": picture.metadata.icc, "exif": picture.metadata.exif, "xmp": picture.metadata.xmp}
+    kept |= {"dpi": picture.metadata.dpi}
+    kept = {name: value for name, value in kept.items() if value}
     sink = SimpleNamespace(write=file.write)  # and no more, so that what the system refuses is told by the system
     try:
         if path.suffix.lower() in _JPEG:
-            image.save(sink, "JPEG", quality=95, subsampling=0)
+            image.save(sink, "JPEG", quality=95, subsampling=0, **kept)
         else:
-            image.save(sink, "WEBP", lossless=True)
+            image.save(sink, "WEBP", lossless=True, **kept)
     except (ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise

@@ -49,6 +49,7 @@ _WRAPPERS = (
 # Parts within names that say only what was wrapped around a layer: by torch.compile, FSDP, checkpointing.
 _LAYERS = re.compile(r"(?<=\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _DEPTH = 5  # of wrappers, and of prefixes
+_UNKNOWN = 5  # wrappers, at most, among which the one is looked for that has a network
 _COUNTED = ("total_ops", "total_params")  # what a profiler (thop) leaves in a network
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -224,6 +225,8 @@ def _state_in(content: dict, depth: int, seen: set[int]) -> dict | None:
     known = [found[key] for key in _WRAPPERS if key in found]
     if known or len(found) == 1:
         return next(iter(known or found.values()))
+    if len(found) > _UNKNOWN:
+        return None
     beside = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
     fitting = [state for state in (*found.values(), beside) if state and _fitting(state)]
     return fitting[0] if len(fitting) == 1 else None
