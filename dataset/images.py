@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageSequence, PngImagePlugin, UnidentifiedImageError
 
 from . import containers, metadata, rarer, streams, tiff
 from .containers import Container
@@ -99,6 +99,20 @@ def pages(path: Path) -> int:
             return 1
         with Image.open(file, formats=(source.format,)) as image:
             return getattr(image, "n_frames", 1)
+
+
+def film(path: Path) -> tuple[list[int], int] | None:
+    """Of an animation, how many milliseconds each frame is seen, and how often all are, 0 for ever; None of any other
+    file. Raises as :func:`read`."""
+    with _looked_at(path) as (file, source):
+        if isinstance(source, Tiff) or source.format not in _ANIMATED:
+            return None
+        times = []
+        with Image.open(file, formats=(source.format,)) as image:
+            for frame in ImageSequence.Iterator(image):
+                frame.load()
+                times.append(round(frame.info.get("duration", 100)))
+            return times, image.info.get("loop", 1 if source.format == "GIF" else 0)
 
 
 def read_rgb(path: Path) -> np.ndarray:

@@ -37,6 +37,62 @@ class Picture:
     metadata: Metadata = Metadata()
 
 
+@dataclass(frozen=True)
+class Bands:
+    """A picture as a sequence of bands.
+
+    Attributes:
+        height, width: of the whole picture.
+        dtype: uint8 or uint16.
+        grey: whether it is written as one channel of brightness.
+        alpha: whether the bands have alpha.
+        bands: its parts from top to bottom, each of full width; to be gone through once.
+        metadata: what its file is to say beside the pixels.
+    """
+
+    height: int
+    width: int
+    dtype: np.dtype
+    grey: bool
+    alpha: bool
+    bands: Iterator[Picture]
+    metadata: Metadata = Metadata()
+
+    @classmethod
+    def of(cls, picture: Picture) -> "Bands":
+        """A whole picture, as one band."""
+        height, width = picture.rgb.shape[:2]
+        kind = picture.rgb.dtype, picture.grey, picture.alpha is not None
+        return cls(height, width, *kind, iter([picture]), picture.metadata)
+
+    @property
+    def colours(self) -> int:
+        # Grey with alpha at 16 bits is a kind of file that many programs do not read, but a profile of grey wants it.
+        rare = self.alpha and self.dtype == np.uint16 and self.metadata.space != b"GRAY"
+        return 1 if self.grey and not rare else 3
+
+    @property
+    def channels(self) -> int:
+        return self.colours + self.alpha
+
+    def pixels(self, rows: int = 2**31) -> Iterator[np.ndarray]:
+        """The bands as (h, width, channels) arrays, each of at most so many rows."""
+        for band in self.bands:
+            for top in range(0, len(band.rgb), rows):
+                parts = [band.rgb[top : top + rows, :, : self.colours]]
+                if self.alpha:
+                    parts.append(band.alpha[top : top + rows, :, None])
+                if self.dtype == np.uint8:
+                    parts = [to_uint8(part) for part in parts]
+                yield np.concatenate(parts, axis=2) if self.alpha else parts[0]
+
+    def joined(self) -> Picture:
+        """The whole picture, in memory."""
+        bands = list(self.bands)
+        alpha = np.concatenate([band.alpha for band in bands]) if self.alpha else None
+        return Picture(np.concatenate([band.rgb for band in bands]), alpha, self.grey, metadata=self.metadata)
+
+
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
     """Pixels of 8 or 16 bits per channel as 8, rounded (65535 becomes 255)."""
     if pixels.dtype == np.uint8:

@@ -4,23 +4,22 @@ import io
 import math
 import struct
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 
 from .errors import InputError, describe
 from .files import written_whole
-from .metadata import Metadata, as_tiff_tags, to_srgb
-from .picture import Picture, in_rows, to_uint8
+from .formats import BMP, JPEG, PNG, TIFF, WEBP, fitted
+from .metadata import Metadata, as_tiff_tags
+from .picture import Bands, Picture
 
-_PNG, _TIFF, _BMP, _JPEG, _WEBP = (".png",), (".tif", ".tiff"), (".bmp",), (".jpg", ".jpeg"), (".webp",)
 # The longest side that a format can tell; of TIFF it is beyond what anyone has.
-_LONGEST = {**dict.fromkeys(_PNG + _BMP, 2**31 - 1), **dict.fromkeys(_JPEG, 65500), **dict.fromkeys(_WEBP, 2**14 - 1)}
+_LONGEST = {**dict.fromkeys(PNG + BMP, 2**31 - 1), **dict.fromkeys(JPEG, 65500), **dict.fromkeys(WEBP, 2**14 - 1)}
 
 _TILE = 256  # side of a TIFF tile
 _CHUNK = 2**17  # bytes of a PNG that are filtered at a time: their intermediate results stay in cache
@@ -31,64 +30,6 @@ _LISTS = {34665: "ExifTag", 34853: "GPSTag"}
 _PNG_COLOUR = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> colour type (PNG specification, 11.2.2)
 _DPI = 96, 96  # that a BMP tells if nothing else is known
 _INCH = 0.0254  # metres
-_SEGMENT = 65000  # bytes of a JPEG's metadata
-_NAMES = {"the colour profile": "icc", "EXIF": "exif", "XMP": "xmp", "dpi": "dpi", "text": "text"}
-
-
-@dataclass(frozen=True)
-class Bands:
-    """A picture as a sequence of bands.
-
-    Attributes:
-        height, width: of the whole picture.
-        dtype: uint8 or uint16.
-        grey: whether it is written as one channel of brightness.
-        alpha: whether the bands have alpha.
-        bands: its parts from top to bottom, each of full width; to be gone through once.
-        metadata: what its file is to say beside the pixels.
-    """
-
-    height: int
-    width: int
-    dtype: np.dtype
-    grey: bool
-    alpha: bool
-    bands: Iterator[Picture]
-    metadata: Metadata = Metadata()
-
-    @classmethod
-    def of(cls, picture: Picture) -> "Bands":
-        """A whole picture, as one band."""
-        height, width = picture.rgb.shape[:2]
-        kind = picture.rgb.dtype, picture.grey, picture.alpha is not None
-        return cls(height, width, *kind, iter([picture]), picture.metadata)
-
-    @property
-    def colours(self) -> int:
-        # Grey with alpha at 16 bits is a kind of file that many programs do not read, but a profile of grey wants it.
-        rare = self.alpha and self.dtype == np.uint16 and self.metadata.space != b"GRAY"
-        return 1 if self.grey and not rare else 3
-
-    @property
-    def channels(self) -> int:
-        return self.colours + self.alpha
-
-    def pixels(self, rows: int = 2**31) -> Iterator[np.ndarray]:
-        """The bands as (h, width, channels) arrays, each of at most so many rows."""
-        for band in self.bands:
-            for top in range(0, len(band.rgb), rows):
-                parts = [band.rgb[top : top + rows, :, : self.colours]]
-                if self.alpha:
-                    parts.append(band.alpha[top : top + rows, :, None])
-                if self.dtype == np.uint8:
-                    parts = [to_uint8(part) for part in parts]
-                yield np.concatenate(parts, axis=2) if self.alpha else parts[0]
-
-    def joined(self) -> Picture:
-        """The whole picture, in memory."""
-        bands = list(self.bands)
-        alpha = np.concatenate([band.alpha for band in bands]) if self.alpha else None
-        return Picture(np.concatenate([band.rgb for band in bands]), alpha, self.grey, metadata=self.metadata)
 
 
 def write(path: Path, picture: Bands) -> None:
@@ -107,7 +48,7 @@ def encode(file: BinaryIO, picture: Bands, path: Path) -> None:
     """Write a picture to an open file in the format of a path's suffix.
 
     PNG and TIFF keep 16 bits, all but JPEG and BMP keep alpha; grey pictures become one-channel files. What else a
-    format cannot keep, :func:`losses` tells.
+    format cannot keep, :func:`dataset.formats.losses` tells.
 
     Raises:
         InputError: if the format cannot hold the picture; it names the path.
@@ -116,76 +57,17 @@ def encode(file: BinaryIO, picture: Bands, path: Path) -> None:
     deep, alpha = picture.dtype == np.uint16, picture.alpha
     picture = fitted(picture, suffix)
     too_long = max(picture.height, picture.width) > _LONGEST.get(suffix, math.inf)
-    if too_long or suffix in _BMP and _bmp_sizes(picture)[-1] >= 2**32:
+    if too_long or suffix in BMP and _bmp_sizes(picture)[-1] >= 2**32:
         raise InputError(f"{path}: a picture of {picture.width}x{picture.height} pixels does not fit into {suffix}")
-    if suffix in _PNG:
+    if suffix in PNG:
         _write_png(file, picture)
-    elif suffix in _TIFF:
-        _write_tiff(file, picture)
-    elif suffix in _BMP:
+    elif suffix in TIFF:
+        size = picture.height * picture.width * picture.channels * picture.dtype.itemsize
+        _write_tiff(file, [picture], size)
+    elif suffix in BMP:
         _write_bmp(file, picture)
     else:
         _write_by_pillow(file, picture, path, _rows(picture) if deep or alpha else picture.height)
-
-
-def fitted(picture: Bands, suffix: str) -> Bands:
-    """A picture as a format can hold it: 16 bits as 8, transparency laid on white, colours of a profile as sRGB's."""
-    kept = _kept(picture.metadata, suffix)
-    icc = picture.metadata.icc
-    if suffix not in _PNG + _TIFF:
-        picture = replace(picture, dtype=np.dtype(np.uint8))
-    if suffix in _JPEG + _BMP and picture.alpha:
-        picture = replace(picture, alpha=False, bands=_on_white(picture.bands))
-    if icc and suffix in _BMP or picture.metadata.space == b"GRAY" and suffix in _WEBP:  # has no grey
-        grey = picture.metadata.space == b"GRAY"
-        if convert := to_srgb(icc, "L" if grey else "RGB"):
-            picture = replace(picture, grey=picture.grey and not grey, bands=_converted(picture.bands, convert, grey))
-        kept = replace(kept, icc=None)
-    return replace(picture, metadata=kept)
-
-
-def losses(picture: Bands, suffix: str) -> list[str]:
-    """What of a picture and its metadata a format cannot keep, as one tells a person; see :func:`fitted`."""
-    kept = _kept(picture.metadata, suffix)
-    lost = [name for name, field in _NAMES.items() if getattr(picture.metadata, field) and not getattr(kept, field)]
-    told = ["transparency is laid on white"] * (picture.alpha and suffix in _JPEG + _BMP)
-    told += ["16 bits become 8"] * (picture.dtype == np.uint16 and suffix not in _PNG + _TIFF)
-    if "the colour profile" in lost:
-        told.append("colours of a profile become sRGB's")
-        lost.remove("the colour profile")
-    return told + [f"without {' and '.join(lost)}"] * bool(lost)
-
-
-def _kept(metadata: Metadata, suffix: str) -> Metadata:
-    """What of metadata a format can hold."""
-    if suffix in _BMP:
-        return Metadata(dpi=metadata.dpi)
-    if suffix in _WEBP:
-        metadata = replace(metadata, dpi=None)
-    if suffix in _JPEG:  # whose segments have a length of 16 bits
-        exif, xmp = (data if len(data or b"") < _SEGMENT else None for data in (metadata.exif, metadata.xmp))
-        metadata = replace(metadata, exif=exif, xmp=xmp)
-    return metadata if suffix in _PNG else replace(metadata, text=())
-
-
-def _on_white(bands: Iterator[Picture]) -> Iterator[Picture]:
-    for band in bands:
-        dtype = band.rgb.dtype
-        peak, wide = int(np.iinfo(dtype).max), np.uint16 if dtype == np.uint8 else np.uint32
-        rows = max(1, _CHUNK // (8 * band.rgb.shape[1]))
-        for top in range(0, len(band.rgb), rows):
-            hidden = peak - band.alpha[top : top + rows, :, None].astype(wide)
-            lifted = ((peak - band.rgb[top : top + rows]) * hidden + peak // 2) // peak  # by what white shines through
-            yield Picture((band.rgb[top : top + rows] + lifted).astype(dtype), grey=band.grey)
-
-
-def _converted(bands: Iterator[Picture], convert, grey: bool) -> Iterator[Picture]:
-    """Bands of 8 bits whose colours a transform has converted."""
-    for band in bands:
-        for rows in in_rows(*band.rgb.shape[:2]):
-            pixels = to_uint8(band.rgb[rows, :, 0] if grey else band.rgb[rows])
-            rgb = ImageCms.applyTransform(Image.fromarray(np.ascontiguousarray(pixels)), convert)
-            yield Picture(np.asarray(rgb), None if band.alpha is None else to_uint8(band.alpha[rows]))
 
 
 def encoding_bytes(height: int, width: int, channels: int, dtype: np.dtype, suffix: str) -> int:
@@ -195,11 +77,11 @@ def encoding_bytes(height: int, width: int, channels: int, dtype: np.dtype, suff
         channels: 1 or 3, and one more for alpha.
     """
     pixels, suffix, row = height * width, suffix.lower(), width * channels * np.dtype(dtype).itemsize
-    if suffix in _WEBP:
+    if suffix in WEBP:
         return (43 if channels % 2 else 50) * pixels + 5 * _SPARE  # as noise takes; a photograph takes 33
-    if suffix in _JPEG:
+    if suffix in JPEG:
         return (1 if channels < 3 else 4) * pixels + _SPARE
-    if suffix in _TIFF:
+    if suffix in TIFF:
         return (4 if channels % 2 == 0 else 2) * _TILE * row + _SPARE
     return 30 * max(_CHUNK, row) + _SPARE
 
@@ -208,38 +90,50 @@ def _rows(picture: Bands) -> int:
     return max(1, _BAND // picture.width)
 
 
-def _write_tiff(file: BinaryIO, picture: Bands) -> None:
+def write_pages(path: Path, pictures: Iterable[Picture], size: int) -> None:
+    """Write several pictures as the pages of a TIFF, one by one, whole or not at all.
+
+    Args:
+        size: about how many bytes they take.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    with written_whole(path) as temporary, open(temporary, "w+b") as file:
+        _write_tiff(file, map(Bands.of, pictures), size)
+
+
+def _write_tiff(file: BinaryIO, pictures: Iterable[Bands], size: int) -> None:
     import tifffile
 
-    shape = (picture.height, picture.width, picture.channels)
-    big = math.prod(shape) * picture.dtype.itemsize > 2**31
-    metadata = picture.metadata
-    tags, lists = as_tiff_tags(metadata.exif, big) if metadata.exif else ([], {})
-    tags += [(_XMP, 1, len(metadata.xmp), metadata.xmp, True)] if metadata.xmp else []
-    # The names that tifffile has for them: it writes no number that leads elsewhere. Where to, is set at the end.
-    tags += [(_LISTS[tag], 4, 1, 8, True) for tag in lists]
-    tifffile.imwrite(
-        file,
-        _tiff_tiles(picture),
-        shape=shape if picture.channels > 1 else shape[:2],
-        dtype=picture.dtype,
-        tile=(_TILE, _TILE),
-        photometric="minisblack" if picture.colours == 1 else "rgb",
-        planarconfig="contig",
-        extrasamples=["unassalpha"] if picture.alpha else None,
-        compression="adobe_deflate",
-        predictor=True,
-        metadata=None,
-        bigtiff=big,
-        byteorder="<",
-        iccprofile=metadata.icc,
-        resolution=metadata.dpi,
-        resolutionunit="inch" if metadata.dpi else None,
-        extratags=tags,
-        software=False,
-    )
-    if lists:
-        _append_lists(file, lists)
+    big, first = size > 2**31, {}
+    with tifffile.TiffWriter(file, bigtiff=big, byteorder="<") as writer:
+        for picture in pictures:
+            metadata, shape = picture.metadata, (picture.height, picture.width, picture.channels)
+            tags, lists = as_tiff_tags(metadata.exif, big) if metadata.exif and not first else ([], {})
+            tags += [(_XMP, 1, len(metadata.xmp), metadata.xmp, True)] if metadata.xmp else []
+            # By tifffile's names of them: it writes no number that leads elsewhere. Where to, is set at the end.
+            tags += [(_LISTS[tag], 4, 1, 8, True) for tag in lists]
+            first = first or lists
+            writer.write(
+                _tiff_tiles(picture),
+                shape=shape if picture.channels > 1 else shape[:2],
+                dtype=picture.dtype,
+                tile=(_TILE, _TILE),
+                photometric="minisblack" if picture.colours == 1 else "rgb",
+                planarconfig="contig",
+                extrasamples=["unassalpha"] if picture.alpha else None,
+                compression="adobe_deflate",
+                predictor=True,
+                metadata=None,
+                iccprofile=metadata.icc,
+                resolution=metadata.dpi,
+                resolutionunit="inch" if metadata.dpi else None,
+                extratags=tags,
+                software=False,
+            )
+    if first:
+        _append_lists(file, first)
 
 
 def _append_lists(file: BinaryIO, lists: dict) -> None:
@@ -407,7 +301,7 @@ def _write_by_pillow(file: BinaryIO, picture: Bands, path: Path, rows: int) -> N
     kept = {name: value for name, value in kept.items() if value}
     sink = SimpleNamespace(write=file.write)  # and no more, so that what the system refuses is told by the system
     try:
-        if path.suffix.lower() in _JPEG:
+        if path.suffix.lower() in JPEG:
             image.save(sink, "JPEG", quality=95, subsampling=0, **kept)
         else:
             image.save(sink, "WEBP", lossless=True, **kept)

@@ -33,6 +33,7 @@ class Item:
         lr: its LR file.
         hr: its HR file, if there is one.
         page: which of several pictures in the LR file, from 0; None is the first.
+        whole: of a page, the name of the result that all of its file can be put together in.
         made: whether the LR is to be made from the HR file, by MATLAB's bicubic; ``lr`` is that file then.
     """
 
@@ -40,6 +41,7 @@ class Item:
     lr: Path
     hr: Path | None = None
     page: int | None = None
+    whole: str = ""
     made: bool = False
 
 
@@ -251,7 +253,7 @@ def with_pages(found: TestSet) -> TestSet:
             while _folded(name) in taken:
                 name += "_"
             taken.add(_folded(name))
-            items.append(replace(item, name=name, page=page))
+            items.append(replace(item, name=name, page=page, whole=item.name))
         items += [item] * (count == 1)
     return replace(found, items=items)
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from dataset import errors, files, images, streams, test_set
 from dataset.errors import InputError, shown
+from dataset.formats import losses
 from dataset.streams import Bands
 from dataset.test_set import Item, TestSet
 
@@ -30,7 +31,10 @@ from ..measuring.evaluate import Scores, evaluate
 from ..measuring.more import measures
 from ..processes import Group
 from . import memory
+from .pages import join
+from .progress import Progress
 from .sampler import Sampler
+from .wrapping import Wrapping
 
 _PACKAGES = ("torch", "numpy", "scikit-image", "Pillow", "opencv-python", "scipy")
 _FIGURES = ("bicubic_psnr", "bicubic_ssim", "psnr", "ssim")
@@ -56,7 +60,9 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     """This process's part of :func:`run`."""
     more = measures(_more(args))
     net, weights = load_network(args.ckpt_path, args.model, args.scale)
-    pictures = test_set.find(args.test_data_dir, args.scale)
+    pictures = test_set.find(args.test_data_dir, args.scale, recursive=args.recursive, make_lr=args.make_lr)
+    if args.pages == "all":
+        pictures = test_set.with_pages(pictures)
     if any(item.hr for item in pictures.items):
         import skimage.metrics  # noqa: F401  before the sampler looks how much memory the program takes
     sampler = Sampler(
@@ -70,9 +76,25 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         self_ensemble=args.self_ensemble,
         shave=args.shave,
     )
+    if args.wrap:
+        sampler = Wrapping(sampler)
     if (line := sampler.budget.take_the_least()) and group.leads:
         print(line, file=sys.stderr)
     folder = group.share(prepare(args, weights, pictures) if group.leads else None)
+    suffix = f".{args.format}"
+
+    def result(item: Item) -> Path:
+        path = files.fitting_path(folder / "SR", item.name, suffix)
+        together = files.fitting_path(folder / "SR", item.whole, suffix)
+        return path if item.page is None or path.exists() or not together.exists() else together
+
+    progress = Progress(folder, settings(args, weights, sampler), result)
+    if group.leads:
+        progress.begin(args.resume)
+    mine = share(pictures, group)
+    done = progress.done(mine.items) if args.resume else {}
+    by_name = {item.name: item for item in mine.items}
+    lost: dict[str, list[str]] = {}
     if group.leads:
         times = f"{group.size} x " if group.size > 1 else ""
         print(
@@ -81,8 +103,13 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         )
 
     def write(item: Item, sr: images.Picture | Bands) -> None:
-        path = folder / "SR" / f"{item.name}.{args.format}"
-        (streams if isinstance(sr, Bands) else images).write(path, sr)
+        path = files.fitting_path(folder / "SR", item.name, suffix)
+        if args.metadata == "strip":
+            sr = replace(sr, metadata=sr.metadata.colours_alone())
+        bands = sr if isinstance(sr, Bands) else Bands.of(sr)
+        for loss in losses(bands, suffix):
+            lost.setdefault(loss, []).append(item.lr.name)
+        streams.write(path, bands)
         if item.hr is not None:
             with files.opened(item.hr) as hr, files.written_whole(folder / "HR" / item.hr.name) as temporary:
                 with open(temporary, "wb") as copy:
@@ -91,18 +118,26 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     start = time.perf_counter()
     scores = evaluate(
         sampler,
-        share(pictures, group),
+        replace(mine, items=[item for item in mine.items if item not in done]),
         args.protocol,
         args.channel,
         compare_bicubic=True,
         more=more,
         skip_bad=True,
         on_picture=write,
-        suffix=f".{args.format}",
+        suffix=suffix,
+        on_row=lambda row: progress.add(by_name[row.name], row),
         progress=partial(tqdm, unit="picture", disable=None if group.leads else True),
     )
+    scores.rows += done.values()
+    scores.notes += [f"{loss} in {suffix}: {names[0]}{_others(names)}" for loss, names in lost.items()]
     scores = merged(group.gather(scores), pictures)
     if group.leads:
+        if args.pages == "all":
+            paths = {item: files.fitting_path(folder / "SR", item.name, suffix) for item in pictures.items}
+            whole = {item: files.fitting_path(folder / "SR", item.whole, suffix) for item in pictures.items}
+            scores.notes += join(pictures.items, paths, whole)
+        scores.notes += pictures.notes
         report = describe(scores, pictures, weights, args, sampler)
         report |= {"processes": group.size, "seconds_in_all": time.perf_counter() - start}
         write_report(report, folder)
@@ -118,6 +153,17 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         if scores.skipped:
             print(f"{len(scores.skipped)} skipped, {len(scores.rows)} done")
     return 2 if scores.skipped else 0
+
+
+def settings(args: argparse.Namespace, weights: WeightsInfo, sampler: Sampler) -> dict:
+    """What a result and its figures depend on beside the picture."""
+    flags = ("scale", "protocol", "channel", "self_ensemble", "format", "metadata", "wrap")
+    told = {flag: getattr(args, flag) for flag in flags} | {"precision": sampler.precision, "more": _more(args)}
+    return told | {"network": weights.network, "weights": weights.sha256}
+
+
+def _others(names: list[str]) -> str:
+    return f" and {len(names) - 1} more" * (len(names) > 1)
 
 
 def share(pictures: TestSet, group: Group) -> TestSet:
