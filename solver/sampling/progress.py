@@ -27,12 +27,13 @@ class Progress:
 
     Args:
         folder: where they are.
-        settings: all but the picture that a result and its figures depend on, as JSON can hold it.
+        source: the folder of the pictures.
+        settings: all but the picture that a result and its figures depend on, as JSON can hold it: "weights" and more.
         result: the path of an item's result.
     """
 
-    def __init__(self, folder: Path, settings: dict, result: Callable[[Item], Path]) -> None:
-        self._path, self._settings, self._result = folder / _FILE, settings, result
+    def __init__(self, folder: Path, source: str, settings: dict, result: Callable[[Item], Path]) -> None:
+        self._path, self._source, self._settings, self._result = folder / _FILE, source, settings, result
 
     def begin(self, resume: bool) -> None:
         """Forget what was done before, unless it is to be gone on with. Raises InputError if that cannot be written."""
@@ -43,10 +44,9 @@ class Progress:
     def done(self, items: list[Item]) -> dict[Item, Row]:
         """The rows of those items whose results are there, whole, and would be made again as they are."""
         noted = {}
-        with suppress(InputError, ValueError):
-            for line in read_text(self._path).splitlines():
-                with suppress(ValueError, KeyError, TypeError):  # a line that was being written when the power went
-                    note = json.loads(line)
+        with suppress(InputError):
+            for note in _notes(self._path):
+                with suppress(KeyError, TypeError):
                     noted[note["row"]["name"]] = note["key"], note["bytes"], Row(**note["row"])
         found = {}
         for item in items:
@@ -59,7 +59,8 @@ class Progress:
     def add(self, item: Item, row: Row) -> None:
         """Note that an item's result is written. Several processes may do so at once."""
         try:
-            note = {"key": self._key(item), "bytes": self._result(item).stat().st_size, "row": asdict(row)}
+            note = {"of": self._source, "by": self._settings["weights"], "key": self._key(item)}
+            note |= {"bytes": self._result(item).stat().st_size, "row": asdict(row)}
             with open(self._path, "ab") as file:
                 file.write(json.dumps(note).encode() + b"\n")
         except OSError as error:
@@ -71,3 +72,24 @@ class Progress:
             [self._settings, pictures, item.page, item.made, os.fsencode(item.name).hex()], sort_keys=True
         )
         return hashlib.sha256(told.encode()).hexdigest()
+
+
+def made_of(folder: Path) -> tuple[str, str] | None:
+    """Of which folder the results in a folder are, and the hash of the weights they are by, the last of them; None if
+    it is not known."""
+    with suppress(InputError, KeyError, TypeError, IndexError):
+        last = _notes(folder / _FILE)[-1]
+        return str(last["of"]), str(last["by"])
+    return None
+
+
+def _notes(path: Path) -> list:
+    notes = []
+    try:
+        lines = read_text(path).splitlines()
+    except ValueError:
+        lines = []
+    for line in lines:
+        with suppress(ValueError):  # it was being written when the power went
+            notes.append(json.loads(line))
+    return notes

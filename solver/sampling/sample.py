@@ -32,7 +32,7 @@ from ..measuring.more import measures
 from ..processes import Group
 from . import memory
 from .pages import join
-from .progress import Progress
+from .progress import Progress, made_of
 from .sampler import Sampler
 from .wrapping import Wrapping
 
@@ -88,7 +88,7 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         together = files.fitting_path(folder / "SR", item.whole, suffix)
         return path if item.page is None or path.exists() or not together.exists() else together
 
-    progress = Progress(folder, settings(args, weights, sampler), result)
+    progress = Progress(folder, os.path.abspath(args.test_data_dir), settings(args, weights, sampler), result)
     if group.leads:
         progress.begin(args.resume)
     mine = share(pictures, group)
@@ -231,12 +231,18 @@ def prepare(args: argparse.Namespace, weights: WeightsInfo, pictures: TestSet) -
             files.remove_leftovers(folder, recursive=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {errors.describe(error)}") from None
+    of, by = made_of(folder) or _reported(folder) or (None, None)
+    if of and (by != weights.sha256 or of != os.path.abspath(args.test_data_dir)):
+        print(f"{shown(folder)}: results of other weights, or of {shown(of)}, are replaced")
+    return folder
+
+
+def _reported(folder: Path) -> tuple[str, str] | None:
+    """As :func:`.progress.made_of`, by a report."""
     with suppress(InputError, KeyError, TypeError):
         before = files.read_json(folder / "results.json", "")
-        of, by = before.get("pictures_of"), before["weights"]["sha256"]
-        if by != weights.sha256 or of != os.path.abspath(args.test_data_dir):
-            print(f"{shown(folder)}: results of other weights, or of {shown(of)}, are replaced")
-    return folder
+        return str(before.get("pictures_of")), before["weights"]["sha256"]
+    return None
 
 
 def describe(
