@@ -17,7 +17,7 @@ _PAGES, _FRAMES = (".tif", ".tiff"), {".png": ("PNG", {}), ".webp": ("WEBP", {"l
 _MOST_BYTES = 2**30  # of an animation's frames, which its writer has in memory
 
 
-def join(items: Iterable[Item], results: dict[Item, Path], whole: dict[Item, Path]) -> list[str]:
+def join(items: Iterable[Item], results: dict[Item, Path], whole: dict[Item, Path]) -> tuple[list[Item], list[str]]:
     """Put the results of pictures of one file together, where the format holds several and all of them are there.
 
     Args:
@@ -26,9 +26,9 @@ def join(items: Iterable[Item], results: dict[Item, Path], whole: dict[Item, Pat
         whole: the file that each is to be a part of.
 
     Returns:
-        A line for each file whose pictures stay apart, or whose result cannot be written.
+        Those that are in one file now, and a line for each file whose result cannot be written.
     """
-    notes = []
+    together, notes = [], []
     for source, pages in groupby((item for item in items if item.page is not None), lambda item: item.lr):
         pages = list(pages)
         parts = [results[page] for page in pages]
@@ -38,9 +38,11 @@ def join(items: Iterable[Item], results: dict[Item, Path], whole: dict[Item, Pat
             joined = _join(parts, whole[pages[0]], source)
         except (InputError, OSError, ValueError) as error:
             joined, notes = False, [*notes, f"{source}: its pictures stay apart: {describe(error)}"]
-        for part in parts if joined else ():
-            part.unlink()
-    return notes
+        if joined:
+            together += pages
+            for part in parts:
+                part.unlink()
+    return together, notes
 
 
 def _join(parts: list[Path], path: Path, source: Path) -> bool:

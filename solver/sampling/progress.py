@@ -35,12 +35,6 @@ class Progress:
     def __init__(self, folder: Path, source: str, settings: dict, result: Callable[[Item], Path]) -> None:
         self._path, self._source, self._settings, self._result = folder / _FILE, source, settings, result
 
-    def begin(self, resume: bool) -> None:
-        """Forget what was done before, unless it is to be gone on with. Raises InputError if that cannot be written."""
-        if not resume:
-            with written_whole(self._path) as temporary:
-                temporary.touch()
-
     def done(self, items: list[Item]) -> dict[Item, Row]:
         """The rows of those items whose results are there, whole, and would be made again as they are."""
         noted = {}
@@ -72,6 +66,12 @@ class Progress:
             [self._settings, pictures, item.page, item.made, os.fsencode(item.name).hex()], sort_keys=True
         )
         return hashlib.sha256(told.encode()).hexdigest()
+
+
+def forget(folder: Path) -> None:
+    """Begin the notes of a folder anew. Raises InputError if that cannot be written."""
+    with written_whole(folder / _FILE) as temporary:
+        temporary.touch()
 
 
 def made_of(folder: Path) -> tuple[str, str] | None:

@@ -4,7 +4,6 @@ import argparse
 import itertools
 import os
 import platform
-import shutil
 import sys
 import tempfile
 import time
@@ -18,10 +17,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dataset import errors, files, images, streams, test_set
+from dataset import errors, files, images, test_set
 from dataset.errors import InputError, shown
-from dataset.formats import losses
-from dataset.streams import Bands
 from dataset.test_set import Item, TestSet
 
 from .. import processes
@@ -31,8 +28,8 @@ from ..measuring.evaluate import Scores, evaluate
 from ..measuring.more import measures
 from ..processes import Group
 from . import memory
-from .pages import join
-from .progress import Progress, made_of
+from .output import Output
+from .progress import Progress, forget, made_of
 from .sampler import Sampler
 from .wrapping import Wrapping
 
@@ -81,39 +78,18 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     if (line := sampler.budget.take_the_least()) and group.leads:
         print(line, file=sys.stderr)
     folder = group.share(prepare(args, weights, pictures) if group.leads else None)
-    suffix = f".{args.format}"
-
-    def result(item: Item) -> Path:
-        path = files.fitting_path(folder / "SR", item.name, suffix)
-        together = files.fitting_path(folder / "SR", item.whole, suffix)
-        return path if item.page is None or path.exists() or not together.exists() else together
-
-    progress = Progress(folder, os.path.abspath(args.test_data_dir), settings(args, weights, sampler), result)
-    if group.leads:
-        progress.begin(args.resume)
+    output = Output(folder, f".{args.format}", args.metadata == "strip")
+    source = os.path.abspath(args.test_data_dir)
+    progress = Progress(folder, source, settings(args, weights, sampler), output.found)
     mine = share(pictures, group)
     done = progress.done(mine.items) if args.resume else {}
-    by_name = {item.name: item for item in mine.items}
-    lost: dict[str, list[str]] = {}
+    by_name = {item.name: item for item in pictures.items}
     if group.leads:
         times = f"{group.size} x " if group.size > 1 else ""
         print(
             f"{weights.network} x{args.scale} ({shown(weights.path)}) on {times}{device_name(sampler.device)}, "
             f"{len(pictures.items)} pictures of {shown(args.test_data_dir)}"
         )
-
-    def write(item: Item, sr: images.Picture | Bands) -> None:
-        path = files.fitting_path(folder / "SR", item.name, suffix)
-        if args.metadata == "strip":
-            sr = replace(sr, metadata=sr.metadata.colours_alone())
-        bands = sr if isinstance(sr, Bands) else Bands.of(sr)
-        for loss in losses(bands, suffix):
-            lost.setdefault(loss, []).append(item.lr.name)
-        streams.write(path, bands)
-        if item.hr is not None:
-            with files.opened(item.hr) as hr, files.written_whole(folder / "HR" / item.hr.name) as temporary:
-                with open(temporary, "wb") as copy:
-                    shutil.copyfileobj(hr, copy)
 
     start = time.perf_counter()
     scores = evaluate(
@@ -124,19 +100,20 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         compare_bicubic=True,
         more=more,
         skip_bad=True,
-        on_picture=write,
-        suffix=suffix,
+        on_picture=output.write,
+        suffix=output.suffix,
         on_row=lambda row: progress.add(by_name[row.name], row),
         progress=partial(tqdm, unit="picture", disable=None if group.leads else True),
     )
     scores.rows += done.values()
-    scores.notes += [f"{loss} in {suffix}: {names[0]}{_others(names)}" for loss, names in lost.items()]
+    scores.notes += output.notes
     scores = merged(group.gather(scores), pictures)
     if group.leads:
-        if args.pages == "all":
-            paths = {item: files.fitting_path(folder / "SR", item.name, suffix) for item in pictures.items}
-            whole = {item: files.fitting_path(folder / "SR", item.whole, suffix) for item in pictures.items}
-            scores.notes += join(pictures.items, paths, whole)
+        together, notes = output.join(pictures.items)
+        for row in scores.rows:
+            if (item := by_name[row.name]) in together:
+                progress.add(item, row)
+        scores.notes += notes
         scores.notes += pictures.notes
         report = describe(scores, pictures, weights, args, sampler)
         report |= {"processes": group.size, "seconds_in_all": time.perf_counter() - start}
@@ -160,10 +137,6 @@ def settings(args: argparse.Namespace, weights: WeightsInfo, sampler: Sampler) -
     flags = ("scale", "protocol", "channel", "self_ensemble", "format", "metadata", "wrap")
     told = {flag: getattr(args, flag) for flag in flags} | {"precision": sampler.precision, "more": _more(args)}
     return told | {"network": weights.network, "weights": weights.sha256}
-
-
-def _others(names: list[str]) -> str:
-    return f" and {len(names) - 1} more" * (len(names) > 1)
 
 
 def share(pictures: TestSet, group: Group) -> TestSet:
@@ -234,6 +207,8 @@ def prepare(args: argparse.Namespace, weights: WeightsInfo, pictures: TestSet) -
     of, by = made_of(folder) or _reported(folder) or (None, None)
     if of and (by != weights.sha256 or of != os.path.abspath(args.test_data_dir)):
         print(f"{shown(folder)}: results of other weights, or of {shown(of)}, are replaced")
+    if not args.resume:
+        forget(folder)
     return folder
 
 
