@@ -277,6 +277,8 @@ def _decoded(file: BinaryIO, source: Container, page: int | None, exif: bytes | 
             beside = metadata.of_image(image)
         except Exception:  # it raises anything
             notes = (_LEFT_OUT,)
+        if image.info.get("icc_profile") and not beside.icc:
+            notes = (_LEFT_OUT,)
         frames = getattr(image, "n_frames", 1) if source.format in _ANIMATED else 1
         if frames > 1 and page is None:
             notes += (f"it holds {frames} pictures, of which this is the first",)
@@ -305,6 +307,8 @@ def _from_pillow(image: Image.Image, orientation: int, beside: Metadata) -> Pict
     grey, transparent = image.mode in ("1", "L", "LA", "La"), image.has_transparency_data
     width, height = image.size
     convert = beside.icc and image.mode == "CMYK" and metadata.to_srgb(beside.icc, "CMYK")
+    if image.mode in ("CMYK", "LAB"):
+        beside = replace(beside, icc=None)  # the picture is RGB now
     grey, beside = _profiled(grey, beside)
     picture, rgb, alpha = blank(height, width, np.uint8, transparent, grey, orientation, beside)
     for rows in in_rows(height, width):  # because Pillow makes several copies

@@ -18,6 +18,8 @@ _STORAGE = {
     *(292, 293, 296, 301, 317, 318, 319, *range(320, 326), 330, 332, 333, 334, 336, 338, 339, 340, 341, 342, 347),
     *(*range(512, 522), *range(529, 533), 700, 33723, 34377, 34675, 40965, 34665, 34853, 50838, 50839),
 }
+_STORAGE |= {33550, 33922, 34264, 34735, 34736, 34737}  # GeoTIFF's: a place for each pixel, of which there are more now
+_OF_PIXELS = ('{"shape"', "ImageJ=", "<?xml")  # descriptions that tifffile, ImageJ and OME read the pixels by
 _KEYWORD = re.compile(r"(?!Raw profile)[\x20-\x7e]{1,79}")  # PNG's texts; older programs hide EXIF in a raw profile
 _TURNED = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|>))[2-8]""")
 _SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK"}  # of a profile's header, by Pillow's mode
@@ -69,13 +71,15 @@ class Metadata:
 
 def of_image(image: Image.Image) -> Metadata:
     """Of an open picture of Pillow's; what of it cannot be read raises anything."""
-    info = image.info
+    info, exif = image.info, image.getexif()
     dpi, text = info.get("dpi"), getattr(image, "text", {}) if image.format == "PNG" else {}
+    if image.format == "JPEG" and not info.get("jfif_unit") and Base.XResolution not in exif:
+        dpi = None  # Pillow makes 72 of it
     xmp = info.get("xmp")
     texts = tuple((str(k), str(v)) for k, v in text.items() if _KEYWORD.fullmatch(k) and not k.startswith("XML:"))
     return Metadata(
         sound(info.get("icc_profile")),
-        _upright(image.getexif()),
+        _upright(exif),
         _upright_xmp(xmp.encode() if isinstance(xmp, str) else xmp),
         _sound_dpi(dpi),
         texts,
@@ -101,6 +105,8 @@ def of_tiff(file: BinaryIO, head: bytes, offset: int) -> Metadata:
     tags, exif = listed(offset), Image.Exif()
     for tag in set(tags) - _STORAGE - set(_RESOLUTION):
         value = tags[tag]
+        if tag == Base.ImageDescription and str(value).startswith(_OF_PIXELS):
+            continue
         exif[tag] = value[0] if isinstance(value, tuple) and len(value) == 1 else value
     for tag in (IFD.Exif, IFD.GPSInfo):
         if tag in tags:
