@@ -91,7 +91,7 @@ def find(path: Path | str, scale: int, *, recursive: bool = False, make_lr: bool
     if make_lr:
         return _to_be_made(name, path, scale)
     if found := _two_folders(path, scale):
-        return _in_two_folders(*found, scale)
+        return found
     alone = not images.list_images(path)  # what is in the folders is not beside pictures
     for folder in _numbered(path, scale):
         if alone or _pairs(images.list_images(folder)):
@@ -183,19 +183,21 @@ def _unpaired(files: list[Path], pairs: list[tuple[Path, Path]]) -> list[str]:
     return [line for lines in kinds.values() for line in lines]
 
 
-def _two_folders(path: Path, scale: int) -> tuple[str, Path, Path] | None:
-    """A set's name, HR folder and LR folder, if a path is one of the two, or the folder around them."""
+def _two_folders(path: Path, scale: int) -> TestSet | None:
+    """The set whose HR folder or LR folder a path is, or the folder around them."""
     # Of what is in the folder around, validation pictures are what one samples.
     valid = [str(hr).removesuffix("_HR") for hr in sorted(path.glob("*_valid_HR"))]
     for prefix in [str(path).removesuffix("_HR"), *valid]:
         if (lr := Path(f"{prefix}_LR_bicubic/X{scale}")).is_dir():
-            return Path(prefix).name, Path(f"{prefix}_HR"), lr
+            return _in_two_folders(Path(prefix).name, Path(f"{prefix}_HR"), lr, scale)
     given = path.resolve()
     for around in (given, given.parent, given.parent.parent):
         for hr in _existing(around, _HR_FOLDERS, scale):
             for lr in _existing(around, _LR_FOLDERS, scale):
-                if given in (around, hr, lr, lr.parent) and _in_two_folders("", hr, lr, scale).items:
-                    return around.name, hr, lr
+                if given in (around, hr, lr, lr.parent):
+                    found = _in_two_folders(around.name, hr, lr, scale)
+                    if found.items:
+                        return found
     return None
 
 
@@ -215,10 +217,10 @@ def _in_two_folders(name: str, hr_folder: Path, lr_folder: Path, scale: int) -> 
     plain = {_plain(file, scale): file for file in lrs} | {file.stem: file for file in lrs}
     plain |= {file.stem.removesuffix(f"x{scale}"): file for file in lrs if file.stem.endswith(f"x{scale}")}
     pairs = {hr: lr for hr in hrs if (lr := plain.get(hr.stem) or plain.get(_plain(hr, scale)))}
-    alone = [lr for lr in lrs if lr not in {*pairs.values()}]
+    paired = {*pairs.values()}
     if not hrs:
         return TestSet(name, scale, _named([(lr, None) for lr in lrs]))
-    problems = [f"{lr}: LR without its HR in {hr_folder}" for lr in alone]
+    problems = [f"{lr}: LR without its HR in {hr_folder}" for lr in lrs if lr not in paired]
     problems += [f"{hr}: HR without its LR in {lr_folder}" for hr in hrs if hr not in pairs]
     return TestSet(name, scale, _named([(lr, hr) for hr, lr in pairs.items()]), problems)
 
