@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset import arguments, errors, images
 from dataset.bicubic import imresize, modcrop
-from dataset.errors import InputError, Parser
+from dataset.errors import InputError, Parser, shown
 from dataset.files import remove_leftovers, written_whole
 from dataset.make_benchmark import shrunk
 from dataset.parallel import good_ones
@@ -83,7 +83,7 @@ def main() -> None:
     if args.lr and len(args.lr) != len(args.hr):
         parser.error(f"--lr names {len(args.lr)} folders for the {len(args.hr)} of --hr")
 
-    sources = find(args.hr, args.lr, args.scales)
+    sources = find(args.hr, args.lr, args.scales, args.skip_bad)
     for file in (file for source in sources for file in (source.hr, *source.lr.values())):
         if args.out.exists() and args.out.samefile(file):
             raise InputError(f"--out {args.out}: is one of the pictures; choose another name")
@@ -97,14 +97,17 @@ def main() -> None:
     print(f"{args.out}: {packed}; made by bicubic: {made or 'none'}")
 
 
-def find(hr_folders: list[Path], lr_folders: list[Path] | None, scales: list[int]) -> list[Source]:
+def find(
+    hr_folders: list[Path], lr_folders: list[Path] | None, scales: list[int], skip_bad: bool = False
+) -> list[Source]:
     """The pictures of all HR folders, in natural order, with those of the LR folders.
 
     An LR folder holds X2, X3, …, with pictures named as the HR picture ("0001.png") or with the scale
     ("0001x2.png"). A scale without a folder there is left out of the sources, to be generated.
 
     Raises:
-        InputError: if a folder is missing or empty, or has LR for only some of the HR pictures.
+        InputError: if a folder is missing or empty, or has LR for only some of the HR pictures, unless ``skip_bad``,
+            which tells and leaves out the others.
     """
     sources = []
     for folder, lr_folder in zip(hr_folders, lr_folders or [None] * len(hr_folders)):
@@ -112,8 +115,9 @@ def find(hr_folders: list[Path], lr_folders: list[Path] | None, scales: list[int
         given = [scale for scale in scales if lr_folder and (lr_folder / f"X{scale}").is_dir()]
         if lr_folder and not given:
             raise InputError(f"{lr_folder}: has no folder {' or '.join(f'X{scale}' for scale in scales)}")
-        found = {scale: _lr_pictures(pictures, lr_folder / f"X{scale}", scale) for scale in given}
-        sources += [Source(hr, {scale: lr[hr] for scale, lr in found.items()}) for hr in pictures]
+        found = {scale: _lr_pictures(pictures, lr_folder / f"X{scale}", scale, skip_bad) for scale in given}
+        complete = [hr for hr in pictures if all(hr in lr for lr in found.values())]
+        sources += [Source(hr, {scale: lr[hr] for scale, lr in found.items()}) for hr in complete]
     return sources
 
 
@@ -187,15 +191,17 @@ def load(source: Source, scales: list[int], boundary: str) -> dict:
     return pictures
 
 
-def _lr_pictures(pictures: list[Path], folder: Path, scale: int) -> dict[Path, Path]:
-    """HR file -> LR file for all ``pictures``."""
+def _lr_pictures(pictures: list[Path], folder: Path, scale: int, skip_bad: bool) -> dict[Path, Path]:
+    """HR file -> LR file for all ``pictures``, or those that have one."""
     by_stem = {file.stem: file for file in images.list_images(folder)}
     found = {hr: by_stem.get(f"{hr.stem}x{scale}", by_stem.get(hr.stem)) for hr in pictures}
     missing = [hr for hr, lr in found.items() if lr is None]
-    if missing:
+    for hr in missing if skip_bad else []:
+        print(f"skipped: {shown(hr)}: has no LR picture in {shown(folder)}", file=sys.stderr)
+    if missing and not skip_bad:
         some = f"{len(missing)} of {len(pictures)} HR pictures, the first of them {missing[0]}"
         raise InputError(f"{folder}: has no LR picture for {some}; remove the folder to have all made by bicubic")
-    return found
+    return {hr: lr for hr, lr in found.items() if lr}
 
 
 def _degradation(sources: list[Source], scale: int, boundary: str) -> dict[str, str | list[str]]:

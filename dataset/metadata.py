@@ -72,16 +72,15 @@ class Metadata:
 def of_image(image: Image.Image) -> Metadata:
     """Of an open picture of Pillow's; what of it cannot be read raises anything."""
     info, exif = image.info, image.getexif()
-    dpi, text = info.get("dpi"), getattr(image, "text", {}) if image.format == "PNG" else {}
-    if image.format == "JPEG" and not info.get("jfif_unit") and Base.XResolution not in exif:
-        dpi = None  # Pillow makes 72 of it
+    text = getattr(image, "text", {}) if image.format == "PNG" else {}
+    dpi = info.get("dpi") if image.format != "JPEG" or info.get("jfif_unit") else None  # which Pillow makes up else
     xmp = info.get("xmp")
     texts = tuple((str(k), str(v)) for k, v in text.items() if _KEYWORD.fullmatch(k) and not k.startswith("XML:"))
     return Metadata(
         sound(info.get("icc_profile")),
         _upright(exif),
         _upright_xmp(xmp.encode() if isinstance(xmp, str) else xmp),
-        _sound_dpi(dpi),
+        _sound_dpi(dpi or _resolution(exif)),
         texts,
     )
 
@@ -111,11 +110,8 @@ def of_tiff(file: BinaryIO, head: bytes, offset: int) -> Metadata:
     for tag in (IFD.Exif, IFD.GPSInfo):
         if tag in tags:
             exif.get_ifd(tag).update(listed(tags[tag], tag))
-    unit = {2: 1.0, 3: 2.54}.get(tags.get(Base.ResolutionUnit, 2))
-    across, down = (tags.get(tag) for tag in _RESOLUTION)
-    dpi = (float(across) * unit, float(down) * unit) if unit and across and down else None
     icc, xmp = (value if isinstance(value, bytes) else None for value in (tags.get(34675), tags.get(700)))
-    return Metadata(sound(icc), _upright(exif), _upright_xmp(xmp), _sound_dpi(dpi))
+    return Metadata(sound(icc), _upright(exif), _upright_xmp(xmp), _sound_dpi(_resolution(tags)))
 
 
 class _Sparing:
@@ -191,6 +187,13 @@ def _upright(exif: Image.Exif) -> bytes | None:
 
 def _upright_xmp(xmp: bytes | None) -> bytes | None:
     return _TURNED.sub(rb"\g<1>1", xmp) if xmp else None
+
+
+def _resolution(tags: Image.Exif | ImageFileDirectory_v2) -> tuple[float, float] | None:
+    """Pixels per inch, as tags tell them, by the inch or the centimetre."""
+    unit = {2: 1.0, 3: 2.54}.get(tags.get(Base.ResolutionUnit, 2))
+    across, down = (tags.get(tag) for tag in _RESOLUTION)
+    return (float(across) * unit, float(down) * unit) if unit and across and down else None
 
 
 def _sound_dpi(dpi: tuple | None) -> tuple[float, float] | None:
