@@ -12,13 +12,12 @@ from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 _MOST_READ = 2**24  # bytes of a TIFF
 _SIDES = {Base.ImageWidth: 1, Base.ImageLength: 0, Base.ExifImageWidth: 1, Base.ExifImageHeight: 0}
 _RESOLUTION = (Base.XResolution, Base.YResolution)
-# Tags of a TIFF file that tell how it is stored, or are here by another name, and those that lead elsewhere in it.
-_STORAGE = {
-    *(254, 255, *range(256, 260), 262, 263, 264, 265, 266, *range(273, 274), 274, *range(277, 285), 288, 289, 290, 291),
-    *(292, 293, 296, 301, 317, 318, 319, *range(320, 326), 330, 332, 333, 334, 336, 338, 339, 340, 341, 342, 347),
-    *(*range(512, 522), *range(529, 533), 700, 33723, 34377, 34675, 40965, 34665, 34853, 50838, 50839),
+# Tags that tell of the picture, of those that a TIFF has: the others tell how it is stored, or where its pixels lie.
+_TOLD = {
+    *(Base.DocumentName, Base.ImageDescription, Base.Make, Base.Model, Base.PageName, Base.Software, Base.DateTime),
+    *(Base.Artist, Base.HostComputer, Base.Rating, Base.RatingPercent, Base.Copyright, Base.XPTitle, Base.XPComment),
+    *(Base.XPAuthor, Base.XPKeywords, Base.XPSubject),
 }
-_STORAGE |= {33550, 33922, 34264, 34735, 34736, 34737}  # GeoTIFF's: a place for each pixel, of which there are more now
 _OF_PIXELS = ('{"shape"', "ImageJ=", "<?xml")  # descriptions that tifffile, ImageJ and OME read the pixels by
 _KEYWORD = re.compile(r"(?!Raw profile)[\x20-\x7e]{1,79}")  # PNG's texts; older programs hide EXIF in a raw profile
 _TURNED = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|>))[2-8]""")
@@ -80,7 +79,7 @@ def of_image(image: Image.Image) -> Metadata:
         sound(info.get("icc_profile")),
         _upright(exif),
         _upright_xmp(xmp.encode() if isinstance(xmp, str) else xmp),
-        _sound_dpi(dpi or _resolution(exif)),
+        _sound_dpi(dpi) or _resolution(exif),
         texts,
     )
 
@@ -91,7 +90,6 @@ def of_tiff(file: BinaryIO, head: bytes, offset: int) -> Metadata:
     Args:
         head: with which the file begins, 8 bytes, or 16 of a BigTIFF.
     """
-
     reader = _Sparing(file)
 
     def listed(place: int, group: int | None = None) -> ImageFileDirectory_v2:
@@ -102,7 +100,7 @@ def of_tiff(file: BinaryIO, head: bytes, offset: int) -> Metadata:
         return tags
 
     tags, exif = listed(offset), Image.Exif()
-    for tag in set(tags) - _STORAGE - set(_RESOLUTION):
+    for tag in _TOLD & set(tags):
         value = tags[tag]
         if tag == Base.ImageDescription and str(value).startswith(_OF_PIXELS):
             continue
@@ -111,7 +109,7 @@ def of_tiff(file: BinaryIO, head: bytes, offset: int) -> Metadata:
         if tag in tags:
             exif.get_ifd(tag).update(listed(tags[tag], tag))
     icc, xmp = (value if isinstance(value, bytes) else None for value in (tags.get(34675), tags.get(700)))
-    return Metadata(sound(icc), _upright(exif), _upright_xmp(xmp), _sound_dpi(_resolution(tags)))
+    return Metadata(sound(icc), _upright(exif), _upright_xmp(xmp), _resolution(tags))
 
 
 class _Sparing:
@@ -144,7 +142,7 @@ def as_tiff_tags(exif: bytes, big: bool) -> tuple[list[tuple], dict[int, ImageFi
             found.load(file)
             lists[tag].tagtype.update(found.tagtype)
             lists[tag].update(found)
-        elif tag not in (*_STORAGE, *_RESOLUTION):
+        elif tag in _TOLD:
             if isinstance(value, str):
                 value = value.encode("utf-8", "surrogateescape") + b"\0"
             elif not isinstance(value, bytes):
@@ -182,6 +180,9 @@ def _upright(exif: Image.Exif) -> bytes | None:
         return None
     if Base.Orientation in exif:
         exif[Base.Orientation] = 1
+    for tag in _RESOLUTION:
+        if tag in exif and not _sound_dpi((exif[tag], exif[tag])):
+            del exif[tag]
     return exif.tobytes()
 
 
@@ -192,10 +193,13 @@ def _upright_xmp(xmp: bytes | None) -> bytes | None:
 def _resolution(tags: Image.Exif | ImageFileDirectory_v2) -> tuple[float, float] | None:
     """Pixels per inch, as tags tell them, by the inch or the centimetre."""
     unit = {2: 1.0, 3: 2.54}.get(tags.get(Base.ResolutionUnit, 2))
-    across, down = (tags.get(tag) for tag in _RESOLUTION)
-    return (float(across) * unit, float(down) * unit) if unit and across and down else None
+    numbers = _sound_dpi(tuple(tags.get(tag) for tag in _RESOLUTION))
+    return tuple(unit * number for number in numbers) if unit and numbers else None
 
 
 def _sound_dpi(dpi: tuple | None) -> tuple[float, float] | None:
-    numbers = tuple(float(number) for number in dpi or ())
+    try:
+        numbers = tuple(float(number) for number in dpi or ())
+    except (ArithmeticError, TypeError, ValueError):
+        return None
     return numbers if len(numbers) == 2 and all(1 <= number < 2**20 for number in numbers) else None
