@@ -135,12 +135,16 @@ def shape(path: Path) -> tuple[int, int, int]:
     Raises:
         InputError: if the file is missing or no picture.
     """
-    with _looked_at(path) as (_, source):
+    with _looked_at(path) as (file, source):
         if isinstance(source, Tiff):
             return *upright(source.height, source.width, source.orientation), 3
         exif = Image.Exif()
         with suppress(Exception):  # it raises anything; the picture is read without it then
-            exif.load(source.exif)
+            if source.format in rarer.FORMATS:
+                with Image.open(file, formats=(source.format,)) as image:
+                    exif = image.getexif()
+            else:
+                exif.load(source.exif)
         height, width = upright(source.height, source.width, exif.get(_ORIENTATION, 1))
         return height, width, 1 if source.channels == 1 else 3
 
