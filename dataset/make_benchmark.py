@@ -13,7 +13,6 @@ import argparse
 import sys
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,12 +67,16 @@ def main() -> None:
     claim(out, others, boundary=args.boundary, keep_names=args.keep_names, sha256=hashes, **less)
     remove_leftovers(out, recursive=True)
     pairs = [
-        Pair(source, scale, *pair_files(out, scale, name), args.downscale)
-        for scale in args.scales
+        [Pair(source, scale, *pair_files(out, scale, name), args.downscale) for scale in args.scales]
         for source, name in zip(sources, names)
     ]
-    make = partial(make_pair, boundary=args.boundary)
-    made = [new for _, new in good_ones(make, pairs, args.workers, args.skip_bad, unit="pair")]
+    made = []
+
+    def make(pairs: list[Pair]) -> list[bool]:
+        return [make_pair(pair, args.boundary) for pair in pairs]
+
+    for _, new in good_ones(make, pairs, args.workers, args.skip_bad, unit="picture"):
+        made += new
     scales = ", ".join(f"x{scale}" for scale in args.scales)
     print(f"{out}: {sum(made)} pairs made, {len(made) - sum(made)} were there already ({scales})")
 
