@@ -9,6 +9,7 @@ from dataset.formats import losses
 from dataset.picture import Bands, Picture
 from dataset.test_set import Item
 
+from ..measuring.evaluate import Row
 from . import pages
 
 
@@ -38,6 +39,11 @@ class Output:
         own, whole = self.path(item), self.whole(item)
         return whole if not own.exists() and whole.exists() else own
 
+    def kept(self, done: dict[Item, Row], items: list[Item]) -> dict[Item, Row]:
+        """Those of an earlier run's results that stay: of pages in one file all, or none."""
+        apart = {item.lr for item in items if item.page is not None and item not in done}
+        return {item: row for item, row in done.items() if item.lr not in apart or self.path(item).exists()}
+
     def write(self, item: Item, sr: Picture | Bands) -> None:
         """Write a result, and a copy of its original. Raises InputError if that cannot be done."""
         bands = sr if isinstance(sr, Bands) else Bands.of(sr)
@@ -51,7 +57,7 @@ class Output:
                 with open(temporary, "wb") as copy:
                     shutil.copyfileobj(hr, copy)
 
-    def join(self, items: list[Item]) -> tuple[list[Item], list[str]]:
+    def join(self, items: list[Item]) -> tuple[set[Item], list[str]]:
         """Put pages of a file together where all are there, see :func:`.pages.join`."""
         return pages.join(items, {item: self.path(item) for item in items}, {item: self.whole(item) for item in items})
 

@@ -17,7 +17,7 @@ _PAGES, _FRAMES = (".tif", ".tiff"), {".png": ("PNG", {}), ".webp": ("WEBP", {"l
 _MOST_BYTES = 2**30  # of an animation's frames, which its writer has in memory
 
 
-def join(items: Iterable[Item], results: dict[Item, Path], whole: dict[Item, Path]) -> tuple[list[Item], list[str]]:
+def join(items: Iterable[Item], results: dict[Item, Path], whole: dict[Item, Path]) -> tuple[set[Item], list[str]]:
     """Put the results of pictures of one file together, where the format holds several and all of them are there.
 
     Args:
@@ -28,7 +28,7 @@ def join(items: Iterable[Item], results: dict[Item, Path], whole: dict[Item, Pat
     Returns:
         Those that are in one file now, and a line for each file whose result cannot be written.
     """
-    together, notes = [], []
+    together, notes = set(), []
     for source, pages in groupby((item for item in items if item.page is not None), lambda item: item.lr):
         pages = list(pages)
         parts = [results[page] for page in pages]
@@ -39,7 +39,7 @@ def join(items: Iterable[Item], results: dict[Item, Path], whole: dict[Item, Pat
         except (InputError, OSError, ValueError) as error:
             joined, notes = False, [*notes, f"{source}: its pictures stay apart: {describe(error)}"]
         if joined:
-            together += pages
+            together.update(pages)
             for part in parts:
                 part.unlink()
     return together, notes

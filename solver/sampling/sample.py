@@ -82,7 +82,7 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     source = os.path.abspath(args.test_data_dir)
     progress = Progress(folder, source, settings(args, weights, sampler), output.found)
     mine = share(pictures, group)
-    done = progress.done(mine.items) if args.resume else {}
+    done = output.kept(progress.done(mine.items), mine.items) if args.resume else {}
     by_name = {item.name: item for item in pictures.items}
     if group.leads:
         times = f"{group.size} x " if group.size > 1 else ""

@@ -83,6 +83,11 @@ def test_frames_become_an_animation_and_pages_pages(enlarge, picture, tmp_path):
     assert images.film(files["film.png"]) == ([40, 80, 120], 2) and "it holds" not in told
     before = files["film.png"].stat().st_mtime_ns
     assert enlarge("--pages", "all", "--resume")[2]["film.png"].stat().st_mtime_ns == before
+    notes = next((tmp_path / "out").rglob("progress.jsonl"))
+    lines = notes.read_text().splitlines(keepends=True)
+    notes.write_text("".join(line for line in lines if '"film_2"' not in line))  # of one frame nothing is known
+    files = enlarge("--pages", "all", "--resume")[2]
+    assert [*files][0] == "film.png" and len(files) == 4 and files["film.png"].stat().st_mtime_ns != before
     files = enlarge("--pages", "all", "--format", "tif")[2]
     assert images.pages(files["scan.tif"]) == 2 and images.pages(files["film.tif"]) == 3
 
