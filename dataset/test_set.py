@@ -89,39 +89,41 @@ def find(path: Path | str, scale: int, *, recursive: bool = False, make_lr: bool
     if path.is_file():
         return TestSet(stem(path), scale, _named([(path, path if make_lr else None)], make_lr))
     if make_lr:
-        return _to_be_made(name, path, scale)
+        return _to_be_made(name, path, scale, recursive)
     if found := _two_folders(path, scale):
         return found
-    alone = not images.list_images(path)  # what is in the folders is not beside pictures
-    for folder in _numbered(path, scale):
-        if alone or _pairs(images.list_images(folder)):
-            return _folder(name, folder, scale)
-    if alone and (others := [n for n in range(1, 10) if _has(path, n)]):
+    files = images.list_images(path)
+    alone = not files  # what is in its folders is not beside pictures
+    for folder, numbered in _numbered(path, scale):
+        if alone and not recursive or _pairs(numbered):
+            return _folder(name, folder, scale, numbered)
+    if alone and not recursive and (others := [n for n in range(1, 10) if _has(path, n)]):
         there = ", ".join(f"x{n}" for n in others)
         raise InputError(f"{path}: has {there} but no x{scale}; make it with dataset/make_benchmark.py")
     if match := re.fullmatch(r"(?:x|image_SRF_)([0-9])", name):
         if int(match[1]) == scale:
             name = path.resolve().parent.name
-        elif _pairs(images.list_images(path)):
+        elif _pairs(files):
             raise InputError(f"{path}: holds pictures for x{match[1]}, but --scale {scale} was asked for")
-    return _folder(name, path, scale, recursive)
+    return _folder(name, path, scale, files, recursive)
 
 
 def _has(path: Path, scale: int) -> bool:
     """Whether a folder is a benchmark of this scale."""
-    files = [file for folder in _numbered(path, scale) for file in images.list_images(folder)]
+    files = [file for _, files in _numbered(path, scale) for file in files]
     return bool(_pairs(files) or _two_folders(path, scale))
 
 
-def _numbered(path: Path, scale: int) -> list[Path]:
-    """Folders that are called after a scale and have pictures in them."""
-    folders = [path / pattern.format(n=scale) for pattern in _BENCHMARKS]
-    return [folder for folder in folders if folder.is_dir() and images.list_images(folder)]
+def _numbered(path: Path, scale: int) -> Iterator[tuple[Path, list[Path]]]:
+    """Folders that are called after a scale and have pictures in them, and these."""
+    for pattern in _BENCHMARKS:
+        folder = path / pattern.format(n=scale)
+        if folder.is_dir() and (files := images.list_images(folder)):
+            yield folder, files
 
 
-def _folder(name: str, folder: Path, scale: int, recursive: bool = False) -> TestSet:
-    """Pairs by the HR and LR in their names; if the folder has no such pair, LR pictures of any names."""
-    files = images.list_images(folder)
+def _folder(name: str, folder: Path, scale: int, files: list[Path], recursive: bool = False) -> TestSet:
+    """Pairs by the HR and LR in the names of a folder's pictures; if there is none, LR pictures of any names."""
     if pairs := _pairs(files):
         return TestSet(name, scale, _named(pairs), _unpaired(files, pairs))
     listed, left_out = _listed(folder, recursive)
@@ -230,16 +232,20 @@ def _plain(file: Path, scale: int) -> str:
     return re.sub(r"[_-]+$", "", _TAG.sub("", re.sub(rf"_?x{scale}$", "", file.stem)))
 
 
-def _to_be_made(name: str, path: Path, scale: int) -> TestSet:
+def _to_be_made(name: str, path: Path, scale: int, recursive: bool) -> TestSet:
     """HR pictures alone: those of a layout, or all of a folder."""
-    for folder in (*_existing(path, _HR_FOLDERS, scale), *_numbered(path, scale), path):
-        files = images.list_images(folder, needed=folder is path)
-        if files:
-            break
-    tagged = [file for file in files if _TAG.findall(file.stem)[-1:] == ["HR"]]
-    return TestSet(
-        name, scale, _named([(file, file) for file in tagged if _pairs(files)] or [(f, f) for f in files], True)
-    )
+    for folder in (*_existing(path, _HR_FOLDERS, scale), *(folder for folder, _ in _numbered(path, scale))):
+        files = images.list_images(folder)
+        if _pairs(files):
+            files = [file for file in files if _TAG.findall(file.stem)[-1:] == ["HR"]]
+        return TestSet(name, scale, _named([(file, file) for file in files], made=True))
+    files, left_out = _listed(path, recursive)
+    if pairs := _pairs(files):
+        files, left_out = [hr for _, hr in pairs], []
+    if not files:
+        images.list_images(path, needed=True)  # raises
+    notes = [_told(path, left_out)] if left_out else []
+    return TestSet(name, scale, _named([(file, file) for file in files], made=True, below=path), notes=notes)
 
 
 def with_pages(found: TestSet) -> TestSet:

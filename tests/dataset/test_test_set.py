@@ -183,3 +183,7 @@ def test_a_folder_called_after_a_scale_is_a_benchmark_only_with_pairs(tmp_path):
     assert summary(found) == [("a", "a.png", None)] and "2 left out, no pictures: x1/, x2/" in found.notes[0]
     assert summary(test_set.find(tmp_path / "x1", 2)) == [("c", "c.png", None)]
     assert [item.name for item in test_set.find(tmp_path, 2, recursive=True).items] == ["a", "x1/c", "x2/b"]
+    (tmp_path / "a.png").unlink()
+    assert [item.name for item in test_set.find(tmp_path, 2, recursive=True).items] == ["x1/c", "x2/b"]
+    made = test_set.find(tmp_path, 2, recursive=True, make_lr=True)
+    assert [item.hr for item in made.items] == [tmp_path / "x2/b.png"]
