@@ -21,6 +21,12 @@ def add_boundary(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--boundary", choices=BOUNDARIES, default=default, help=text)
 
 
+def add_skip_bad(parser: argparse.ArgumentParser) -> None:
+    """``--skip_bad``: leave out pictures that cannot be used."""
+    text = "leave out pictures that cannot be used, and tell which (by default nothing is made then)"
+    parser.add_argument("--skip_bad", action="store_true", help=text)
+
+
 def add_workers(parser: argparse.ArgumentParser) -> None:
     """``--workers``: how many threads, 0 for one per core."""
     kind = whole_number(0, 1024)

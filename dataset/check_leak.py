@@ -32,7 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dataset import arguments, errors, images, test_set
 from dataset.errors import Parser, shown
 from dataset.hyperslabs import open_file, picture_sizes, readable
-from dataset.parallel import with_progress
+from dataset.parallel import good_ones
+from dataset.transparency import read_seen
 
 SIDE = 320  # pixels; larger pictures are shrunk to it before they are compared
 THUMBNAIL = 24  # pixels a side
@@ -82,13 +83,16 @@ def main() -> int:
     parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=Path, nargs="+", required=True, metavar="PATH", help="HDF5 files, or folders")
     parser.add_argument("--test", type=Path, nargs="+", required=True, metavar="DIR", help="benchmark or other folders")
+    arguments.add_skip_bad(parser)
     arguments.add_workers(parser)
     args = parser.parse_args()
 
     train = [source for path in args.train for source in training_sources(path)]
-    finder = Finder([fingerprint(*source) for path in args.test for source in benchmark_sources(path)])
+    tests = [source for path in args.test for source in benchmark_sources(path)]
+    bad = {"workers": args.workers, "skip_bad": args.skip_bad}
+    finder = Finder([one for _, one in good_ones(lambda source: fingerprint(*source), tests, **bad)])
     count = 0
-    for leaks in with_progress(lambda source: finder.find(fingerprint(*source)), train, args.workers, unit="picture"):
+    for _, leaks in good_ones(lambda source: finder.find(fingerprint(*source)), train, **bad, unit="picture"):
         for leak in leaks:
             tqdm.write(str(leak), file=sys.stdout)
         count += len(leaks)
@@ -105,7 +109,7 @@ def training_sources(path: Path) -> list[Source]:
     """
     if path.is_dir():
         files = images.list_images(path, needed=True)
-        return [(f"{file.parent.name}/{file.name}", partial(images.read_rgb, file)) for file in files]
+        return [(f"{file.parent.name}/{file.name}", partial(_read, file)) for file in files]
     with readable(path):
         file = open_file(path)
         pictures = [file["HR"][str(index)] for index in range(len(picture_sizes(file, path, ())["HR"]))]
@@ -127,7 +131,11 @@ def benchmark_sources(path: Path) -> list[Source]:
     scale = next((scale for scale in arguments.SCALES if (path / f"x{scale}").is_dir()), 2)
     found = test_set.find(path, scale)
     files = [item.hr or item.lr for item in found.items]
-    return [(f"{found.name}/{file.name}", partial(images.read_rgb, file)) for file in files]
+    return [(f"{found.name}/{file.name}", partial(_read, file)) for file in files]
+
+
+def _read(file: Path) -> np.ndarray:
+    return read_seen(file).rgb
 
 
 def fingerprint(name: str, read: Callable[[], np.ndarray]) -> Fingerprint:

@@ -44,6 +44,7 @@ class Container:
         size: of the file.
         stored: bytes a pixel that Pillow's picture takes.
         working: bytes a pixel that its decoder takes meanwhile.
+        peak: the number that is white, of 16 bits.
     """
 
     format: str
@@ -59,6 +60,7 @@ class Container:
     size: int = 0
     stored: float = 4
     working: float = 0
+    peak: int = 65535
 
     @property
     def held_bytes(self) -> int:

@@ -31,11 +31,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset import arguments, errors, images
 from dataset.bicubic import imresize, modcrop
-from dataset.errors import InputError, Parser
+from dataset.errors import InputError, Parser, shown
 from dataset.files import remove_leftovers, written_whole
 from dataset.make_benchmark import shrunk
-from dataset.parallel import with_progress
+from dataset.parallel import good_ones
 from dataset.signals import StopRequest, noting
+from dataset.transparency import read_seen
 
 VERSION = 1  # of what the attributes say
 
@@ -66,6 +67,7 @@ def main() -> None:
     arguments.add_boundary(parser, "symmetric")
     copies = "add copies of all pictures, shrunk by these factors below 1 (default: none)"
     parser.add_argument("--downscale", type=arguments.shrinking, nargs="+", default=[], metavar="F", help=copies)
+    arguments.add_skip_bad(parser)
     arguments.add_workers(parser)
     args = parser.parse_args()
     args.scales, here = sorted(set(args.scales)), Path()
@@ -81,28 +83,31 @@ def main() -> None:
     if args.lr and len(args.lr) != len(args.hr):
         parser.error(f"--lr names {len(args.lr)} folders for the {len(args.hr)} of --hr")
 
-    sources = find(args.hr, args.lr, args.scales)
+    sources = find(args.hr, args.lr, args.scales, args.skip_bad)
     for file in (file for source in sources for file in (source.hr, *source.lr.values())):
         if args.out.exists() and args.out.samefile(file):
             raise InputError(f"--out {args.out}: is one of the pictures; choose another name")
     copies = [Source(source.hr, downscale=factor) for factor in args.downscale for source in sources]
     sources += copies
-    write(args.out, sources, args.scales, args.boundary, args.workers)
+    packed = write(args.out, sources, args.scales, args.boundary, args.workers, args.skip_bad)
     less = f" ({len(copies)} of them down-scaled)" * bool(copies)
     groups = ", ".join(f"X{scale}" for scale in args.scales)
     made = ", ".join(f"X{scale}" for scale in args.scales if any(scale not in source.lr for source in sources))
-    packed = f"{len(sources)} pictures{less} in HR and {groups}, {args.out.stat().st_size / 1e6:.1f} MB"
+    packed = f"{packed} pictures{less} in HR and {groups}, {args.out.stat().st_size / 1e6:.1f} MB"
     print(f"{args.out}: {packed}; made by bicubic: {made or 'none'}")
 
 
-def find(hr_folders: list[Path], lr_folders: list[Path] | None, scales: list[int]) -> list[Source]:
+def find(
+    hr_folders: list[Path], lr_folders: list[Path] | None, scales: list[int], skip_bad: bool = False
+) -> list[Source]:
     """The pictures of all HR folders, in natural order, with those of the LR folders.
 
     An LR folder holds X2, X3, …, with pictures named as the HR picture ("0001.png") or with the scale
     ("0001x2.png"). A scale without a folder there is left out of the sources, to be generated.
 
     Raises:
-        InputError: if a folder is missing or empty, or has LR for only some of the HR pictures.
+        InputError: if a folder is missing or empty, or has LR for only some of the HR pictures, unless ``skip_bad``,
+            which tells and leaves out the others.
     """
     sources = []
     for folder, lr_folder in zip(hr_folders, lr_folders or [None] * len(hr_folders)):
@@ -110,27 +115,39 @@ def find(hr_folders: list[Path], lr_folders: list[Path] | None, scales: list[int
         given = [scale for scale in scales if lr_folder and (lr_folder / f"X{scale}").is_dir()]
         if lr_folder and not given:
             raise InputError(f"{lr_folder}: has no folder {' or '.join(f'X{scale}' for scale in scales)}")
-        found = {scale: _lr_pictures(pictures, lr_folder / f"X{scale}", scale) for scale in given}
-        sources += [Source(hr, {scale: lr[hr] for scale, lr in found.items()}) for hr in pictures]
+        found = {scale: _lr_pictures(pictures, lr_folder / f"X{scale}", scale, skip_bad) for scale in given}
+        complete = [hr for hr in pictures if all(hr in lr for lr in found.values())]
+        sources += [Source(hr, {scale: lr[hr] for scale, lr in found.items()}) for hr in complete]
     return sources
 
 
-def write(path: Path, sources: list[Source], scales: list[int], boundary: str = "symmetric", workers: int = 0) -> None:
-    """Write the HDF5 file, whole or not at all, with a progress bar.
+def write(
+    path: Path,
+    sources: list[Source],
+    scales: list[int],
+    boundary: str = "symmetric",
+    workers: int = 0,
+    skip_bad: bool = False,
+) -> int:
+    """Write the HDF5 file, whole or not at all, with a progress bar. Returns how many pictures it has.
 
     Memory holds a few pictures per worker. The same sources give the same file, byte for byte. A signal to stop is
     obeyed between two pictures.
 
     Raises:
-        InputError: for a picture that cannot be read or does not match, or if the file cannot be written.
+        InputError: for pictures that cannot be read or do not match, which are all told, unless ``skip_bad``; or if the
+            file cannot be written.
     """
     remove_leftovers(path.parent)
-    loaded = with_progress(partial(load, scales=scales, boundary=boundary), sources, workers, unit="picture")
+    make = partial(load, scales=scales, boundary=boundary)
+    loaded = good_ones(make, sources, workers, skip_bad, unit="picture")
+    count = 0
     stop = StopRequest()
     with noting(stop), written_whole(path) as temporary:
         with Disk(temporary) as disk, h5py.File(disk, "w") as file, closing(loaded):
             _describe(file, sources, scales, boundary)
-            for index, (pictures, source) in enumerate(zip(loaded, sources)):
+            for index, (source, pictures) in enumerate(loaded):
+                count = index + 1
                 for group, pixels in pictures.items():
                     file[group].create_dataset(str(index), data=pixels, chunks=chunk(pixels))
                 of_copy = {"downscale": source.downscale} if source.downscale < 1 else {}
@@ -138,7 +155,9 @@ def write(path: Path, sources: list[Source], scales: list[int], boundary: str = 
                 file[f"HR/{index}"].attrs.update(name=name, **of_copy)
                 if disk.error or stop.signal:
                     break
+            file.attrs["pictures"] = count
         stop.obey()
+    return count
 
 
 def _describe(file: h5py.File, sources: list[Source], scales: list[int], boundary: str) -> None:
@@ -158,29 +177,31 @@ def load(source: Source, scales: list[int], boundary: str) -> dict:
     Raises:
         InputError: if a file cannot be read or the sizes do not match.
     """
-    hr = shrunk(images.read_rgb(source.hr), source.downscale, boundary, source.hr, max(scales))
+    hr = shrunk(read_seen(source.hr).rgb, source.downscale, boundary, source.hr, max(scales))
     height, width = hr.shape[:2]
     pictures = {"HR": hr}
     for scale in scales:
         if scale not in source.lr:
             pictures[f"X{scale}"] = imresize(modcrop(hr, scale), 1 / scale, boundary=boundary)
             continue
-        lr = pictures[f"X{scale}"] = images.read_rgb(source.lr[scale])
+        lr = pictures[f"X{scale}"] = read_seen(source.lr[scale]).rgb
         if lr.shape[:2] != (height // scale, width // scale):
             match = f"which does not match the {width}x{height} of {source.hr} at scale {scale}"
             raise InputError(f"{source.lr[scale]}: has {lr.shape[1]}x{lr.shape[0]} pixels, {match}")
     return pictures
 
 
-def _lr_pictures(pictures: list[Path], folder: Path, scale: int) -> dict[Path, Path]:
-    """HR file -> LR file for all ``pictures``."""
+def _lr_pictures(pictures: list[Path], folder: Path, scale: int, skip_bad: bool) -> dict[Path, Path]:
+    """HR file -> LR file for all ``pictures``, or those that have one."""
     by_stem = {file.stem: file for file in images.list_images(folder)}
     found = {hr: by_stem.get(f"{hr.stem}x{scale}", by_stem.get(hr.stem)) for hr in pictures}
     missing = [hr for hr, lr in found.items() if lr is None]
-    if missing:
+    for hr in missing if skip_bad else []:
+        print(f"skipped: {shown(hr)}: has no LR picture in {shown(folder)}", file=sys.stderr)
+    if missing and not skip_bad:
         some = f"{len(missing)} of {len(pictures)} HR pictures, the first of them {missing[0]}"
         raise InputError(f"{folder}: has no LR picture for {some}; remove the folder to have all made by bicubic")
-    return found
+    return {hr: lr for hr, lr in found.items() if lr}
 
 
 def _degradation(sources: list[Source], scale: int, boundary: str) -> dict[str, str | list[str]]:

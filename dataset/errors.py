@@ -19,13 +19,26 @@ class InputError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """A command line on which a wrong flag is one line and exit status 2, without the usage."""
+    """A command line on which a wrong flag is one line and exit status 2, without the usage; ``~`` is one's home."""
 
     def __init__(self, description: str, formatter_class=argparse.ArgumentDefaultsHelpFormatter) -> None:
         super().__init__(description=description, formatter_class=formatter_class)
 
+    def parse_known_args(self, args=None, namespace=None):
+        found, rest = super().parse_known_args(args, namespace)
+        for name, value in vars(found).items():
+            setattr(found, name, [*map(_at_home, value)] if isinstance(value, list) else _at_home(value))
+        return found, rest
+
     def error(self, message: str):
         self.exit(2, f"{self.prog}: error: {shown(message)} (see --help)\n")
+
+
+def _at_home(value):
+    """A path that begins with ``~`` in one's home, where the shell has not put it there; anything else as it is."""
+    with suppress(RuntimeError):  # of somebody who is not known
+        return value.expanduser() if isinstance(value, Path) else value
+    return value
 
 
 def run(main: Callable[[], int | None]) -> None:

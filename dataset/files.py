@@ -18,6 +18,8 @@ from typing import BinaryIO
 from .errors import InputError, describe
 
 _LONG_NAME = 60  # bytes; a longer name of a file is not part of its temporary one, which may have 255
+_NAME = 255  # bytes of a file's name, at most
+_ROOT = Path(__file__).resolve().parents[1]
 _MOST_TEXT = 2**28  # bytes of a text file
 _FORMULA = "=+-@\t\r"  # with which a spreadsheet's formulas begin
 
@@ -103,6 +105,12 @@ def stem(path: Path) -> str:
     return path.stem if path.stem.strip(". ") else path.name.strip(". ") or "unnamed"
 
 
+def ours_otherwise(path: Path) -> Path:
+    """A path, or where nothing is there, this project's own file or folder of that name, if there is one."""
+    ours = _ROOT / path
+    return ours if not path.exists() and ours.exists() else path
+
+
 # -- writing -----------------------------------------------------------------------------------------
 
 
@@ -157,6 +165,16 @@ def write_csv(path: Path, rows: Iterable[dict], columns: Sequence[str] | None = 
 
 def _cell(value):
     return f"'{value}" if isinstance(value, str) and value.startswith(tuple(_FORMULA)) else value
+
+
+def fitting_path(folder: Path, name: str, suffix: str) -> Path:
+    """The path of a file in a folder, or of one below it; a name longer than file systems take ends in its hash."""
+    path = folder / f"{name}{suffix}"
+    last = os.fsencode(path.name)
+    if len(last) <= _NAME:
+        return path
+    end = f"-{hashlib.sha256(last).hexdigest()[:8]}{suffix}"
+    return path.with_name(last[: _NAME - len(end)].decode(errors="ignore") + end)
 
 
 def temporary_path(path: Path, process: int | None = None) -> Path:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageSequence, PngImagePlugin, UnidentifiedImageError
 
-from . import containers, streams, tiff
+from . import containers, metadata, rarer, streams, tiff
 from .containers import Container
 from .errors import InputError, describe
 from .files import opened
+from .metadata import Metadata
 from .picture import Picture as Picture
 from .picture import blank, by_opencv, in_rows, upright
 from .picture import to_uint8 as to_uint8
@@ -23,7 +24,8 @@ from .streams import Bands
 from .streams import encoding_bytes as encoding_bytes
 from .tiff import Tiff
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+WRITTEN = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+SUFFIXES = (*WRITTEN, ".jpe", ".jfif", *rarer.SUFFIXES)  # of what is read
 _KINDS = ", ".join(suffix[1:] for suffix in SUFFIXES)
 
 # A file may declare any size in a few bytes; more pixels than this are refused before decoding.
@@ -31,6 +33,7 @@ MAX_PIXELS = 2**29
 
 _MOST_METADATA = 2**22  # bytes, also of what they are inflated to
 _ORIENTATION = 0x0112  # EXIF's tag
+_ANIMATED = ("PNG", "WEBP", "GIF", "AVIF", "JXL")  # others' further pictures are previews, depths, the other eye's
 _LEFT_OUT = "its metadata is damaged or too large, and left out"
 
 Image.MAX_IMAGE_PIXELS = None  # ours is the limit: Pillow's own would only warn
@@ -63,24 +66,53 @@ def list_images(folder: Path, needed: bool = False) -> list[Path]:
     return sorted(files, key=natural_key)
 
 
-def read(path: Path) -> Picture:
-    """Decode a PNG, JPEG, BMP, TIFF or WebP file; of several pictures in it, the first.
+def read(path: Path, page: int | None = None) -> Picture:
+    """Decode a picture's file, in one of the formats of :data:`SUFFIXES`, whatever its name says (but of TGA).
 
-    Grey, palette, alpha and CMYK are understood, 16 bits per channel are kept, EXIF orientation is honoured. Metadata
-    that are damaged, or too large, are left out with a note.
+    Grey, palette, alpha and CMYK are understood, 16 bits per channel are kept, EXIF orientation is honoured. CMYK that
+    has a colour profile is converted through it to sRGB. Metadata that are damaged, or too large, are left out with a
+    note.
+
+    Args:
+        page: which of several pictures in it, see :func:`pages`; by default the first, and a note tells their number.
 
     Raises:
         InputError: if the file is missing, empty, truncated, larger than ``MAX_PIXELS`` or than its picture can be, no
             picture, or of a kind whose pixels would come out wrong: signed, floating point, of 12, 32 or 64 bits.
     """
-    with _looked_at(path) as (file, source):
-        return _from_tiff(source) if isinstance(source, Tiff) else _from_container(file, source)
+    with _looked_at(path, page=page) as (file, source):
+        return _from_tiff(file, source, page) if isinstance(source, Tiff) else _from_container(file, source, page)
 
 
 def decode(data: bytes, name: str) -> Picture:
     """As :func:`read`, of a file's content in memory, which error messages call ``name``."""
     with _looked_at(name, io.BytesIO(data)) as (file, source):
-        return _from_tiff(source) if isinstance(source, Tiff) else _from_container(file, source)
+        return _from_tiff(file, source) if isinstance(source, Tiff) else _from_container(file, source)
+
+
+def pages(path: Path) -> int:
+    """How many pictures a file holds: pages of a TIFF, frames of an animation. Raises as :func:`read`."""
+    with _looked_at(path) as (file, source):
+        if isinstance(source, Tiff):
+            return source.pages
+        if source.format not in _ANIMATED:
+            return 1
+        with Image.open(file, formats=(source.format,)) as image:
+            return getattr(image, "n_frames", 1)
+
+
+def film(path: Path) -> tuple[list[int], int] | None:
+    """Of an animation, how many milliseconds each frame is seen, and how often all are, 0 for ever; None of any other
+    file. Raises as :func:`read`."""
+    with _looked_at(path) as (file, source):
+        if isinstance(source, Tiff) or source.format not in _ANIMATED:
+            return None
+        times = []
+        with Image.open(file, formats=(source.format,)) as image:
+            for frame in ImageSequence.Iterator(image):
+                frame.load()
+                times.append(round(frame.info.get("duration", 100)))
+            return times, image.info.get("loop", 1 if source.format == "GIF" else 0)
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -103,12 +135,16 @@ def shape(path: Path) -> tuple[int, int, int]:
     Raises:
         InputError: if the file is missing or no picture.
     """
-    with _looked_at(path) as (_, source):
+    with _looked_at(path) as (file, source):
         if isinstance(source, Tiff):
             return *upright(source.height, source.width, source.orientation), 3
         exif = Image.Exif()
         with suppress(Exception):  # it raises anything; the picture is read without it then
-            exif.load(source.exif)
+            if source.format in rarer.FORMATS:
+                with Image.open(file, formats=(source.format,)) as image:
+                    exif = image.getexif()
+            else:
+                exif.load(source.exif)
         height, width = upright(source.height, source.width, exif.get(_ORIENTATION, 1))
         return height, width, 1 if source.channels == 1 else 3
 
@@ -186,13 +222,15 @@ def write_rgb(path: Path, rgb: np.ndarray) -> None:
 
 
 @contextmanager
-def _looked_at(path: Path | str, data: BinaryIO | None = None) -> Iterator[tuple[BinaryIO, Container | Tiff]]:
+def _looked_at(
+    path: Path | str, data: BinaryIO | None = None, page: int | None = None
+) -> Iterator[tuple[BinaryIO, Container | Tiff]]:
     """A picture's file, or its content, and what its header says. What is raised becomes one :class:`InputError`."""
     try:
         with data or opened(path) as file:
             if not containers.read_at(file, 0, 1):
                 raise ValueError("it is empty (0 bytes)")
-            source = containers.look(file) or tiff.look(file)
+            source = containers.look(file) or tiff.look(file, page or 0) or rarer.look(file, Path(path).suffix.lower())
             if source is None:
                 raise ValueError(f"it is none of {_KINDS}; save it as one of them")
             if source.height * source.width > MAX_PIXELS:
@@ -211,41 +249,50 @@ def _looked_at(path: Path | str, data: BinaryIO | None = None) -> Iterator[tuple
         raise InputError(f"{path}: not a readable picture: {describe(error)}") from None
 
 
-def _from_container(file: BinaryIO, source: Container) -> Picture:
-    """The picture of a PNG, JPEG, BMP or WebP file; without its metadata where a decoder cannot get over them."""
+def _from_container(file: BinaryIO, source: Container, page: int | None = None) -> Picture:
+    """The picture of any file but a TIFF; without its metadata where a decoder cannot get over them."""
     if source.format == "PNG" and source.bits <= 8 and not containers.has_all_lines(file):
         raise OSError("image file is truncated")
     if source.beside <= _MOST_METADATA:
         try:
-            return _decoded(file, source)
+            return _decoded(file, source, page)
         except MemoryError:
             raise
         except Exception:
             if not source.beside:
                 raise
-    picture = _decoded(source.pixels(file), source, source.exif)
+    picture = _decoded(source.pixels(file), source, page, source.exif)
     return replace(picture, notes=tuple(dict.fromkeys((_LEFT_OUT, *picture.notes))))
 
 
-def _decoded(file: BinaryIO, source: Container, exif: bytes | None = None) -> Picture:
+def _decoded(file: BinaryIO, source: Container, page: int | None, exif: bytes | None = None) -> Picture:
     """The picture of a file that has its metadata, or of one without them, and EXIF, if there is any, beside it."""
     with Image.open(file, formats=(source.format,)) as image:
         if image.size != (source.width, source.height):
             raise ValueError("it tells two sizes")
+        if page:
+            image.seek(page)
         image.load()  # also finds a truncated file, which OpenCV would pass over
         if exif:
             image.info["exif"] = exif
         orientation, notes = _orientation(image)
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1 and image.format != "MPO":  # whose other pictures are previews, depths or the other eye's
+        beside = Metadata()
+        try:
+            beside = metadata.of_image(image)
+        except Exception:  # it raises anything
+            notes = (_LEFT_OUT,)
+        if image.info.get("icc_profile") and not beside.icc:
+            notes = (_LEFT_OUT,)
+        frames = getattr(image, "n_frames", 1) if source.format in _ANIMATED else 1
+        if frames > 1 and page is None:
             notes += (f"it holds {frames} pictures, of which this is the first",)
         if source.bits <= 8:
             if source.key and image.mode == "L":  # Pillow compares it with what it has stretched to 8 bits
                 image.info["transparency"] = int.from_bytes(source.key[:2]) * (255 // (2**source.bits - 1))
-            return replace(_from_pillow(image, orientation), notes=notes)
+            return replace(_from_pillow(image, orientation, beside), notes=notes)
     del image
     data = file if isinstance(file, io.BytesIO) else source.pixels(file)
-    return replace(_from_opencv(data, source, orientation), notes=notes)
+    return replace(_from_opencv(data, source, orientation, beside), notes=notes)
 
 
 def _orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
@@ -260,12 +307,17 @@ def _orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
         return 1, (_LEFT_OUT,)
 
 
-def _from_pillow(image: Image.Image, orientation: int) -> Picture:
+def _from_pillow(image: Image.Image, orientation: int, beside: Metadata) -> Picture:
     grey, transparent = image.mode in ("1", "L", "LA", "La"), image.has_transparency_data
     width, height = image.size
-    picture, rgb, alpha = blank(height, width, np.uint8, transparent, grey, orientation)
+    convert = beside.icc and image.mode == "CMYK" and metadata.to_srgb(beside.icc, "CMYK")
+    if image.mode in ("CMYK", "LAB"):
+        beside = replace(beside, icc=None)  # the picture is RGB now
+    grey, beside = _profiled(grey, beside)
+    picture, rgb, alpha = blank(height, width, np.uint8, transparent, grey, orientation, beside)
     for rows in in_rows(height, width):  # because Pillow makes several copies
-        band = image.crop((0, rows.start, width, rows.stop)).convert("RGBA" if transparent else "RGB")
+        band = image.crop((0, rows.start, width, rows.stop))
+        band = ImageCms.applyTransform(band, convert) if convert else band.convert("RGBA" if transparent else "RGB")
         pixels = np.asarray(band)
         rgb[rows] = pixels[:, :, :3]
         if alpha is not None:
@@ -273,14 +325,17 @@ def _from_pillow(image: Image.Image, orientation: int) -> Picture:
     return picture
 
 
-def _from_opencv(data: io.BytesIO, source: Container, orientation: int) -> Picture:
-    """The picture of a PNG of 16 bits."""
+def _from_opencv(data: io.BytesIO, source: Container, orientation: int, beside: Metadata) -> Picture:
+    """The picture of a PNG, PPM or JPEG 2000 of 16 bits."""
     picture = None
     for top, pixels in by_opencv(data):
         channels = pixels.shape[2]
+        if source.peak < 65535:
+            pixels = ((pixels.astype(np.uint32) * 65535 + source.peak // 2) // source.peak).astype(np.uint16)
         if picture is None:
-            grey = channels == 1
-            picture, rgb, alpha = blank(source.height, source.width, np.uint16, source.alpha, grey, orientation)
+            transparent = source.alpha and (channels == 4 or source.key is not None)
+            grey, beside = _profiled(channels == 1, beside)
+            picture, rgb, alpha = blank(source.height, source.width, np.uint16, transparent, grey, orientation, beside)
         rows = slice(top, top + len(pixels))
         rgb[rows] = pixels[:, :, :3]
         if source.key:
@@ -291,11 +346,18 @@ def _from_opencv(data: io.BytesIO, source: Container, orientation: int) -> Pictu
     return picture
 
 
-def _from_tiff(source: Tiff) -> Picture:
+def _from_tiff(file: BinaryIO, source: Tiff, page: int | None = None) -> Picture:
+    notes = (_LEFT_OUT,) * source.damaged
+    beside = Metadata()
+    try:
+        beside = metadata.of_tiff(file, source.head, source.place)
+    except Exception:  # it raises anything
+        notes = (_LEFT_OUT,)
     if source.sampled:
         dtype = np.uint16 if source.bits == 16 else np.uint8
         alpha = source.alpha is not None
-        picture, *stored = blank(source.height, source.width, dtype, alpha, source.grey, source.orientation)
+        grey, beside = _profiled(source.grey, beside)
+        picture, *stored = blank(source.height, source.width, dtype, alpha, grey, source.orientation, beside)
         source.fill(*stored)
     else:
         try:
@@ -303,6 +365,16 @@ def _from_tiff(source: Tiff) -> Picture:
                 image.load()
         except (UnidentifiedImageError, ValueError):
             raise ValueError(source.refusal) from None
-        picture = _from_pillow(image, source.orientation)
-    notes = (_LEFT_OUT,) * source.damaged + ("it holds several pictures, of which this is the first",) * source.more
+        picture = _from_pillow(image, source.orientation, beside)
+    if source.pages > 1 and page is None:
+        notes += (f"it holds {source.pages} pictures, of which this is the first",)
     return replace(picture, notes=notes)
+
+
+def _profiled(grey: bool, beside: Metadata) -> tuple[bool, Metadata]:
+    """Whether a picture is grey, and its metadata, where the profile fits: grey with a profile of RGB is of RGB's
+    three channels, and a profile of other colours is of no use any more."""
+    if beside.space == b"RGB ":
+        return False, beside
+    fits = beside.space == b"GRAY" and grey
+    return grey, beside if fits else replace(beside, icc=None)

@@ -13,7 +13,6 @@ import argparse
 import sys
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,8 @@ from dataset import arguments, errors, images
 from dataset.bicubic import imresize, modcrop
 from dataset.errors import InputError, Parser
 from dataset.files import read_json, remove_leftovers, sha256_of, write_json
-from dataset.parallel import with_progress
+from dataset.parallel import good_ones
+from dataset.transparency import read_seen
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument(
         "--downscale", type=arguments.shrinking, default=1.0, metavar="F", help="shrink the pictures by this first"
     )
+    arguments.add_skip_bad(parser)
     arguments.add_workers(parser)
     args = parser.parse_args()
     args.scales = sorted(set(args.scales))
@@ -66,13 +67,18 @@ def main() -> None:
     claim(out, others, boundary=args.boundary, keep_names=args.keep_names, sha256=hashes, **less)
     remove_leftovers(out, recursive=True)
     pairs = [
-        Pair(source, scale, *pair_files(out, scale, name), args.downscale)
-        for scale in args.scales
+        [Pair(source, scale, *pair_files(out, scale, name), args.downscale) for scale in args.scales]
         for source, name in zip(sources, names)
     ]
-    made = sum(with_progress(partial(make_pair, boundary=args.boundary), pairs, args.workers, unit="pair"))
+    made = []
+
+    def make(pairs: list[Pair]) -> list[bool]:
+        return [make_pair(pair, args.boundary) for pair in pairs]
+
+    for _, new in good_ones(make, pairs, args.workers, args.skip_bad, unit="picture"):
+        made += new
     scales = ", ".join(f"x{scale}" for scale in args.scales)
-    print(f"{out}: {made} pairs made, {len(pairs) - made} were there already ({scales})")
+    print(f"{out}: {sum(made)} pairs made, {len(made) - sum(made)} were there already ({scales})")
 
 
 def pair_files(out: Path, scale: int, name: str) -> tuple[Path, Path]:
@@ -88,9 +94,8 @@ def make_pair(pair: Pair, boundary: str) -> bool:
     """
     if pair.hr.exists() and pair.lr.exists():
         return False
-    picture = images.read(pair.source)
-    hr = images.to_uint8(picture.rgb)
-    hr = modcrop(shrunk(hr, pair.downscale, boundary, pair.source, pair.scale), pair.scale)
+    picture = read_seen(pair.source)
+    hr = modcrop(shrunk(picture.rgb, pair.downscale, boundary, pair.source, pair.scale), pair.scale)
     images.write(pair.hr, images.Picture(hr, grey=picture.grey))
     images.write(pair.lr, images.Picture(imresize(hr, 1 / pair.scale, boundary=boundary), grey=picture.grey))
     return True

@@ -26,14 +26,20 @@ def resident() -> int:
 
 
 def _left_to_container() -> float:
-    """What a control group leaves of the memory it allows (Docker and the like), or infinity.
+    """What control groups leave of the memory they allow (Docker and the like), or infinity.
 
-    Of the files that it keeps in memory, those not in use make room when something else wants it.
+    Of the files that they keep in memory, those not in use make room when something else wants it.
     """
-    group = Path("/sys/fs/cgroup")
+    root = Path("/sys/fs/cgroup")
+    newer = _left(root, "memory.max", "memory.current", "")
+    return min(newer, _left(root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"))
+
+
+def _left(group: Path, most: str, used: str, prefix: str) -> float:
+    """What a group leaves, by the names of its files: cgroups have two versions (the kernel's admin-guide)."""
     try:
-        cached = re.search(r"^inactive_file (\d+)$", (group / "memory.stat").read_text(), re.M)
-        used = int((group / "memory.current").read_text()) - int(cached[1] if cached else 0)
-        return int((group / "memory.max").read_text()) - used
+        cached = re.search(rf"^{prefix}inactive_file (\d+)$", (group / "memory.stat").read_text(), re.M)
+        used = int((group / used).read_text()) - int(cached[1] if cached else 0)
+        return int((group / most).read_text()) - used
     except (OSError, ValueError):
         return float("inf")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .metadata import Metadata
+
 _BAND = 2**18  # pixels that are converted at a time, about
 
 _LUMA = np.array([65.481, 128.553, 24.966]) / 255  # ITU-R BT.601, as MATLAB's rgb2ycbcr
@@ -25,12 +27,70 @@ class Picture:
         alpha: (H, W) of the same type, or None.
         grey: whether the file held one channel of brightness.
         notes: a line for each thing that the file held and the picture lacks.
+        metadata: what the file says beside its pixels.
     """
 
     rgb: np.ndarray
     alpha: np.ndarray | None = None
     grey: bool = False
     notes: tuple[str, ...] = ()
+    metadata: Metadata = Metadata()
+
+
+@dataclass(frozen=True)
+class Bands:
+    """A picture as a sequence of bands.
+
+    Attributes:
+        height, width: of the whole picture.
+        dtype: uint8 or uint16.
+        grey: whether it is written as one channel of brightness.
+        alpha: whether the bands have alpha.
+        bands: its parts from top to bottom, each of full width; to be gone through once.
+        metadata: what its file is to say beside the pixels.
+    """
+
+    height: int
+    width: int
+    dtype: np.dtype
+    grey: bool
+    alpha: bool
+    bands: Iterator[Picture]
+    metadata: Metadata = Metadata()
+
+    @classmethod
+    def of(cls, picture: Picture) -> "Bands":
+        """A whole picture, as one band."""
+        height, width = picture.rgb.shape[:2]
+        kind = picture.rgb.dtype, picture.grey, picture.alpha is not None
+        return cls(height, width, *kind, iter([picture]), picture.metadata)
+
+    @property
+    def colours(self) -> int:
+        # Grey with alpha at 16 bits is a kind of file that many programs do not read, but a profile of grey wants it.
+        rare = self.alpha and self.dtype == np.uint16 and self.metadata.space != b"GRAY"
+        return 1 if self.grey and not rare else 3
+
+    @property
+    def channels(self) -> int:
+        return self.colours + self.alpha
+
+    def pixels(self, rows: int = 2**31) -> Iterator[np.ndarray]:
+        """The bands as (h, width, channels) arrays, each of at most so many rows."""
+        for band in self.bands:
+            for top in range(0, len(band.rgb), rows):
+                parts = [band.rgb[top : top + rows, :, : self.colours]]
+                if self.alpha:
+                    parts.append(band.alpha[top : top + rows, :, None])
+                if self.dtype == np.uint8:
+                    parts = [to_uint8(part) for part in parts]
+                yield np.concatenate(parts, axis=2) if self.alpha else parts[0]
+
+    def joined(self) -> Picture:
+        """The whole picture, in memory."""
+        bands = list(self.bands)
+        alpha = np.concatenate([band.alpha for band in bands]) if self.alpha else None
+        return Picture(np.concatenate([band.rgb for band in bands]), alpha, self.grey, metadata=self.metadata)
 
 
 def to_uint8(pixels: np.ndarray) -> np.ndarray:
@@ -60,7 +120,15 @@ def upright(height: int, width: int, orientation: int) -> tuple[int, int]:
     return (width, height) if turns % 2 else (height, width)
 
 
-def blank(height: int, width: int, dtype: np.dtype, alpha: bool = False, grey: bool = False, orientation: int = 1):
+def blank(
+    height: int,
+    width: int,
+    dtype: np.dtype,
+    alpha: bool = False,
+    grey: bool = False,
+    orientation: int = 1,
+    metadata: Metadata = Metadata(),
+):
     """A picture to be filled, and views of its colours and alpha, to fill it through, as a file's rows lie.
 
     Args:
@@ -69,7 +137,8 @@ def blank(height: int, width: int, dtype: np.dtype, alpha: bool = False, grey: b
     """
     turns, flip = _ORIENTATIONS.get(orientation, (0, False))
     height, width = upright(height, width, orientation)
-    picture = Picture(np.empty((height, width, 3), dtype), np.empty((height, width), dtype) if alpha else None, grey)
+    alpha = np.empty((height, width), dtype) if alpha else None
+    picture = Picture(np.empty((height, width, 3), dtype), alpha, grey, metadata=metadata)
 
     def stored(pixels: np.ndarray | None) -> np.ndarray | None:
         return None if pixels is None else np.rot90(pixels[:, ::-1] if flip else pixels, -turns)

@@ -1,10 +1,10 @@
 """Pictures that are written as they are made, from top to bottom, so that memory need not hold a whole one."""
 
+import io
 import math
 import struct
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import BinaryIO
@@ -14,70 +14,22 @@ from PIL import Image
 
 from .errors import InputError, describe
 from .files import written_whole
-from .picture import Picture, to_uint8
+from .formats import BMP, JPEG, PNG, TIFF, WEBP, fitted
+from .metadata import Metadata, as_tiff_tags
+from .picture import Bands, Picture
 
-_PNG, _TIFF, _BMP, _JPEG, _WEBP = (".png",), (".tif", ".tiff"), (".bmp",), (".jpg", ".jpeg"), (".webp",)
 # The longest side that a format can tell; of TIFF it is beyond what anyone has.
-_LONGEST = {**dict.fromkeys(_PNG + _BMP, 2**31 - 1), **dict.fromkeys(_JPEG, 65500), **dict.fromkeys(_WEBP, 2**14 - 1)}
+_LONGEST = {**dict.fromkeys(PNG + BMP, 2**31 - 1), **dict.fromkeys(JPEG, 65500), **dict.fromkeys(WEBP, 2**14 - 1)}
 
 _TILE = 256  # side of a TIFF tile
 _CHUNK = 2**17  # bytes of a PNG that are filtered at a time: their intermediate results stay in cache
 _BAND = 2**18  # pixels of other formats that are converted at a time
 _SPARE = 2**23  # bytes that any format may take
+_XMP = 700  # a TIFF's tag
+_LISTS = {34665: "ExifTag", 34853: "GPSTag"}
 _PNG_COLOUR = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> colour type (PNG specification, 11.2.2)
-_BMP_RESOLUTION = 3780  # pixels a metre, which is 96 an inch
-
-
-@dataclass(frozen=True)
-class Bands:
-    """A picture as a sequence of bands.
-
-    Attributes:
-        height, width: of the whole picture.
-        dtype: uint8 or uint16.
-        grey: whether it is written as one channel of brightness.
-        alpha: whether the bands have alpha.
-        bands: its parts from top to bottom, each of full width; to be gone through once.
-    """
-
-    height: int
-    width: int
-    dtype: np.dtype
-    grey: bool
-    alpha: bool
-    bands: Iterator[Picture]
-
-    @classmethod
-    def of(cls, picture: Picture) -> "Bands":
-        """A whole picture, as one band."""
-        height, width = picture.rgb.shape[:2]
-        return cls(height, width, picture.rgb.dtype, picture.grey, picture.alpha is not None, iter([picture]))
-
-    @property
-    def colours(self) -> int:
-        # Grey with alpha at 16 bits is a kind of file that many programs do not read.
-        return 1 if self.grey and not (self.alpha and self.dtype == np.uint16) else 3
-
-    @property
-    def channels(self) -> int:
-        return self.colours + self.alpha
-
-    def pixels(self, rows: int = 2**31) -> Iterator[np.ndarray]:
-        """The bands as (h, width, channels) arrays, each of at most so many rows."""
-        for band in self.bands:
-            for top in range(0, len(band.rgb), rows):
-                parts = [band.rgb[top : top + rows, :, : self.colours]]
-                if self.alpha:
-                    parts.append(band.alpha[top : top + rows, :, None])
-                if self.dtype == np.uint8:
-                    parts = [to_uint8(part) for part in parts]
-                yield np.concatenate(parts, axis=2) if self.alpha else parts[0]
-
-    def joined(self) -> Picture:
-        """The whole picture, in memory."""
-        bands = list(self.bands)
-        alpha = np.concatenate([band.alpha for band in bands]) if self.alpha else None
-        return Picture(np.concatenate([band.rgb for band in bands]), alpha, self.grey)
+_DPI = 96, 96  # that a BMP tells if nothing else is known
+_INCH = 0.0254  # metres
 
 
 def write(path: Path, picture: Bands) -> None:
@@ -88,35 +40,34 @@ def write(path: Path, picture: Bands) -> None:
     Raises:
         InputError: if the folder cannot be written or the format cannot hold the picture.
     """
-    with written_whole(path) as temporary, open(temporary, "wb") as file:
+    with written_whole(path) as temporary, open(temporary, "w+b") as file:
         encode(file, picture, Path(path))
 
 
 def encode(file: BinaryIO, picture: Bands, path: Path) -> None:
     """Write a picture to an open file in the format of a path's suffix.
 
-    PNG and TIFF keep 16 bits, all but JPEG and BMP keep alpha; grey pictures become one-channel files.
+    PNG and TIFF keep 16 bits, all but JPEG and BMP keep alpha; grey pictures become one-channel files. What else a
+    format cannot keep, :func:`dataset.formats.losses` tells.
 
     Raises:
         InputError: if the format cannot hold the picture; it names the path.
     """
     suffix = path.suffix.lower()
-    deep = picture.dtype == np.uint16
-    if suffix not in _PNG + _TIFF:
-        picture = replace(picture, dtype=np.dtype(np.uint8))
-    if suffix in _JPEG + _BMP:
-        picture = replace(picture, alpha=False)
+    deep, alpha = picture.dtype == np.uint16, picture.alpha
+    picture = fitted(picture, suffix)
     too_long = max(picture.height, picture.width) > _LONGEST.get(suffix, math.inf)
-    if too_long or suffix in _BMP and _bmp_sizes(picture)[-1] >= 2**32:
+    if too_long or suffix in BMP and _bmp_sizes(picture)[-1] >= 2**32:
         raise InputError(f"{path}: a picture of {picture.width}x{picture.height} pixels does not fit into {suffix}")
-    if suffix in _PNG:
+    if suffix in PNG:
         _write_png(file, picture)
-    elif suffix in _TIFF:
-        _write_tiff(file, picture)
-    elif suffix in _BMP:
+    elif suffix in TIFF:
+        size = picture.height * picture.width * picture.channels * picture.dtype.itemsize
+        _write_tiff(file, [picture], size)
+    elif suffix in BMP:
         _write_bmp(file, picture)
     else:
-        _write_by_pillow(file, picture, path, _rows(picture) if deep or picture.alpha else picture.height)
+        _write_by_pillow(file, picture, path, _rows(picture) if deep or alpha else picture.height)
 
 
 def encoding_bytes(height: int, width: int, channels: int, dtype: np.dtype, suffix: str) -> int:
@@ -126,11 +77,11 @@ def encoding_bytes(height: int, width: int, channels: int, dtype: np.dtype, suff
         channels: 1 or 3, and one more for alpha.
     """
     pixels, suffix, row = height * width, suffix.lower(), width * channels * np.dtype(dtype).itemsize
-    if suffix in _WEBP:
+    if suffix in WEBP:
         return (43 if channels % 2 else 50) * pixels + 5 * _SPARE  # as noise takes; a photograph takes 33
-    if suffix in _JPEG:
+    if suffix in JPEG:
         return (1 if channels < 3 else 4) * pixels + _SPARE
-    if suffix in _TIFF:
+    if suffix in TIFF:
         return (4 if channels % 2 == 0 else 2) * _TILE * row + _SPARE
     return 30 * max(_CHUNK, row) + _SPARE
 
@@ -139,24 +90,63 @@ def _rows(picture: Bands) -> int:
     return max(1, _BAND // picture.width)
 
 
-def _write_tiff(file: BinaryIO, picture: Bands) -> None:
+def write_pages(path: Path, pictures: Iterable[Picture], size: int) -> None:
+    """Write several pictures as the pages of a TIFF, one by one, whole or not at all.
+
+    Args:
+        size: about how many bytes they take.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    with written_whole(path) as temporary, open(temporary, "w+b") as file:
+        _write_tiff(file, map(Bands.of, pictures), size)
+
+
+def _write_tiff(file: BinaryIO, pictures: Iterable[Bands], size: int) -> None:
     import tifffile
 
-    shape = (picture.height, picture.width, picture.channels)
-    tifffile.imwrite(
-        file,
-        _tiff_tiles(picture),
-        shape=shape if picture.channels > 1 else shape[:2],
-        dtype=picture.dtype,
-        tile=(_TILE, _TILE),
-        photometric="minisblack" if picture.colours == 1 else "rgb",
-        planarconfig="contig",
-        extrasamples=["unassalpha"] if picture.alpha else None,
-        compression="adobe_deflate",
-        predictor=True,
-        metadata=None,
-        bigtiff=math.prod(shape) * picture.dtype.itemsize > 2**31,
-    )
+    big, first = size > 2**31, {}
+    with tifffile.TiffWriter(file, bigtiff=big, byteorder="<") as writer:
+        for picture in pictures:
+            metadata, shape = picture.metadata, (picture.height, picture.width, picture.channels)
+            tags, lists = as_tiff_tags(metadata.exif, big) if metadata.exif and not first else ([], {})
+            tags += [(_XMP, 1, len(metadata.xmp), metadata.xmp, True)] if metadata.xmp else []
+            # By tifffile's names of them: it writes no number that leads elsewhere. Where to, is set at the end.
+            tags += [(_LISTS[tag], 4, 1, 8, True) for tag in lists]
+            first = first or lists
+            writer.write(
+                _tiff_tiles(picture),
+                shape=shape if picture.channels > 1 else shape[:2],
+                dtype=picture.dtype,
+                tile=(_TILE, _TILE),
+                photometric="minisblack" if picture.colours == 1 else "rgb",
+                planarconfig="contig",
+                extrasamples=["unassalpha"] if picture.alpha else None,
+                compression="adobe_deflate",
+                predictor=True,
+                metadata=None,
+                iccprofile=metadata.icc,
+                resolution=metadata.dpi,
+                resolutionunit="inch" if metadata.dpi else None,
+                extratags=tags,
+                software=False,
+            )
+    if first:
+        _append_lists(file, first)
+
+
+def _append_lists(file: BinaryIO, lists: dict) -> None:
+    """Write EXIF's lists of tags behind a TIFF's pixels, and lead to them."""
+    import tifffile
+
+    file.seek(0)
+    tags = tifffile.TiffFile(file).pages[0].tags
+    for tag, entries in lists.items():
+        place = file.seek(0, io.SEEK_END)
+        place += file.write(bytes(place % 2))
+        file.write(entries.tobytes(place))
+        tags[tag].overwrite(place)
 
 
 def _tiff_tiles(picture: Bands) -> Iterator[bytes]:
@@ -199,6 +189,8 @@ def _write_png(file: BinaryIO, picture: Bands) -> None:
     header = struct.pack(">IIBBBBB", picture.width, picture.height, *kind, 0, 0, 0)
     file.write(b"\x89PNG\r\n\x1a\n")
     _png_chunk(file, b"IHDR", header)
+    for kind, data in _png_metadata(picture.metadata):
+        _png_chunk(file, kind, data)
     compressor = _compressor()
     for lines in _png_lines(picture):
         _png_chunk(file, b"IDAT", compressor.compress(lines))
@@ -209,6 +201,23 @@ def _write_png(file: BinaryIO, picture: Bands) -> None:
 def _png_chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
     if data or kind == b"IEND":
         file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
+
+
+def _png_metadata(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
+    """The chunks before the pixels (PNG specification, 11.3)."""
+    if metadata.icc:
+        yield b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)
+    if metadata.dpi:
+        yield b"pHYs", struct.pack(">IIB", *(round(number / _INCH) for number in metadata.dpi), 1)
+    if metadata.exif:
+        yield b"eXIf", metadata.exif[6:]
+    if metadata.xmp:
+        yield b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp
+    for keyword, text in metadata.text:
+        if text.isascii():
+            yield b"tEXt", f"{keyword}\0{text}".encode()
+        else:
+            yield b"iTXt", f"{keyword}\0\0\0\0\0{text}".encode(errors="replace")
 
 
 def _png_lines(picture: Bands) -> Iterator[np.ndarray]:
@@ -271,7 +280,7 @@ def _write_bmp(file: BinaryIO, picture: Bands) -> None:
         8 * channels,
         0,
         size - start,
-        *2 * [_BMP_RESOLUTION],
+        *(round(number / _INCH) for number in picture.metadata.dpi or _DPI),
         *2 * [shades],
     )
     file.write(struct.pack("<2sIIIIiiHHIIiiII", b"BM", size, 0, start, *header))
@@ -287,12 +296,15 @@ def _write_bmp(file: BinaryIO, picture: Bands) -> None:
 
 def _write_by_pillow(file: BinaryIO, picture: Bands, path: Path, rows: int) -> None:
     image = _whole(picture, rows)
+    kept = {"icc_profile": picture.metadata.icc, "exif": picture.metadata.exif, "xmp": picture.metadata.xmp}
+    kept |= {"dpi": picture.metadata.dpi}
+    kept = {name: value for name, value in kept.items() if value}
     sink = SimpleNamespace(write=file.write)  # and no more, so that what the system refuses is told by the system
     try:
-        if path.suffix.lower() in _JPEG:
-            image.save(sink, "JPEG", quality=95, subsampling=0)
+        if path.suffix.lower() in JPEG:
+            image.save(sink, "JPEG", quality=95, subsampling=0, **kept)
         else:
-            image.save(sink, "WEBP", lossless=True)
+            image.save(sink, "WEBP", lossless=True, **kept)
     except (ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise

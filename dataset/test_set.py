@@ -1,25 +1,48 @@
-"""Pictures to super-resolve: HR/LR pairs of a benchmark or DIV2K folder, or LR pictures alone."""
+"""Pictures to super-resolve: HR/LR pairs of a benchmark in any of its usual layouts, or LR pictures alone."""
 
 import re
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import images
 from .errors import InputError
 from .files import stem
 
-_TAG = re.compile(r"(?<![A-Za-z])(HR|LR)(?![A-Za-z])")  # as in img_001_SRF_2_HR.png
+_TAG = re.compile(r"(?<![A-Za-z])(HR|LR|LRBI)(?![A-Za-z])")  # as in img_001_SRF_2_HR.png
+
+# Folders of HR and of LR, as sets are downloaded; {n} is the scale.
+_HR_FOLDERS = ("HR/x{n}", "HR/X{n}", "HR", "GTmod*", "GT")
+_LR_FOLDERS = (
+    *("LR_bicubic/X{n}", "LR_bicubic/x{n}", "LRbicx{n}", "LR/x{n}", "LR/X{n}", "LR_bicubic_X{n}", "LR_x{n}", "LR_X{n}"),
+    *("LRx{n}", "LR_bicubic", "LR"),
+)
+_BENCHMARKS = ("x{n}", "image_SRF_{n}")  # folders with HR and LR side by side
+_NAMED = 5  # pictures or files in a line, at most
 
 
 @dataclass(frozen=True)
 class Item:
-    """One picture: its LR file, its HR file if there is one, and the name its result is given."""
+    """One picture.
+
+    Attributes:
+        name: that its result is given; below a folder's folders, with theirs: ``trip/beach``.
+        lr: its LR file.
+        hr: its HR file, if there is one.
+        page: which of several pictures in the LR file, from 0; None is the first.
+        whole: of a page, the name of the result that all of its file can be put together in.
+        made: whether the LR is to be made from the HR file, by MATLAB's bicubic; ``lr`` is that file then.
+    """
 
     name: str
     lr: Path
     hr: Path | None = None
+    page: int | None = None
+    whole: str = ""
+    made: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,6 +54,7 @@ class TestSet:
         scale: the scale its LR pictures are to be enlarged by.
         items: the pictures, in natural order of their names.
         problems: a line for each picture that cannot be used, for example an HR without LR.
+        notes: a line for what is there and was not asked for, for example folders in the folder.
     """
 
     __test__ = False  # not a test, whatever pytest makes of the name
@@ -39,15 +63,23 @@ class TestSet:
     scale: int
     items: list[Item]
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
-def find(path: Path | str, scale: int) -> TestSet:
-    """Find the pictures of a data set. The layout is recognised:
+def find(path: Path | str, scale: int, *, recursive: bool = False, make_lr: bool = False) -> TestSet:
+    """Find the pictures of a data set. The layout is recognised, where there is one pair at least:
 
-    - benchmark: ``Set5/x2/img_001_SRF_2_{HR,LR}.png`` (``Set5`` or ``Set5/x2`` is given), with one pair at least;
+    - HR and LR side by side: ``Set5/x2/img_001_SRF_2_{HR,LR}.png`` or ``Set5/image_SRF_2`` (``Set5`` or the folder in
+      it is given);
+    - a folder for each: ``HR`` or ``GTmod12`` with ``LR_bicubic/X2``, ``LR/x2``, ``LRbicx2`` or ``LR`` (the folder
+      around them is given, or either); a picture's names are the same, but for ``x2`` at the end;
     - DIV2K: ``DIV2K_valid_HR/0801.png`` with ``DIV2K_valid_LR_bicubic/X2/0801x2.png``
       (``DIV2K_valid``, ``DIV2K_valid_HR`` or the folder around both is given);
     - a folder of LR pictures of any names, or one picture: there is no HR.
+
+    Args:
+        recursive: take the pictures of a folder's folders too, where there are no pairs.
+        make_lr: take HR pictures alone, whose LR is to be made; of a layout above, all of its HR pictures.
 
     Raises:
         InputError: if nothing is there.
@@ -55,76 +87,205 @@ def find(path: Path | str, scale: int) -> TestSet:
     path = Path(path)
     name = path.resolve().name
     if path.is_file():
-        return TestSet(stem(path), scale, _named([(path, None)]))
-    for prefix in _div2k_prefixes(path):
-        if Path(f"{prefix}_LR_bicubic/X{scale}").is_dir():
-            return _div2k(prefix, scale)
-    folder = path / f"x{scale}"
-    if folder.is_dir():
-        return _folder(name, folder, scale)
-    others = sorted(f.name for f in path.glob("x[0-9]"))
-    if others:
-        raise InputError(f"{path}: has {', '.join(others)} but no x{scale}; make it with dataset/make_benchmark.py")
-    if re.fullmatch(r"x[0-9]", name):
-        if name != f"x{scale}":
-            raise InputError(f"{path}: holds pictures for {name}, but --scale {scale} was asked for")
-        name = path.resolve().parent.name
-    return _folder(name, path, scale)
+        return TestSet(stem(path), scale, _named([(path, path if make_lr else None)], make_lr))
+    if make_lr:
+        return _to_be_made(name, path, scale, recursive)
+    if found := _two_folders(path, scale):
+        return found
+    files = images.list_images(path)
+    alone = not files  # what is in its folders is not beside pictures
+    for folder, numbered in _numbered(path, scale):
+        if alone and not recursive or _pairs(numbered):
+            return _folder(name, folder, scale, numbered)
+    if alone and not recursive and (others := [n for n in range(1, 10) if _has(path, n)]):
+        there = ", ".join(f"x{n}" for n in others)
+        raise InputError(f"{path}: has {there} but no x{scale}; make it with dataset/make_benchmark.py")
+    if match := re.fullmatch(r"(?:x|image_SRF_)([0-9])", name):
+        if int(match[1]) == scale:
+            name = path.resolve().parent.name
+        elif _pairs(files):
+            raise InputError(f"{path}: holds pictures for x{match[1]}, but --scale {scale} was asked for")
+    return _folder(name, path, scale, files, recursive)
 
 
-def _folder(name: str, folder: Path, scale: int) -> TestSet:
-    """Pairs by the HR and LR in their names; if the folder has no such pair, LR pictures of any names."""
-    files = images.list_images(folder, needed=True)
+def _has(path: Path, scale: int) -> bool:
+    """Whether a folder is a benchmark of this scale."""
+    files = [file for _, files in _numbered(path, scale) for file in files]
+    return bool(_pairs(files) or _two_folders(path, scale))
+
+
+def _numbered(path: Path, scale: int) -> Iterator[tuple[Path, list[Path]]]:
+    """Folders that are called after a scale and have pictures in them, and these."""
+    for pattern in _BENCHMARKS:
+        folder = path / pattern.format(n=scale)
+        if folder.is_dir() and (files := images.list_images(folder)):
+            yield folder, files
+
+
+def _folder(name: str, folder: Path, scale: int, files: list[Path], recursive: bool = False) -> TestSet:
+    """Pairs by the HR and LR in the names of a folder's pictures; if there is none, LR pictures of any names."""
+    if pairs := _pairs(files):
+        return TestSet(name, scale, _named(pairs), _unpaired(files, pairs))
+    listed, left_out = _listed(folder, recursive)
+    if not listed and any(entry.is_dir() and _listed(entry, True)[0] for entry in left_out):
+        raise InputError(f"{folder}: has no pictures in it, but its folders have; --recursive takes them")
+    if not listed:
+        images.list_images(folder, needed=True)  # raises
+    notes = [_told(folder, left_out)] if left_out else []
+    return TestSet(name, scale, _named([(file, None) for file in listed], below=folder), notes=notes)
+
+
+def _listed(folder: Path, recursive: bool) -> tuple[list[Path], list[Path]]:
+    """The pictures of a folder, those of its folders behind them, and all else that is there and not hidden."""
+    pictures = images.list_images(folder)
+    rest = sorted({f for f in folder.iterdir() if not f.name.startswith(".")} - {*pictures}, key=images.natural_key)
+    left_out = []
+    for entry in rest:
+        if recursive and entry.is_dir() and not entry.is_symlink():
+            below = _listed(entry, True)
+            pictures += below[0]
+            left_out += below[1]
+        else:
+            left_out.append(entry)
+    return pictures, left_out
+
+
+def _told(folder: Path, left_out: list[Path]) -> str:
+    """One line for files and folders that are left out."""
+    names = [f"{file.relative_to(folder)}{'/' * file.is_dir()}" for file in left_out[:_NAMED]]
+    more = ", ..." * (len(left_out) > _NAMED)
+    advice = " (--recursive takes the pictures of folders)" * any(file.is_dir() for file in left_out)
+    return f"{folder}: {len(left_out)} left out, no pictures: {', '.join(names)}{more}{advice}"
+
+
+def _pairs(files: list[Path]) -> list[tuple[Path, Path]]:
+    """(LR, HR) by the HR and LR in names that are the same otherwise; of several of a name, the first."""
     found = {"HR": {}, "LR": {}}  # the name without the tag -> the file
-    problems = []
     for file in files:
-        tags, key = _TAG.findall(file.stem), _TAG.sub("*", file.stem)
+        if tags := _TAG.findall(file.stem):
+            found[tags[-1][:2]].setdefault(_TAG.sub("*", file.stem), file)
+    return [(lr, found["HR"][key]) for key, lr in found["LR"].items() if key in found["HR"]]
+
+
+def _unpaired(files: list[Path], pairs: list[tuple[Path, Path]]) -> list[str]:
+    """A line for each file that is in no pair."""
+    paired = {file for pair in pairs for file in pair}
+    first = {(_TAG.sub("*", file.stem), _TAG.findall(file.stem)[-1]): file.name for file in paired}
+    kinds = {"*": [], "HR": [], "LR": []}
+    for file in files:
+        tags = _TAG.findall(file.stem)
         if not tags:
-            problems.append(f"{file}: neither HR nor LR in its name, among pictures that have it")
-        elif (first := found[tags[-1]].setdefault(key, file)) != file:
-            problems.append(f"{file}: has the name of {first.name} but for the suffix")
-    pairs = [(lr, found["HR"][key]) for key, lr in found["LR"].items() if key in found["HR"]]
-    if not pairs:
-        return TestSet(name, scale, _named([(file, None) for file in files]))
-    for kind, other in (("HR", "LR"), ("LR", "HR")):
-        alone = [file for key, file in found[kind].items() if key not in found[other]]
-        problems += [f"{file}: {kind} without its {other} beside it" for file in alone]
-    return TestSet(name, scale, _named(pairs), problems)
+            kinds["*"].append(f"{file}: neither HR nor LR in its name, among pictures that have it")
+        elif file not in paired:
+            kind = tags[-1][:2]
+            if twin := first.get((_TAG.sub("*", file.stem), tags[-1])):
+                kinds["*"].append(f"{file}: has the name of {twin} but for the suffix")
+            else:
+                kinds[kind].append(f"{file}: {kind} without its {'LR' if kind == 'HR' else 'HR'} beside it")
+    return [line for lines in kinds.values() for line in lines]
 
 
-def _div2k_prefixes(path: Path) -> list[str]:
-    """``.../DIV2K_valid``, if that is what ``path`` means: itself, its HR, or the folder around."""
-    if path.name.endswith("_HR"):
-        return [str(path).removesuffix("_HR")]
+def _two_folders(path: Path, scale: int) -> TestSet | None:
+    """The set whose HR folder or LR folder a path is, or the folder around them."""
     # Of what is in the folder around, validation pictures are what one samples.
-    return [str(path), *(str(hr).removesuffix("_HR") for hr in sorted(path.glob("*_valid_HR")))]
+    valid = [str(hr).removesuffix("_HR") for hr in sorted(path.glob("*_valid_HR"))]
+    for prefix in [str(path).removesuffix("_HR"), *valid]:
+        if (lr := Path(f"{prefix}_LR_bicubic/X{scale}")).is_dir():
+            return _in_two_folders(Path(prefix).name, Path(f"{prefix}_HR"), lr, scale)
+    given = path.resolve()
+    for around in (given, given.parent, given.parent.parent):
+        for hr in _existing(around, _HR_FOLDERS, scale):
+            for lr in _existing(around, _LR_FOLDERS, scale):
+                if given in (around, hr, lr, lr.parent):
+                    found = _in_two_folders(around.name, hr, lr, scale)
+                    if found.items:
+                        return found
+    return None
 
 
-def _div2k(prefix: str, scale: int) -> TestSet:
-    lr_folder, hr_folder = Path(f"{prefix}_LR_bicubic/X{scale}"), Path(f"{prefix}_HR")
-    lr = {f.stem.removesuffix(f"x{scale}"): f for f in images.list_images(lr_folder, needed=True)}
-    hr = {f.stem: f for f in images.list_images(hr_folder)} if hr_folder.is_dir() else {}
-    problems = [f"{lr[k]}: LR without its HR in {hr_folder}" for k in lr if hr and k not in hr]
-    problems += [f"{hr[k]}: HR without its LR in {lr_folder}" for k in hr if k not in lr]
-    pairs = [(lr[k], hr.get(k)) for k in lr if k in hr or not hr]
-    return TestSet(Path(prefix).name, scale, _named(pairs), problems)
+def _existing(around: Path, patterns: tuple[str, ...], scale: int) -> Iterator[Path]:
+    """Folders of pictures of these names."""
+    for pattern in patterns:
+        for folder in sorted(around.glob(pattern.format(n=scale))):
+            with suppress(InputError):  # what lies around is not all ours to read
+                if folder.is_dir() and images.list_images(folder):
+                    yield folder
 
 
-def _named(pairs: list[tuple[Path, Path | None]]) -> list[Item]:
+def _in_two_folders(name: str, hr_folder: Path, lr_folder: Path, scale: int) -> TestSet:
+    """Pairs by their names: LR's is HR's, or has ``x2`` at its end, or both have HR or LR in them."""
+    hrs = images.list_images(hr_folder) if hr_folder.is_dir() else []
+    lrs = images.list_images(lr_folder, needed=True)
+    plain = {_plain(file, scale): file for file in lrs} | {file.stem: file for file in lrs}
+    plain |= {file.stem.removesuffix(f"x{scale}"): file for file in lrs if file.stem.endswith(f"x{scale}")}
+    pairs = {hr: lr for hr in hrs if (lr := plain.get(hr.stem) or plain.get(_plain(hr, scale)))}
+    paired = {*pairs.values()}
+    if not hrs:
+        return TestSet(name, scale, _named([(lr, None) for lr in lrs]))
+    problems = [f"{lr}: LR without its HR in {hr_folder}" for lr in lrs if lr not in paired]
+    problems += [f"{hr}: HR without its LR in {lr_folder}" for hr in hrs if hr not in pairs]
+    return TestSet(name, scale, _named([(lr, hr) for hr, lr in pairs.items()]), problems)
+
+
+def _plain(file: Path, scale: int) -> str:
+    """A file's name without the scale and what it is."""
+    return re.sub(r"[_-]+$", "", _TAG.sub("", re.sub(rf"_?x{scale}$", "", file.stem)))
+
+
+def _to_be_made(name: str, path: Path, scale: int, recursive: bool) -> TestSet:
+    """HR pictures alone: those of a layout, or all of a folder."""
+    for folder in (*_existing(path, _HR_FOLDERS, scale), *(folder for folder, _ in _numbered(path, scale))):
+        files = images.list_images(folder)
+        if _pairs(files):
+            files = [file for file in files if _TAG.findall(file.stem)[-1:] == ["HR"]]
+        return TestSet(name, scale, _named([(file, file) for file in files], made=True))
+    files, left_out = _listed(path, recursive)
+    if pairs := _pairs(files):
+        files, left_out = [hr for _, hr in pairs], []
+    if not files:
+        images.list_images(path, needed=True)  # raises
+    notes = [_told(path, left_out)] if left_out else []
+    return TestSet(name, scale, _named([(file, file) for file in files], made=True, below=path), notes=notes)
+
+
+def with_pages(found: TestSet) -> TestSet:
+    """The set with an item for each of several pictures in a file, ``scan_1``, ``scan_2``, where there is no HR."""
+    taken, items = {_folded(item.name) for item in found.items}, []
+    for item in found.items:
+        try:
+            count = images.pages(item.lr) if item.hr is None else 1
+        except InputError:  # told of when it is read
+            count = 1
+        for page in range(count if count > 1 else 0):
+            name = f"{item.name}_{page + 1}"
+            while _folded(name) in taken:
+                name += "_"
+            taken.add(_folded(name))
+            items.append(replace(item, name=name, page=page, whole=item.name))
+        items += [item] * (count == 1)
+    return replace(found, items=items)
+
+
+def _named(pairs: list[tuple[Path, Path | None]], made: bool = False, below: Path | None = None) -> list[Item]:
     """Name each result after its picture, with SR for HR or LR; where that is no name of its own, after the file.
 
-    Names are told apart as file systems do that know no capitals, and one way only to write an accent.
+    Names are told apart as file systems do that know no capitals, and one way only to write an accent. The folders
+    that lie ``below`` one are in it.
     """
-    names = [_TAG.sub("SR", stem(hr or lr)) for lr, hr in pairs]
+
+    def folders(file: Path) -> str:
+        return f"{file.parent.relative_to(below)}/".removeprefix("./") if below else ""
+
+    names = [folders(lr) + _TAG.sub("SR", stem(hr or lr)) for lr, hr in pairs]
     counts = Counter(map(_folded, names))
     items = []
     for name, (lr, hr) in zip(names, pairs):
         if counts[_folded(name)] > 1:
-            name = f"{stem(hr or lr)}_{lr.suffix[1:]}"
+            name = f"{folders(lr)}{stem(hr or lr)}_{lr.suffix[1:]}"
             while _folded(name) in counts:
                 name += "_"
             counts[_folded(name)] = 1
-        items.append(Item(name, lr, hr))
+        items.append(Item(name, lr, hr, made=made))
     return items
 
 

@@ -57,6 +57,8 @@ class Tag(IntEnum):
 _TAGS = frozenset(Tag)
 _STRIPS, _TILES = (Tag.STRIP_OFFSETS, Tag.STRIP_BYTES), (Tag.TILE_OFFSETS, Tag.TILE_BYTES)
 _MOST_TAGS, _MOST_BYTES = 4096, 2**24  # of a list, and of one tag's values
+_MOST_PAGES = 2**16
+_SUBFILE = 254  # the tag that tells smaller copies of a picture
 # The types of tags, as NumPy's; a fraction as one number.
 _TYPES = {1: "u1", 2: "u1", 3: "u2", 4: "u4", 5: "u8", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 10: "i8", 11: "f4", 12: "f8"}
 _TYPES |= {13: "u4", 16: "u8", 17: "i8", 18: "u8"}
@@ -75,14 +77,14 @@ _COLOUR_NAMES = {0: "grey", 1: "grey", 2: "RGB", 3: "a palette", 4: "a mask", 5:
 _NUMBER_NAMES = {1: "unsigned", 2: "signed", 3: "floating point", 5: "complex", 6: "complex"}
 
 
-def look(file: BinaryIO) -> "Tiff | None":
-    """The first picture of a file; None if it is no TIFF. Raises as :class:`Tiff`."""
+def look(file: BinaryIO, page: int = 0) -> "Tiff | None":
+    """A picture of a file, counted from 0; None if it is no TIFF. Raises as :class:`Tiff`."""
     start = read_at(file, 0, 4)
-    return Tiff(file) if start[:2] in (b"II", b"MM") and sorted(start[2:]) in ([0, 42], [0, 43]) else None
+    return Tiff(file, page) if start[:2] in (b"II", b"MM") and sorted(start[2:]) in ([0, 42], [0, 43]) else None
 
 
 class Tiff:
-    """The first picture of a TIFF file.
+    """A picture of a TIFF file, counted from 0.
 
     Attributes:
         height, width: as stored.
@@ -92,14 +94,15 @@ class Tiff:
         alpha: which sample is alpha, or None.
         sampled: whether :meth:`fill` decodes it; if not, Pillow does, given :meth:`rebuilt`.
         damaged: whether there are tags that cannot be read.
-        more: whether another picture follows.
+        pages: how many pictures the file has, without thumbnails and the like.
+        head, place: the file's beginning, and where the picture's tags are listed.
 
     Raises:
         ValueError: if it is of a kind that is not understood, or what makes its pixels is damaged.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, file: BinaryIO, page: int = 0) -> None:
+        self._file, self._page = file, page
         self._tags: dict[int, tuple[int, int, bytes]] = {}  # type, count, values
         try:
             self._read_tags()
@@ -197,18 +200,16 @@ class Tiff:
 
     def _read_tags(self) -> None:
         head = read_at(self._file, 0, 16)
-        self._order = "<" if head.startswith(b"II") else ">"
-        big = 43 in head[2:4]
-        count, entry, link = ("Q", "HHQ8s", "Q") if big else ("H", "HHI4s", "I")
-        (offset,) = struct.unpack_from(self._order + link, head, 8 if big else 4)
-        (entries,) = self._unpack(count, offset)
-        offset += struct.calcsize(f"={count}")
-        size = struct.calcsize(f"={entry}")
-        listed = read_at(self._file, offset, size * min(entries, _MOST_TAGS))
-        self.damaged = len(listed) < size * entries
-        self.more = any(read_at(self._file, offset + size * entries, struct.calcsize(f"={link}")))
-        for start in range(0, len(listed) - size + 1, size):
-            tag, kind, number, values = struct.unpack_from(self._order + entry, listed, start)
+        self.head = head if 43 in head[2:4] else head[:8]
+        self._order, self._endian = ("<", "little") if head.startswith(b"II") else (">", "big")
+        self._forms = ("Q", "HHQ8s", "Q") if len(self.head) == 16 else ("H", "HHI4s", "I")
+        link = self._forms[2]
+        (offset,) = struct.unpack_from(self._order + link, head, len(self.head) // 2)
+        places = self._places(offset)
+        self.pages, self.place = len(places), places[self._page]
+        number, entries, _ = self._directory(self.place)
+        self.damaged = len(entries) < number
+        for tag, kind, number, values in entries:
             length = number * np.dtype(_TYPES.get(kind, "V")).itemsize
             if length > len(values):
                 (place,) = struct.unpack(self._order + link, values)
@@ -217,6 +218,33 @@ class Tiff:
             if tag in _TAGS:
                 self._tags.setdefault(tag, (kind, number, values[:length]))
             self.damaged |= kind not in _TYPES
+
+    def _directory(self, offset: int) -> tuple[int, list[tuple], int]:
+        """How many tags are listed at a place, those that can be read, and where the next list is, or 0."""
+        count, entry, link = self._forms
+        (number,) = self._unpack(count, offset)
+        start, size = offset + struct.calcsize(f"={count}"), struct.calcsize(f"={entry}")
+        following = read_at(self._file, start + size * number, struct.calcsize(f"={link}"))
+        listed = read_at(self._file, start, size * min(number, _MOST_TAGS))
+        entries = struct.iter_unpack(self._order + entry, listed[: len(listed) // size * size])
+        return number, list(entries), int.from_bytes(following, self._endian)
+
+    def _places(self, offset: int) -> list[int]:
+        """Where the lists of tags of all pictures are, without those of smaller copies (TIFF 6.0, NewSubfileType)."""
+        places, seen = [], {0}
+        while offset not in seen and len(seen) < _MOST_PAGES:
+            seen.add(offset)
+            try:
+                _, entries, following = self._directory(offset)
+            except struct.error:  # it is cut off
+                break
+            smaller = any(
+                tag == _SUBFILE and int.from_bytes(values[:4], self._endian) & 1 for tag, *_, values in entries
+            )
+            if not (places and smaller):
+                places.append(offset)
+            offset = following
+        return places
 
     def _unpack(self, form: str, offset: int) -> tuple:
         return struct.unpack(self._order + form, read_at(self._file, offset, struct.calcsize(f"={form}")))

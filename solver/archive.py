@@ -172,7 +172,8 @@ class _Machine:
                     stack.append(self._called(stack.pop(), arguments))
                 case "BUILD":
                     attributes = stack.pop()
-                    _annotate(stack[-1], attributes)
+                    if stack[-1] is not _NUMPY:
+                        _annotate(stack[-1], attributes)
                 case "BINPERSID":
                     stack.append(self._storage(*stack.pop()))
                 case "STOP":
@@ -248,6 +249,11 @@ def _first(first, *others):
     return first
 
 
+def _no_weight(kind, data) -> None:
+    """A number of NumPy's, as trainings note their best figure: no weight, so it is not made."""
+
+
+_NUMPY = "a type of NumPy's"
 _STORAGES = {
     **{"Double": torch.float64, "Float": torch.float32, "Half": torch.float16, "BFloat16": torch.bfloat16},
     **{"Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8},
@@ -256,6 +262,9 @@ _STORAGES = {
 _KNOWN = {
     "collections OrderedDict": _ordered,
     "collections Counter": _first,  # of a dictionary
+    "_codecs encode": _first,  # of bytes, as text
+    "numpy dtype": lambda *_: _NUMPY,
+    **dict.fromkeys(("numpy._core.multiarray scalar", "numpy.core.multiarray scalar"), _no_weight),
     "torch Size": _first,  # of a tuple
     "torch device": _first,  # of its name
     "torch._utils _rebuild_parameter": _first,  # of a tensor

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import model
+from dataset.files import ours_otherwise
 
 
 def shipped(network: str, scale: int) -> str:
@@ -27,7 +28,7 @@ SHIPPED = {scale: shipped("lesrcnn", scale) for scale in (2, 3, 4, 0)}
 def shipped_for(network: str, scale: int) -> str:
     """The weights that come with this project for a scale: of that scale, or blind ones where there are only those."""
     own, blind = shipped(network, scale), shipped(network, 0)
-    return blind if Path(blind).exists() and not Path(own).exists() else own
+    return blind if ours_otherwise(Path(blind)).exists() and not ours_otherwise(Path(own)).exists() else own
 
 
 def add_model(group) -> None:

@@ -7,7 +7,8 @@ has bytes, a few times (see :mod:`solver.archive`). Read are:
   ``torch.save`` or as safetensors, in any floating type;
 - a training checkpoint of this project, of which the averaged weights (``"ema"``) are taken where there are any, else
   the last (``"model"``);
-- what other people's trainings wrap around a state dict: dictionaries, and prefixes that all names have.
+- what other people's trainings wrap around a state dict: dictionaries, prefixes (of a loss's or a critic's names
+  beside the network's too), the counters of a profiler.
 
 What we write says what it is: the network, its scale, its options. A foreign file is recognised by names and shapes;
 where these fit several networks, the flag that decides is named.
@@ -16,6 +17,7 @@ where these fit several networks, the flag that decides is named.
 import io
 import itertools
 import json
+import re
 import reprlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -47,7 +49,10 @@ _WRAPPERS = (
     *("model_state_dict", "net", "network", "generator", "netG", "net_g", "weights"),
 )
 _PARTS = 8  # times that a weight is registered while a network is built, at most
+# Parts within names that say only what was wrapped around a layer: by torch.compile, FSDP, checkpointing.
+_LAYERS = re.compile(r"(?<=\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _DEPTH = 5  # of wrappers, and of prefixes
+_UNKNOWN = 5  # wrappers, at most, among which the one is looked for that has a network
 _COUNTED = ("total_ops", "total_params")  # what a profiler (thop) leaves in a network
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -199,16 +204,16 @@ def _read_safetensors(path: Path, header: int) -> tuple[dict, dict | None]:
 
 
 def weights_of(content: dict, path: Path | str) -> dict[str, torch.Tensor]:
-    """The state dict inside a file's content, without what a profiler left there.
+    """The state dict inside a file's content, without what a profiler or a wrapper of layers left in its names.
 
     Raises:
-        InputError: if there is none, or several and none under a known name.
+        InputError: if there is none, or several, none of them under a known name, or fitting a network alone.
     """
     state = _state_in(content, _DEPTH, set())
     if state is None:
         raise InputError(f"{path}: holds no dictionary of weights; its keys are: {_listed(content)}")
-    if any(name.endswith(_COUNTED) for name in state):
-        state = {name: value for name, value in state.items() if not name.endswith(_COUNTED)}
+    if any(name.endswith(_COUNTED) or _LAYERS.search(name) for name in state):
+        state = {_LAYERS.sub("", name): value for name, value in state.items() if not name.endswith(_COUNTED)}
     return state
 
 
@@ -224,7 +229,13 @@ def _state_in(content: dict, depth: int, seen: set[int]) -> dict | None:
         if isinstance(key, str) and isinstance(value, dict) and (state := _state_in(value, depth - 1, seen)):
             found[key] = state
     known = [found[key] for key in _WRAPPERS if key in found]
-    return next(iter(known or found.values())) if known or len(found) == 1 else None
+    if known or len(found) == 1:
+        return next(iter(known or found.values()))
+    if len(found) > _UNKNOWN:
+        return None
+    beside = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
+    fitting = [state for state in (*found.values(), beside) if state and _fitting(state)]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def recognise(
@@ -240,13 +251,7 @@ def recognise(
     Raises:
         InputError: if it is none of this project's networks, or could be several.
     """
-    fitting = []
-    for name in model.names():
-        for configuration in model.network_class(name).configurations([value.shape for value in state.values()]):
-            with torch.device("meta"):
-                net = model.build(name, **configuration)
-            if _without_prefix(state, net) is not None:
-                fitting.append((name, configuration))
+    fitting = _fitting(state)
     if not fitting:
         none = f"these weights fit none of the networks {', '.join(model.names())}"
         raise InputError(f"{path}: {none}; their names are: {_listed(state)}")
@@ -254,6 +259,18 @@ def recognise(
     fitting = _decided(fitting, lambda name, _: name, network, "--model", path)
     blind = [both for both in fitting if both[1]["multi_scale"]]  # serves every scale
     return _decided(blind or fitting, lambda _, configuration: configuration["scale"], scale, "--scale", path)[0]
+
+
+def _fitting(state: dict[str, torch.Tensor]) -> list[tuple[str, dict]]:
+    """The names and constructor arguments of all networks that a state dict fits."""
+    fitting = []
+    for name in model.names():
+        for configuration in model.network_class(name).configurations([value.shape for value in state.values()]):
+            with torch.device("meta"):
+                net = model.build(name, **configuration)
+            if _without_prefix(state, net) is not None:
+                fitting.append((name, configuration))
+    return fitting
 
 
 def _says_itself(state: dict) -> Any:
@@ -316,16 +333,17 @@ def _kind(configuration: dict) -> str:
     return "blind" if configuration["multi_scale"] else f"x{configuration['scale']}"
 
 
-def _without_prefix(state: dict[str, torch.Tensor], net: Network) -> dict[str, torch.Tensor] | None:
-    """A state dict whose names fit the network, without prefixes (``module.``) that all have; None if none does."""
-    for _ in range(_DEPTH):
-        if net.translated(state) is not None:
-            return state
-        prefix = next(iter(state), "").partition(".")[0] + "."
-        if not all(name.startswith(prefix) for name in state):
-            return None
-        state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return None
+def _without_prefix(state: dict, net: Network, depth: int = _DEPTH) -> dict[str, torch.Tensor] | None:
+    """What of a state dict fits the network, without the prefixes (``module.``) of its names; None if nothing does."""
+    if net.translated(state) is not None:
+        return state
+    parts: dict[str, dict] = {}
+    for name, value in state.items() if depth else ():
+        first, _, rest = name.partition(".")
+        parts.setdefault(first, {})[rest] = value
+    least = len(net.state_dict()) if parts else 0
+    parts = [part for part in parts.values() if len(part) >= least]
+    return next((fits for part in parts if (fits := _without_prefix(part, net, depth - 1)) is not None), None)
 
 
 def _check_numbers(net: Network, state: dict[str, torch.Tensor], path: Path | str) -> None:

@@ -72,6 +72,7 @@ def evaluate(
     skip_bad: bool = False,
     on_picture: Callable[[Item, images.Picture | Bands], None] | None = None,
     suffix: str = ".png",
+    on_row: Callable[[Row], None] | None = None,
     progress: Callable[[list[Item]], Iterable[Item]] = iter,
 ) -> Scores:
     """Super-resolve every picture of a set and compare those that have an HR with it.
@@ -90,6 +91,7 @@ def evaluate(
         on_picture: is given each result, to write it, maybe in another thread; a result without HR that is
             too large for memory as :class:`dataset.streams.Bands`.
         suffix: of the files that it writes.
+        on_row: is given each row, when its result is written.
         progress: wraps the list of items, for example in a progress bar.
 
     Raises:
@@ -98,7 +100,9 @@ def evaluate(
     if test_set.problems and not skip_bad:
         raise InputError(test_set.problems[0])
     with background.executor() as workers:
-        run = _Run(sampler, test_set, protocol, channel, compare_bicubic, more, skip_bad, on_picture, suffix, workers)
+        run = _Run(
+            sampler, test_set, protocol, channel, compare_bicubic, more, skip_bad, on_picture, suffix, on_row, workers
+        )
         for item in progress(test_set.items):
             run.enlarge(item)
         while run.finishing:
@@ -110,13 +114,13 @@ class _Run:
     """An evaluation under way: what is being read, what is being measured and written, and the scores so far."""
 
     def __init__(
-        self, sampler, test_set, protocol, channel, compare_bicubic, more, skip_bad, on_picture, suffix, workers
+        self, sampler, test_set, protocol, channel, compare_bicubic, more, skip_bad, on_picture, suffix, on_row, workers
     ) -> None:
         self.sampler, self.scale, self.measure = sampler, test_set.scale, (test_set.scale, protocol, channel)
         self.more, self.protocol = more or {}, protocol
         self.rounding = "truncate" if protocol == "published" else "round"
         self.compare_bicubic, self.skip_bad, self.pair = compare_bicubic, skip_bad, PAIRS.get(protocol)
-        self.on_picture, self.suffix, self.workers = on_picture, suffix, workers
+        self.on_picture, self.suffix, self.on_row, self.workers = on_picture, suffix, on_row, workers
         self.scores = Scores(skipped=list(test_set.problems))
         self.unread = deque(test_set.items)
         self.reading, self.finishing = deque(), deque()  # futures, and the bytes that each takes
@@ -147,7 +151,10 @@ class _Run:
     def finish_one(self) -> None:
         """Wait for the oldest row."""
         with self._noting_problems():
-            self.scores.rows.append(self.finishing.popleft()[0].result())
+            row = self.finishing.popleft()[0].result()
+            self.scores.rows.append(row)
+            if self.on_row is not None:
+                self.on_row(row)
 
     def _read_on(self) -> None:
         """Begin to read as far ahead as threads and memory go: one picture, if nothing else is worked on."""
@@ -162,10 +169,10 @@ class _Run:
     def _read(self, item: Item, needed: tuple[int, int]) -> tuple[images.Picture, np.ndarray | None]:
         """The LR picture and the HR pixels; of a pair, the LR is taken as RGB, as was published."""
         self.sampler.budget.check_picture(item.lr, *needed)
-        lr = images.read(item.lr)
+        lr = images.read(item.lr, item.page)
         if item.hr is None:
             return lr, None
-        if self.pair is not None:
+        if self.pair is not None or item.made:
             hr = images.read(item.hr)
             height, width = hr.rgb.shape[:2]
             if min(height, width) < self.scale:
@@ -173,10 +180,16 @@ class _Run:
                     f"{item.hr}: is {width}x{height}, less than a pixel of LR at x{self.scale}; leave it out"
                 )
             hr = replace(hr, rgb=bicubic.modcrop(images.to_uint8(hr.rgb), self.scale))
-            lr_rgb, hr_rgb = self.pair(hr, self.scale)
+            make = self.pair or _bicubic_pair
+            lr_rgb, hr_rgb = make(hr, self.scale)
             return images.Picture(lr_rgb, notes=lr.notes), hr_rgb
         hr = images.read_rgb(item.hr)
         expected = tuple(self.scale * n for n in lr.rgb.shape[:2])
+        if hr.shape[:2] != expected and all(0 <= a - b < self.scale for a, b in zip(hr.shape, expected)):
+            cut = (
+                f"{item.hr.name} is {hr.shape[1]}x{hr.shape[0]}, cut to {expected[1]}x{expected[0]}, which its LR shows"
+            )
+            lr, hr = replace(lr, notes=(*lr.notes, cut)), hr[: expected[0], : expected[1]]
         if hr.shape[:2] != expected:
             sizes = f"is {hr.shape[1]}x{hr.shape[0]}, but {self.scale} times its LR is {expected[1]}x{expected[0]}"
             raise InputError(f"{item.hr}: {sizes}")
@@ -211,6 +224,11 @@ class _Run:
             if not self.skip_bad:
                 raise
             self.scores.skipped.append(str(error))
+
+
+def _bicubic_pair(hr: images.Picture, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """LR as benchmark sets have it, of an HR picture of 8 bits whose sides are multiples of the scale, and HR."""
+    return bicubic.imresize(hr.rgb, 1 / scale), hr.rgb
 
 
 def memory_needed(item: Item, scale: int, sampler, suffix: str = "", more: bool = False) -> tuple[int, int]:

@@ -6,7 +6,8 @@ Nothing heavy is imported before the arguments have been read, so ``--help`` ans
 from pathlib import Path
 
 from dataset.errors import InputError, Parser, run
-from dataset.images import SUFFIXES
+from dataset.files import ours_otherwise
+from dataset.images import WRITTEN
 
 from ..arguments import (
     BACKENDS,
@@ -34,7 +35,8 @@ def sample_main(weights: int) -> None:
         args = sample_parser(weights).parse_args()
         if (args.protocol, args.channel) == ("luma", "rgb"):
             raise InputError("--channel rgb: --protocol luma compares luma alone; leave one of them out")
-        args.ckpt_path = args.ckpt_path or Path(shipped_for(args.model, weights))
+        args.ckpt_path = ours_otherwise(args.ckpt_path or Path(shipped_for(args.model, weights)))
+        args.test_data_dir = ours_otherwise(args.test_data_dir)
         from . import sample
 
         return sample.run(args)
@@ -55,7 +57,10 @@ def sample_parser(weights: int) -> Parser:
         f"default {shipped('lesrcnn', weights)}"
     )
     add("--ckpt_path", type=Path, help=what)
-    what = "a benchmark folder (x2/img_001_SRF_2_{HR,LR}.png), a DIV2K folder, a folder of LR pictures, or one picture"
+    what = (
+        "a benchmark folder (x2/img_001_SRF_2_{HR,LR}.png, or HR beside LR_bicubic/X2 and the like), a DIV2K folder, "
+        "a folder of LR pictures, or one picture"
+    )
     add("--test_data_dir", type=Path, default="dataset/Sample", help=what)
     what = "results go to SAMPLE_DIR/<weights' name>/<data set>/x<scale>/"
     add("--sample_dir", type=Path, default="samples", help=what)
@@ -68,8 +73,20 @@ def sample_parser(weights: int) -> Parser:
     add_protocol(ours, double=True)
     add("--channel", choices=("luma", "rgb"), default="luma", help="what PSNR and SSIM compare")
     add_figures(ours)
+    what = "take the pictures of the folder's folders too; the results lie in the same ones"
+    add("--recursive", action="store_true", help=what)
+    what = "of an animation or a file of several pages, enlarge the first picture or all; png, webp or tif hold them"
+    add("--pages", choices=("first", "all"), default="first", help=what)
+    what = "take the pictures as originals (HR): measure with the LR that benchmark sets would have of them"
+    add("--make_lr", action="store_true", help=what)
+    what = "go on with what an interrupted run has left: what is done, with the same weights and flags, stays"
+    add("--resume", action="store_true", help=what)
+    what = "textures that tile: what lies beyond an edge is the opposite one"
+    add("--wrap", action="store_true", help=what)
+    what = "EXIF, XMP, dpi and texts of the pictures; the colour profile is kept in any case"
+    add("--metadata", choices=("keep", "strip"), default="keep", help=what)
     what = "file format of the results; png and tif keep 16 bits and alpha"
-    add("--format", choices=sorted(s[1:] for s in SUFFIXES), default="png", help=what)
+    add("--format", choices=sorted(s[1:] for s in WRITTEN), default="png", help=what)
     add = (speed := parser.add_argument_group("speed and memory")).add_argument
     add_sampler(speed)
     what = "the mean over the eight flips and turns of a picture: eight times the work for 0.15 dB (Set5 x4)"

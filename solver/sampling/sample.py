@@ -4,7 +4,6 @@ import argparse
 import itertools
 import os
 import platform
-import shutil
 import sys
 import tempfile
 import time
@@ -18,9 +17,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dataset import errors, files, images, streams, test_set
+from dataset import errors, files, images, test_set
 from dataset.errors import InputError, shown
-from dataset.streams import Bands
 from dataset.test_set import Item, TestSet
 
 from .. import processes
@@ -31,7 +29,10 @@ from ..measuring.evaluate import Scores, evaluate
 from ..measuring.more import measures
 from ..processes import Group
 from . import memory
+from .output import Output
+from .progress import Progress, forget, made_of
 from .sampler import Sampler
+from .wrapping import Wrapping
 
 _PACKAGES = ("torch", "numpy", "scikit-image", "Pillow", "opencv-python", "scipy")
 _FIGURES = ("bicubic_psnr", "bicubic_ssim", "psnr", "ssim")
@@ -57,7 +58,9 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     """This process's part of :func:`run`."""
     more = measures(_more(args))
     net, weights = load(args.ckpt_path, args.model, args.scale)
-    pictures = test_set.find(args.test_data_dir, args.scale)
+    pictures = test_set.find(args.test_data_dir, args.scale, recursive=args.recursive, make_lr=args.make_lr)
+    if args.pages == "all":
+        pictures = test_set.with_pages(pictures)
     if any(item.hr for item in pictures.items):
         import skimage.metrics  # noqa: F401  before the sampler looks how much memory the program takes
     sampler = Sampler(
@@ -72,9 +75,17 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         shave=args.shave,
         backend=args.backend,
     )
+    if args.wrap:
+        sampler = Wrapping(sampler)
     if (line := sampler.budget.take_the_least()) and group.leads:
         print(line, file=sys.stderr)
     folder = group.share(prepare(args, weights, pictures) if group.leads else None)
+    output = Output(folder, f".{args.format}", args.metadata == "strip")
+    source = os.path.abspath(args.test_data_dir)
+    progress = Progress(folder, source, settings(args, weights, sampler), output.found)
+    mine = share(pictures, group)
+    done = output.kept(progress.done(mine.items), mine.items) if args.resume else {}
+    by_name = {item.name: item for item in pictures.items}
     if group.leads:
         times = f"{group.size} x " if group.size > 1 else ""
         print(
@@ -82,29 +93,30 @@ def sample(args: argparse.Namespace, group: Group) -> int:
             f"{len(pictures.items)} pictures of {shown(args.test_data_dir)}"
         )
 
-    def write(item: Item, sr: images.Picture | Bands) -> None:
-        path = folder / "SR" / f"{item.name}.{args.format}"
-        (streams if isinstance(sr, Bands) else images).write(path, sr)
-        if item.hr is not None:
-            with files.opened(item.hr) as hr, files.written_whole(folder / "HR" / item.hr.name) as temporary:
-                with open(temporary, "wb") as copy:
-                    shutil.copyfileobj(hr, copy)
-
     start = time.perf_counter()
     scores = evaluate(
         sampler,
-        share(pictures, group),
+        replace(mine, items=[item for item in mine.items if item not in done]),
         args.protocol,
         args.channel,
         compare_bicubic=True,
         more=more,
         skip_bad=True,
-        on_picture=write,
-        suffix=f".{args.format}",
+        on_picture=output.write,
+        suffix=output.suffix,
+        on_row=lambda row: progress.add(by_name[row.name], row),
         progress=partial(tqdm, unit="picture", disable=None if group.leads else True),
     )
+    scores.rows += done.values()
+    scores.notes += output.notes
     scores = merged(group.gather(scores), pictures)
     if group.leads:
+        together, notes = output.join(pictures.items)
+        for row in scores.rows:
+            if (item := by_name[row.name]) in together:
+                progress.add(item, row)
+        scores.notes += notes
+        scores.notes += pictures.notes
         report = describe(scores, pictures, weights, args, sampler)
         report |= {"processes": group.size, "seconds_in_all": time.perf_counter() - start}
         write_report(report, folder)
@@ -120,6 +132,13 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         if scores.skipped:
             print(f"{len(scores.skipped)} skipped, {len(scores.rows)} done")
     return 2 if scores.skipped else 0
+
+
+def settings(args: argparse.Namespace, weights: WeightsInfo, sampler: Sampler) -> dict:
+    """What a result and its figures depend on beside the picture."""
+    flags = ("scale", "protocol", "channel", "self_ensemble", "format", "metadata", "wrap")
+    told = {flag: getattr(args, flag) for flag in flags} | {"precision": sampler.precision, "more": _more(args)}
+    return told | {"network": weights.network, "weights": weights.sha256}
 
 
 def share(pictures: TestSet, group: Group) -> TestSet:
@@ -187,12 +206,20 @@ def prepare(args: argparse.Namespace, weights: WeightsInfo, pictures: TestSet) -
             files.remove_leftovers(folder, recursive=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {errors.describe(error)}") from None
+    of, by = made_of(folder) or _reported(folder) or (None, None)
+    if of and (by != weights.sha256 or of != os.path.abspath(args.test_data_dir)):
+        print(f"{shown(folder)}: results of other weights, or of {shown(of)}, are replaced")
+    if not args.resume:
+        forget(folder)
+    return folder
+
+
+def _reported(folder: Path) -> tuple[str, str] | None:
+    """As :func:`.progress.made_of`, by a report."""
     with suppress(InputError, KeyError, TypeError):
         before = files.read_json(folder / "results.json", "")
-        of, by = before.get("pictures_of"), before["weights"]["sha256"]
-        if by != weights.sha256 or of != os.path.abspath(args.test_data_dir):
-            print(f"{shown(folder)}: results of other weights, or of {shown(of)}, are replaced")
-    return folder
+        return str(before.get("pictures_of")), before["weights"]["sha256"]
+    return None
 
 
 def describe(

@@ -13,6 +13,7 @@ from dataset import bicubic, images
 from dataset.errors import InputError
 from dataset.images import Picture
 from dataset.streams import Bands
+from dataset.transparency import covered
 from model.ops import Margins, Network, trim
 
 from .. import background, machine
@@ -155,12 +156,14 @@ class Sampler:
     def enlarge(self, picture: Picture, rounding: str = "truncate") -> Picture:
         """Super-resolve a picture; alpha is enlarged by bicubic interpolation beside it.
 
-        (Bicubic keeps what is opaque or transparent exactly so, which a network would not.) Of a
-        grey picture the three channels of the result are averaged.
+        (Bicubic keeps what is opaque or transparent exactly so, which a network would not.) Colours that are hidden
+        do not shine into what is seen (:mod:`dataset.transparency`). Of a grey picture the three channels of the
+        result are averaged.
         """
-        rgb = self(picture.rgb, rounding)
+        rgb = self(covered(picture), rounding)
         alpha = None if picture.alpha is None else bicubic.enlarge(picture.alpha, self.scale)
-        return Picture(_averaged(rgb) if picture.grey else rgb, alpha, picture.grey)
+        metadata = picture.metadata.enlarged(*rgb.shape[:2], self.scale)
+        return Picture(_averaged(rgb) if picture.grey else rgb, alpha, picture.grey, metadata=metadata)
 
     def enlarge_in_bands(self, picture: Picture, rounding: str = "truncate") -> Bands:
         """The same, made while it is written: see :mod:`dataset.streams`."""
@@ -168,7 +171,7 @@ class Sampler:
 
         def bands() -> Iterator[Picture]:
             top = 0
-            for rgb in self.bands(picture.rgb, rounding):
+            for rgb in self.bands(covered(picture), rounding):
                 bottom = top + len(rgb)
                 alpha = picture.alpha
                 if alpha is not None:
@@ -176,9 +179,8 @@ class Sampler:
                 yield Picture(_averaged(rgb) if picture.grey else rgb, alpha, picture.grey)
                 top = bottom
 
-        return Bands(
-            self.scale * height, self.scale * width, picture.rgb.dtype, picture.grey, picture.alpha is not None, bands()
-        )
+        size, kind = (self.scale * height, self.scale * width), (picture.grey, picture.alpha is not None)
+        return Bands(*size, picture.rgb.dtype, *kind, bands(), picture.metadata.enlarged(*size, self.scale))
 
     def grid(self, height: int, width: int, held: int = 0) -> Grid:
         """How a picture of this size is cut.

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dataset import images
+from dataset import div2h5, images
 from dataset.bicubic import imresize, modcrop
 from dataset.train_set import TrainSet
 
@@ -359,3 +359,27 @@ def test_reference_training_pictures(reference, tmp_path, command):
     done = command("dataset/div2h5.py", "--hr", tmp_path, "--out", tmp_path / "x.h5")
     assert done.returncode == 0, done.stderr
     assert len(TrainSet(tmp_path / "x.h5", 0, 16, 4).batch(0).lr) == 4
+
+
+def test_all_bad_pictures_are_told_and_the_rest_is_packed(tmp_path, command, picture):
+    for n in range(4):
+        images.write_rgb(tmp_path / "hr" / f"{n}.png", picture(20, 20, seed=n))
+    (tmp_path / "hr" / "1.png").write_bytes(b"")
+    (tmp_path / "hr" / "2.png").write_bytes(b"no picture")
+    flags = ["dataset/div2h5.py", "--hr", tmp_path / "hr", "--scales", 2, "--out", tmp_path / "o.h5"]
+    done = command(*flags)
+    assert done.returncode == 2 and not (tmp_path / "o.h5").exists()
+    assert all(f"bad: {tmp_path}/hr/{n}.png: " in done.stderr for n in (1, 2)) and "2 of 4 cannot" in done.stderr
+    done = command(*flags, "--skip_bad")
+    assert done.returncode == 0 and done.stderr.count("skipped: ") == 2 and "2 pictures in HR" in done.stdout
+    with h5py.File(tmp_path / "o.h5") as file:
+        assert file.attrs["pictures"] == len(file["HR"]) == len(file["X2"]) == 2
+        assert np.array_equal(file["HR/1"], images.read_rgb(tmp_path / "hr" / "3.png"))
+
+
+def test_hidden_colours_are_not_packed(tmp_path, picture):
+    alpha = np.full((20, 20), 255, np.uint8)
+    alpha[:, 9:] = 0
+    images.write(tmp_path / "a.png", images.Picture(picture(20, 20), alpha))
+    hr = div2h5.load(div2h5.Source(tmp_path / "a.png"), [2], "symmetric")["HR"]
+    assert np.array_equal(hr[:, :9], picture(20, 20)[:, :9]) and (hr[:, 9:] == hr[:, 8:9]).all()

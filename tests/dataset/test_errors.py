@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +56,13 @@ def test_sigterm_at_the_very_end_is_no_traceback(root):
         [sys.executable, "-c", f"{late} errors.run(lambda: print('done'))"], cwd=root, capture_output=True, text=True
     )
     assert done.returncode == -signal.SIGTERM and done.stdout == "done\n" and not done.stderr
+
+
+def test_a_tilde_is_ones_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    parser = errors.Parser("")
+    parser.add_argument("--one", type=Path)
+    parser.add_argument("--more", type=Path, nargs="+")
+    parser.add_argument("--text")
+    args = parser.parse_args(["--one", "~/a", "--more", "~/b", "c~", "--text", "~/d"])
+    assert (args.one, args.more, args.text) == (tmp_path / "a", [tmp_path / "b", Path("c~")], "~/d")

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -162,3 +163,20 @@ def test_names_as_long_as_the_file_system_takes(tmp_path, stem):
         one.write_bytes(b"one")
         two.write_bytes(b"two")
     assert [file.read_bytes() for file in sorted(tmp_path.iterdir())] == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("name", ["a" * 251, "a" * 252, "\u7d75" * 90, "folder/" + "b" * 300])
+def test_a_name_is_as_long_as_file_systems_take(name, tmp_path):
+    path = files.fitting_path(tmp_path, name, ".png")
+    files.write_text(path, "x")
+    assert path.suffix == ".png" and path.parent == (tmp_path / name).parent
+    assert (path == tmp_path / f"{name}.png") == (len(f"{name}.png".encode()) <= 255)
+    assert files.fitting_path(tmp_path, f"{name}2", ".png") != path
+
+
+def test_what_is_not_there_may_be_ours(tmp_path, monkeypatch, root):
+    monkeypatch.chdir(tmp_path)
+    assert files.ours_otherwise(Path("dataset/Sample")) == root / "dataset" / "Sample"
+    assert files.ours_otherwise(Path("dataset/none")) == Path("dataset/none")
+    (tmp_path / "dataset" / "Sample").mkdir(parents=True)
+    assert files.ours_otherwise(Path("dataset/Sample")) == Path("dataset/Sample")

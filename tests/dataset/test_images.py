@@ -124,7 +124,7 @@ def test_bad_files_are_one_clear_line(bad_files, tmp_path):
         images.read(tmp_path / "none.png")
 
 
-@pytest.mark.parametrize("format", ["PPM", "JPEG2000", "GIF", "TGA", "PCX", "ICO"])
+@pytest.mark.parametrize("format", ["TGA", "PCX", "ICO", "SGI", "DDS"])
 def test_other_formats_are_refused_whatever_they_are_called(format, picture, tmp_path):
     Image.fromarray(picture(16, 16)).save(tmp_path / "a.png", format=format)
     for look in (images.read, images.size, images.decoding_bytes, images.held_bytes):

@@ -132,7 +132,12 @@ def test_refuses_to_mix(hr, tmp_path, picture, command):
 def test_bad_input_is_one_clear_line(hr, tmp_path, command, spoil, arguments, message):
     spoil(hr)
     done = command("dataset/make_benchmark.py", "--hr", hr, "--out", tmp_path / "o", *arguments)
-    assert done.returncode == 2 and message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    lines = done.stderr.splitlines()
+    assert (
+        done.returncode == 2 and "Traceback" not in done.stderr and lines[-1].startswith("make_benchmark.py: error: ")
+    )
+    # Of several bad pictures, each has a line of its own before the last.
+    assert message in lines[-1] or any(line.startswith("bad: ") and message in line for line in lines)
 
 
 def test_set5_again(reference, tmp_path, command):

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from dataset.parallel import do_all, in_order
+from dataset.errors import InputError
+from dataset.parallel import do_all, good_ones, in_order
 
 
 def test_results_come_in_order_whatever_takes_longest():
@@ -53,3 +54,23 @@ def test_all_is_done_or_the_error_raised():
     assert sorted(done) == list(range(50))
     with pytest.raises(ZeroDivisionError):
         do_all(lambda number: 1 / number, [1, 0, 2], 1)
+
+
+def test_bad_ones_are_told_all_together(capsys):
+    def half(number):
+        if number % 2:
+            raise InputError(f"{number} is odd")
+        return number // 2
+
+    assert list(good_ones(half, [0, 2, 4])) == [(0, 0), (2, 1), (4, 2)]
+    found = []
+    with pytest.raises(InputError, match="2 of 4 cannot be used, see above; --skip_bad leaves them out"):
+        found.extend(good_ones(half, [0, 1, 2, 3]))
+    assert found == [(0, 0), (2, 1)] and capsys.readouterr().err == "bad: 1 is odd\nbad: 3 is odd\n"
+    assert list(good_ones(half, [1, 2], skip_bad=True)) == [(2, 1)]
+    assert "skipped: 1 is odd" in capsys.readouterr().err
+    for bad, match in (([1, 2], "1 is odd"), ([1, 1], "1 is odd")):
+        with pytest.raises(InputError, match=match):
+            list(good_ones(half, bad))
+    with pytest.raises(InputError, match="none of 2 can be used"):
+        list(good_ones(half, [1, 3], skip_bad=True))

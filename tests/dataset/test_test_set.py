@@ -135,3 +135,55 @@ def test_nothing_there(tmp_path):
         test_set.find(tmp_path / "none", 2)
     with pytest.raises(InputError, match="no pictures in it"):
         test_set.find(tmp_path, 2)
+
+
+LAYOUTS = {
+    ("HR", "LR_bicubic/X2"): ("{}.png", "{}x2.png"),
+    ("HR", "LR/x2"): ("{}.png", "{}.png"),
+    ("HR", "LR"): ("{}.png", "{}.jpg"),
+    ("GTmod12", "LRbicx2"): ("{}.png", "{}.png"),
+    ("HR/x2", "LR/x2"): ("{}_HR_x2.png", "{}_LRBI_x2.png"),
+    ("image_SRF_2", "image_SRF_2"): ("{}_SRF_2_HR.png", "{}_SRF_2_LR.png"),
+}
+
+
+@pytest.mark.parametrize("folders, names", LAYOUTS.items(), ids=map(" ".join, LAYOUTS))
+def test_sets_as_they_are_downloaded(folders, names, tmp_path):
+    make(tmp_path / "Set5", *(f"{f}/{n.format(one)}" for f, n in zip(folders, names) for one in ("baby", "bird")))
+    for given in (".", *folders):
+        found = test_set.find(tmp_path / "Set5" / given, 2)
+        assert (found.name, found.problems, len(found.items)) == ("Set5", [], 2)
+        for item, one in zip(found.items, ("baby", "bird")):
+            assert item.lr == tmp_path / "Set5" / folders[1] / names[1].format(one)
+            assert item.hr == tmp_path / "Set5" / folders[0] / names[0].format(one)
+    made = test_set.find(tmp_path / "Set5", 2, make_lr=True).items
+    assert [item.lr for item in made] == [item.hr for item in found.items] and all(item.made for item in made)
+
+
+def test_thousands_of_pairs_in_two_folders_take_as_many_comparisons(tmp_path, monkeypatch):
+    """As many times more as there are more pictures, not as many squared."""
+
+    def compared(count: int) -> int:
+        make(tmp_path / str(count), *(f"HR/{i}.png" for i in range(count)))
+        make(tmp_path / str(count), *(f"LR_bicubic/X2/{i}x2.png" for i in range(count)))
+        calls.clear()
+        assert len(test_set.find(tmp_path / str(count), 2).items) == count
+        return len(calls)
+
+    calls, own = [], Path.__hash__
+    monkeypatch.setattr(Path, "__hash__", lambda path: calls.append(1) or own(path))
+    monkeypatch.setattr(type(tmp_path), "__hash__", Path.__hash__)
+    few = compared(50)
+    assert 0 < few and compared(500) < 15 * few
+
+
+def test_a_folder_called_after_a_scale_is_a_benchmark_only_with_pairs(tmp_path):
+    make(tmp_path, "a.png", "x2/b.png", "x1/c.png")
+    found = test_set.find(tmp_path, 2)
+    assert summary(found) == [("a", "a.png", None)] and "2 left out, no pictures: x1/, x2/" in found.notes[0]
+    assert summary(test_set.find(tmp_path / "x1", 2)) == [("c", "c.png", None)]
+    assert [item.name for item in test_set.find(tmp_path, 2, recursive=True).items] == ["a", "x1/c", "x2/b"]
+    (tmp_path / "a.png").unlink()
+    assert [item.name for item in test_set.find(tmp_path, 2, recursive=True).items] == ["x1/c", "x2/b"]
+    made = test_set.find(tmp_path, 2, recursive=True, make_lr=True)
+    assert [item.hr for item in made.items] == [tmp_path / "x2/b.png"]

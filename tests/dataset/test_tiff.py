@@ -290,7 +290,7 @@ def test_what_makes_the_pixels_may_not_be_nothing(tag, tmp_path):
 
 def test_other_pages_are_told_of(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.stack([GREY, GREY])[..., 0].astype(np.uint8), photometric="minisblack")
-    assert "several pictures" in images.read(tmp_path / "a.tif").notes[0]
+    assert "it holds 2 pictures" in images.read(tmp_path / "a.tif").notes[0]
 
 
 def test_no_more_is_read_than_the_picture(tmp_path):

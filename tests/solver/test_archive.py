@@ -361,7 +361,7 @@ def test_numbers_that_are_to_be_negated_are_not_taken_as_they_are():
         "torch.jit.load",
         "torch._utils._rebuild_sparse_tensor",
         "torch.nn.modules.container.Sequential",
-        "numpy._core.multiarray.scalar",
+        "numpy._core.multiarray._reconstruct",
         "x" * 10**6 + ".\x1b[2J",
     ],
     ids=lambda name: name[:30],

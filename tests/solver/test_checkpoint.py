@@ -5,6 +5,7 @@ import pickle
 import sys
 from collections import OrderedDict
 
+import numpy
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -94,8 +95,18 @@ WRAPPED = {
     "no weights": lambda state, zeros: {"model": {"name": "lesrcnn"}, "ema": None, "weights": state},
     "twice": lambda state, zeros: {"a": state, "b": state},
     "profiled": lambda state, zeros: {**state, "total_ops": zeros["a"], "irb.last.total_params": zeros["a"]},
+    "a critic's beside it": lambda state, zeros: {"G": state, "D": zeros},
+    "numbers beside it": lambda state, zeros: {**state, "epoch": 3, "best": numpy.float64(37.5), "now": numpy.int64(3)},
+    "lightning": lambda state, zeros: {"state_dict": prefixed("model.", state) | {"loss.net.a": zeros["a"]}},
+    "averaged": lambda state, zeros: {"n_averaged": zeros["a"], **prefixed("module.", state)},
+    "compiled in part": lambda state, zeros: prefixed("net.", prefixed("_orig_mod.", state)),
+    "compiled layers": lambda state, zeros: {name.replace(".", "._orig_mod.", 1): v for name, v in state.items()},
     "itself": lambda state, zeros: holding_itself({"here": state}),
 }
+
+
+def prefixed(prefix: str, state: dict) -> dict:
+    return {f"{prefix}{name}": value for name, value in state.items()}
 
 
 def holding_itself(content: dict) -> dict:

@@ -154,6 +154,15 @@ def test_free_memory_is_what_the_machine_and_its_container_leave(system):
     assert free() == 8_000_000 * 1024
 
 
+def test_an_older_container_counts_too(system, tmp_path):
+    folder = tmp_path / "sys/fs/cgroup/memory"
+    folder.mkdir(parents=True)
+    (folder / "memory.limit_in_bytes").write_text("4000000000\n")
+    (folder / "memory.usage_in_bytes").write_text("3900000000\n")
+    (folder / "memory.stat").write_text("inactive_file 5\ntotal_cache 3400000000\ntotal_inactive_file 3400000000\n")
+    assert memory.free(torch.device("cpu")) == 3_500_000_000
+
+
 @pytest.mark.skipif(not GLIBC, reason="the C library is not glibc")
 def test_freed_memory_is_kept_only_meanwhile(root):
     script = """if True:
