@@ -32,7 +32,8 @@ def shipped_for(network: str, scale: int) -> str:
 
 
 def add_model(group) -> None:
-    group.add_argument("--model", choices=model.names(), default="lesrcnn", help="network, a file in model/")
+    what = "network, a file in model/; by default what the weights are of, and lesrcnn where none are named"
+    group.add_argument("--model", choices=model.names(), help=what)
 
 
 def add_group(group) -> None:

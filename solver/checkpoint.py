@@ -85,7 +85,7 @@ def load_network(path: Path | str, network: str | None = None, scale: int | None
         InputError: if the file is missing, damaged or unsafe, or is not what is expected.
     """
     path = Path(path)
-    content, says = _opened(path)
+    content, says = _opened(path, network)
     state = weights_of(content, path)
     sayings = (says, content.get("network"), _says_itself(state))
     name, configuration = _said(sayings, state, path) or recognise(state, path, network, scale)
@@ -165,13 +165,13 @@ def read_state(path: Path | str) -> dict:
     return _opened(Path(path))[0]
 
 
-def _opened(path: Path) -> tuple[dict, dict | None]:
+def _opened(path: Path, network: str | None = None) -> tuple[dict, dict | None]:
     """The content of a weights file, and what a safetensors file says of itself."""
     try:
         path.stat()
     except FileNotFoundError:
         advice = "train them, or give a file's path"
-        if "lesrcnn" in path.name:
+        if network in (None, "lesrcnn"):
             advice += "; the published ones come by python dataset/download.py released-weights"
         raise InputError(f"{path}: no such weights file; {advice}") from None
     except OSError:

@@ -293,3 +293,13 @@ def test_released_weights_through_the_command(reference, sample, tmp_path):
     assert done.returncode == 0 and "37.65 / 0.9586" in done.stdout
     done = sample(reference / "Set5", ckpt=reference / "weights/lesrcnn_x2.pth", extra=("--protocol", "modern"))
     assert "37.65 /" not in done.stdout and "modern protocol" in done.stdout
+
+
+def test_weights_say_which_network_they_are_of(command, picture, tmp_path):
+    images.write_rgb(tmp_path / "mine/a.png", picture(8, 9))
+    save_weights(model.build("espcn", 2), tmp_path / "espcn_x2.pth")
+    flags = ["--test_data_dir", tmp_path / "mine", "--sample_dir", tmp_path / "s"]
+    done = command("x2/tcw_sample.py", "--ckpt_path", tmp_path / "espcn_x2.pth", *flags)
+    assert done.returncode == 0 and done.stdout.startswith("espcn x2 ("), done.stderr
+    done = command("tcw_sample.py", "--model", "lapsrn", "--scale", "3", *flags)
+    assert done.returncode == 2 and "--scale 3: lapsrn enlarges by one of 2, 4, 8" in done.stderr
