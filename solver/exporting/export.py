@@ -49,10 +49,8 @@ def main(args: argparse.Namespace) -> None:
         raise InputError(f"--out {args.out}: these weights make a file for each scale; say which with --scale")
     for scale in scales:
         path = args.out or default_path(weights, scale, args.to, args.precision)
-        own, said = (
-            Torch(net, scale, _CPU, PRECISIONS.get(args.precision, torch.float32)),
-            say(net, weights, scale, args.precision),
-        )
+        own = Torch(net, scale, _CPU, PRECISIONS.get(args.precision, torch.float32))
+        said = say(net, weights, scale, args.precision)
         if args.to == "int8":
             far = write_int8(path, own, said, lr_patches(args.calibrate, scale))
             print(f"{shown(path)}: {far:.2f} grey levels from float32 (root mean square)")
