@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import model
+from dataset.errors import InputError
 from dataset.files import ours_otherwise
 
 
@@ -34,6 +35,12 @@ def shipped_for(network: str, scale: int) -> str:
 def add_model(group) -> None:
     what = "network, a file in model/; by default what the weights are of, and lesrcnn where none are named"
     group.add_argument("--model", choices=model.names(), help=what)
+
+
+def check_scale(network: str, scale: int) -> None:
+    """Raise InputError for a scale that no network of this name has."""
+    if scale not in (scales := model.network_class(network).scales):
+        raise InputError(f"--scale {scale}: {network} enlarges by one of {', '.join(map(str, scales))}")
 
 
 def add_group(group) -> None:

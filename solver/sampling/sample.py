@@ -20,9 +20,9 @@ from tqdm import tqdm
 from dataset import errors, files, images, test_set
 from dataset.errors import InputError, shown
 from dataset.test_set import Item, TestSet
-from model import network_class
 
 from .. import processes
+from ..arguments import check_scale
 from ..checkpoint import WeightsInfo
 from ..graph import load
 from ..machine import device_name
@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
 def sample(args: argparse.Namespace, group: Group) -> int:
     """This process's part of :func:`run`."""
     more = measures(_more(args))
-    if args.model and args.scale not in (scales := network_class(args.model).scales):
-        raise InputError(f"--scale {args.scale}: {args.model} enlarges by one of {', '.join(map(str, scales))}")
+    if args.model:
+        check_scale(args.model, args.scale)
     net, weights = load(args.ckpt_path, args.model, args.scale)
     args.model = weights.network
     pictures = test_set.find(args.test_data_dir, args.scale, recursive=args.recursive, make_lr=args.make_lr)

@@ -10,6 +10,7 @@ from pathlib import Path
 import model
 from dataset.errors import InputError, Parser, run
 
+from ..arguments import check_scale
 from .settings import GROUPS, HELP, RECIPES, SEVERAL
 
 
@@ -62,9 +63,8 @@ def parse(scale: int, arguments: Sequence[str] | None = None) -> argparse.Namesp
         raise InputError(f"--momentum {args.momentum}: must be less than 1")
     if args.scale == 0 and not network.blind:
         raise InputError(f"--scale 0: there is no blind {args.model}")
-    if args.scale and args.scale not in network.scales:
-        scales = ", ".join(map(str, network.scales))
-        raise InputError(f"--scale {args.scale}: {args.model} enlarges by one of {scales}")
+    if args.scale:
+        check_scale(args.model, args.scale)
     if args.scale_shares and args.scale:
         raise InputError(f"--scale_shares: for a blind network, --scale 0, not for --scale {args.scale}")
     if args.scale_shares and len(args.scale_shares) != len(network.scales):
