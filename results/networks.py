@@ -24,7 +24,6 @@ import torch
 import model
 from dataset.errors import InputError, shown
 from dataset.files import write_json
-from dataset.memory import resident
 from dataset.test_set import TestSet
 from results import complexity, measure, network_table, readme
 from results.measure import PAPER_SCALES, label_of
@@ -33,6 +32,7 @@ from results.shape import AMOUNT, COUNT, PSNR, read_json
 from results.turns import machine, ratio, take_turns
 from solver.checkpoint import WeightsInfo, load_network
 from solver.machine import has_bf16
+from solver.memory import resident
 
 ROOT = Path(__file__).resolve().parents[1]
 THREADS = 2  # on the CPU

@@ -23,13 +23,13 @@ import model
 from dataset import images
 from dataset.errors import InputError, shown
 from dataset.files import write_csv
-from dataset.memory import resident
 from results.canvas import canvas, label
 from results.complexity import flops
 from results.measure import NETWORKS
 from results.published_form import PublishedForm
 from results.table import Column, Row, Table
 from results.turns import machine, ratio, take_turns
+from solver.memory import resident
 from solver.sampling import memory
 from solver.sampling.sampler import PRECISIONS, Sampler
 

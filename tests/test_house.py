@@ -17,7 +17,17 @@ FOLDERS |= dict.fromkeys(SCRIPTS, ("solver",))
 # Which wings of solver/ a wing may import; "" is the ground floor, which all of them may.
 WINGS = {"": (), "measuring": ("",), "sampling": ("", "measuring"), "training": ("", "measuring", "sampling")}
 WINGS["exporting"] = ("", "measuring", "sampling")
-GROUND_FLOOR = {"__init__", "archive", "arguments", "background", "checkpoint", "graph", "machine", "processes"}
+GROUND_FLOOR = {
+    "__init__",
+    "archive",
+    "arguments",
+    "background",
+    "checkpoint",
+    "graph",
+    "machine",
+    "memory",
+    "processes",
+}
 DOORS = {"export": "exporting"}  # commands beside the ground floor, and the wing that each leads to
 
 FILES = {

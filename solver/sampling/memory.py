@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dataset.errors import InputError
-from dataset.memory import available, resident
+from solver.memory import available, resident
 
 KEPT = 3.5  # times the memory that features need, at most: when :func:`freed` keeps it, found by measuring
 

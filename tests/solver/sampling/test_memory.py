@@ -126,7 +126,7 @@ def test_little_free_memory_costs_little_time(scale, monkeypatch):
 @pytest.fixture
 def system(tmp_path, monkeypatch):
     """Choose what the system's files tell of memory: name -> text."""
-    monkeypatch.setattr("dataset.memory.Path", lambda path: tmp_path / path.lstrip("/"))
+    monkeypatch.setattr("solver.memory.Path", lambda path: tmp_path / path.lstrip("/"))
 
     def tell(**files):
         for name, text in files.items():
@@ -167,7 +167,7 @@ def test_an_older_container_counts_too(system, tmp_path):
 def test_freed_memory_is_kept_only_meanwhile(root):
     script = """if True:
         import torch
-        from dataset.memory import resident
+        from solver.memory import resident
         from solver.sampling import memory
         size = 2 ** 28
         before = resident()
@@ -190,7 +190,7 @@ def test_a_process_keeps_to_its_memory(root):
         from pathlib import Path
         import numpy as np
         import model
-        from dataset.memory import resident
+        from solver.memory import resident
         from solver.sampling.sampler import Sampler
         for scale, side, precision in (2, 280, "fp32"), (4, 140, "fp32"), (4, 200, "bf16"):
             net = model.build("lesrcnn", scale).eval()
