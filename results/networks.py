@@ -23,12 +23,11 @@ import torch
 
 import model
 from dataset.errors import InputError, shown
-from dataset.files import write_json
 from dataset.test_set import TestSet
 from results import complexity, measure, network_table, readme
 from results.measure import PAPER_SCALES, label_of
 from results.sampling_speed import ROOM, build, ours, parse_size, peak_memory
-from results.shape import AMOUNT, COUNT, PSNR, read_json
+from results.shape import AMOUNT, COUNT, PSNR, Remembered
 from results.turns import machine, ratio, take_turns
 from solver.checkpoint import WeightsInfo, load_network
 from solver.machine import has_bf16
@@ -46,7 +45,7 @@ FORMS |= {"CARN-M": ("carn", {"variant": "M"}), "WDSR-B": ("wdsr", {"variant": "
 
 _SPEED = {"peak_memory_mb": (AMOUNT, None), "ms_fp32": AMOUNT, "times_fp32": AMOUNT, "precision": str, "ms": AMOUNT}
 _SPEED |= {"times": AMOUNT, "turns": COUNT}
-_SHAPE = {"speeds": {str: _SPEED}, "psnr": {str: (PSNR, None)}}
+_KINDS = {"speeds": _SPEED, "psnr": (PSNR, None)}
 
 
 @dataclass(frozen=True)
@@ -84,30 +83,12 @@ class Weights:
         return ("published", "luma") if self.luma else ("published",)
 
 
-class Memory:
-    """What has been measured, in a JSON file: speeds of forms, and PSNR of weights.
-
-    Raises:
-        InputError: if the file is there and is not such a file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.known = {"speeds": {}, "psnr": {}}
-        if path.exists():
-            self.known = read_json(path, _SHAPE, "delete it to measure everything again")
-
-    def keep(self, kind: str, key: str, value) -> None:
-        self.known[kind][key] = value
-        write_json(self.path, self.known)
-
-
 def main(args: argparse.Namespace) -> None:
     size, forms = chosen(args)
     if args.device.type == "cpu":
         torch.set_num_threads(THREADS)
     about = {"result": "x".join(map(str, size)), "device": machine(args.device), "torch": torch.__version__}
-    memory = Memory(args.output.with_suffix(".json"))
+    memory = Remembered(args.output.with_suffix(".json"), _KINDS)
     print(shown("{device}, torch {torch}, results of {result}".format(**about)), flush=True)
     weights, sets = find_weights(args.weights), find_set5(args.data)
     for form in forms:
@@ -133,7 +114,12 @@ def publish(rows: list[dict], path: Path) -> None:
 
 
 def row_of(
-    form: Form, size: tuple[int, int], about: dict, memory: Memory, weights: Weights | None, pictures: TestSet | None
+    form: Form,
+    size: tuple[int, int],
+    about: dict,
+    memory: Remembered,
+    weights: Weights | None,
+    pictures: TestSet | None,
 ) -> dict | None:
     """A row of the table, of the columns of :mod:`results.network_table`; None if the form was not measured."""
     speed = memory.known["speeds"].get(speed_key(form, about))
@@ -239,7 +225,7 @@ def find_set5(folders: list[Path]) -> dict[int, TestSet]:
     return {found.scale: found for found in sets if found.name == "Set5"}
 
 
-def remember_psnr(weights: Weights, pictures: TestSet, protocol: str, memory: Memory) -> None:
+def remember_psnr(weights: Weights, pictures: TestSet, protocol: str, memory: Remembered) -> None:
     """Measure Set5's mean PSNR, unless that is known."""
     if (key := psnr_key(weights, pictures, protocol)) not in memory.known["psnr"]:
         psnr = measure.rounded(measure.scores(weights.info.path, pictures, protocol))["psnr"]

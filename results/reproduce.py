@@ -140,7 +140,7 @@ def list_products(
 ) -> list[tuple[str, Callable[[], None]]]:
     """What is to be written once everything is measured: a name and what makes it, in order."""
     from dataset import test_set
-    from results import architecture, crops, network_table, page, readme, table, tables
+    from results import architecture, crops, network_table, page, readme, runtimes, table, tables
     from results.zoo import zoo
 
     paper = PAPERS[args.model]
@@ -157,8 +157,9 @@ def list_products(
 
     def write_page() -> None:
         compared = args.out / "networks.csv"  # by results/benchmark.py networks
-        networks = [network_table.table(network_table.read(compared))] if compared.exists() else []
-        shown = [tables.headline(entries(), paper), *all_tables(), *networks]
+        of_csv = {compared: network_table, args.out / "deploy.csv": runtimes}  # by results/deploy.py
+        others = [module.table(module.read(path)) for path, module in of_csv.items() if path.exists()]
+        shown = [tables.headline(entries(), paper), *all_tables(), *others]
         drawn = [(out / f"figures/figure{n}.png", architecture.CAPTIONS[n]) for n in paper.figures if n < 3]
         logs = {"The weights that ship": sorted((args.out / "curves").glob(paper.curves))}
         if any(isinstance(one, Ablation) for one in paper.tables):

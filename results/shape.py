@@ -86,6 +86,33 @@ def read_csv(path: Path, advice: str) -> list[dict[str, str]]:
         return checked(rows, some([{str: str}]))
 
 
+class Remembered:
+    """What a command has measured, in a JSON file, so that a killed one goes on.
+
+    Args:
+        path: the file; it need not be there yet.
+        kinds: the names of what is remembered -> their shapes.
+
+    Attributes:
+        known: of each kind what is known, by keys that say all it depends on.
+
+    Raises:
+        InputError: if the file is there and is not such a file.
+    """
+
+    def __init__(self, path: Path, kinds: dict[str, Any]) -> None:
+        self.path = path
+        self.known: dict[str, dict[str, Any]] = {kind: {} for kind in kinds}
+        if path.exists():
+            shape = {kind: {str: shape} for kind, shape in kinds.items()}
+            self.known = read_json(path, shape, "delete it to measure everything again")
+
+    def keep(self, kind: str, key: str, value) -> None:
+        """Remember it, in the file too."""
+        self.known[kind][key] = value
+        files.write_json(self.path, self.known)
+
+
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(dict(pairs)) < len(pairs):
         raise ValueError
