@@ -21,8 +21,8 @@ def exported(tmp_path_factory):
     save_weights(net, folder / "espcn_x3.pth")
     net, weights = export.load_network(folder / "espcn_x3.pth")
     said = export.say(net, weights, 3, "fp32")
-    export.write_onnx(folder / "espcn_x3.onnx", Torch(net, 3, export._CPU), said)
-    export.write_openvino(folder / "espcn_x3.xml", Torch(net, 3, export._CPU), said)
+    export.write_onnx(folder / "espcn_x3.onnx", Torch(net, 3, export.CPU), said)
+    export.write_openvino(folder / "espcn_x3.xml", Torch(net, 3, export.CPU), said)
     return folder
 
 

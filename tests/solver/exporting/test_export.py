@@ -13,7 +13,7 @@ from dataset.errors import InputError
 from solver import export as door
 from solver import graph
 from solver.checkpoint import load_network, save_weights
-from solver.exporting import export
+from solver.exporting import common, export
 from solver.measuring.evaluate import evaluate
 from solver.sampling.backends.torch import Torch
 from solver.sampling.sampler import Sampler
@@ -80,7 +80,7 @@ def test_half_precision_is_half_the_file(written, to, picture):
 
 
 def test_what_is_far_from_pytorch_gets_no_name(written, monkeypatch, tmp_path):
-    monkeypatch.setattr(export, "_CLOSE", {"fp32": -1})
+    monkeypatch.setitem(common.CLOSE, "fp32", -1)
     with pytest.raises(InputError, match="net.onnx: onnxruntime makes results that are .* away from PyTorch's"):
         written(model.build("espcn", 2))
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
