@@ -56,8 +56,16 @@ def write(path: Path, net: Torch, said: Said) -> float | None:
         made.save(str(saved))
         far = _distance(tools, saved, net, said, path) if platform.system() == "Darwin" else None
         with folder_written_whole(path, MANIFEST) as temporary:
-            shutil.copytree(saved, temporary)
+            _copy(saved, temporary)
     return far
+
+
+def _copy(folder: Path, to: Path) -> None:
+    """Copy a folder's files, but not who may read them: coremltools lets nobody else."""
+    for file in filter(Path.is_file, folder.rglob("*")):
+        copy = to / file.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
 
 
 class _Picture(nn.Module):
@@ -73,11 +81,11 @@ class _Picture(nn.Module):
 
 def _converted(tools, net: Torch, said: Said):
     """The network as coremltools holds it, with what it says of itself."""
-    side = tools.RangeDim(1, _LARGEST // said.scale, default=_USUAL)
+    height, width = (tools.RangeDim(1, _LARGEST // said.scale, default=_USUAL) for _ in range(2))  # one would be square
     rgb = {"color_layout": tools.colorlayout.RGB}
     made = tools.convert(
         traced(_Picture(plain(net))),
-        inputs=[tools.ImageType(INPUT, (1, 3, side, side), scale=1 / 255, **rgb)],
+        inputs=[tools.ImageType(INPUT, (1, 3, height, width), scale=1 / 255, **rgb)],
         outputs=[tools.ImageType(OUTPUT, **rgb)],
         convert_to="mlprogram",
         compute_precision=tools.precision.FLOAT16 if said.precision == "fp16" else tools.precision.FLOAT32,
