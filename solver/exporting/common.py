@@ -27,13 +27,13 @@ class Call(nn.Module):
 
 
 @torch.inference_mode()
-def distance(compute: Callable[[torch.Tensor], torch.Tensor], net: Torch, precision: str, told: str) -> float:
+def distance(compute: Callable[[torch.Tensor], torch.Tensor], net: Torch, close: float, told: str) -> float:
     """How far an exported network's results are from the network's own, on random pictures, at most.
 
     Args:
         compute: the exported network, (1, 3, H, W) in [0, 1] -> the output.
         net: the network.
-        precision: of the file, a key of :data:`CLOSE`.
+        close: how near it has to come, of values up to 1.
         told: which file, and what computes it.
 
     Raises:
@@ -45,6 +45,6 @@ def distance(compute: Callable[[torch.Tensor], torch.Tensor], net: Torch, precis
         x = torch.rand(1, 3, height, width, generator=random)
         expected = net.plainly(x)
         far = max(far, float((compute(x) - expected).abs().max() / expected.abs().max().clamp_min(1)))
-    if not far <= CLOSE[precision]:
+    if not far <= close:
         raise InputError(f"{told} makes results that are {far:.1e} away from PyTorch's; not written")
     return far

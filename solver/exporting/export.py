@@ -23,7 +23,7 @@ from ..sampling.backends.exported import Exported
 from ..sampling.backends.torch import Torch
 from ..sampling.sampler import PRECISIONS
 from . import coreml, int8, ncnn
-from .common import CPU, Call, distance
+from .common import CLOSE, CPU, Call, distance
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "int8": ".onnx", "safetensors": ".safetensors"}
 SUFFIXES |= {"coreml": coreml.SUFFIX, "ncnn": ncnn.SUFFIX}
@@ -184,7 +184,7 @@ def onnx_of(net: Torch, said: Said) -> bytes:
 def _distance(graph: Graph, net: Torch, runtime: str) -> float:
     """How far what a runtime makes of pictures is from PyTorch's results; see :func:`.common.distance`."""
     compute = Exported(graph, runtime, CPU, "fp32", compile=False).network()
-    return distance(compute, net, graph.said.precision, f"{graph.path}: {runtime}")
+    return distance(compute, net, CLOSE[graph.said.precision], f"{graph.path}: {runtime}")
 
 
 _WRITERS = {"onnx": write_onnx, "openvino": write_openvino, "coreml": coreml.write, "ncnn": ncnn.write}

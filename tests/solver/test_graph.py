@@ -132,6 +132,12 @@ def test_a_network_is_no_graph(exported):
         Sampler(graph.read(exported / "espcn_x3.xml"), 3, backend="onnxruntime")
 
 
+@pytest.mark.parametrize("name, program", [("a.mlpackage", "Core ML"), ("a.ncnn.param", "ncnn")])
+def test_what_phones_compute_is_not_computed_here(tmp_path, name, program):
+    with pytest.raises(InputError, match=f"{name}: is computed by {program}, not here; give the weights"):
+        graph.load(tmp_path / name)
+
+
 def test_what_is_not_installed_is_one_line():
     with pytest.raises(InputError, match="nowhere is not installed: pip install -r requirements-export.txt"):
         graph.package("nowhere")
