@@ -61,12 +61,13 @@ def main(args: argparse.Namespace) -> None:
             print(f"{shown(path)}: {far:.2f} grey levels from float32 (root mean square)")
         else:
             far = _WRITERS[args.to](path, own, said)
-            near = (
-                "not compared with PyTorch: Core ML computes on macOS"
-                if far is None
-                else f"within {far:.1e} of PyTorch"
-            )
-            print(f"{shown(path)}: {near}")
+            print(f"{shown(path)}: {_near(far)}")
+
+
+def _near(far: float | None) -> str:
+    if far is None:
+        return "not compared with PyTorch: Core ML computes on macOS alone"
+    return f"within {far:.1e} of PyTorch"
 
 
 def default_path(weights: WeightsInfo, scale: int, to: str, precision: str) -> Path:

@@ -1,6 +1,5 @@
 """Networks as ncnn's files, computed by ncnn."""
 
-import numpy as np
 import pytest
 import torch
 from networks import SOME, label, lively
@@ -91,17 +90,3 @@ def test_what_ncnn_cannot_compute_is_one_line(write, tmp_path, monkeypatch, oper
     with pytest.raises(InputError, match="net.ncnn.param: .*(does not know|cannot convert)"):
         write(model.build("espcn", 2), 2)
     assert files(tmp_path) == []
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (5, 7)])
-@pytest.mark.parametrize("scale", [2, 3, 8])
-def test_bicubic_is_the_same(scale, size):
-    x = torch.rand(2, 3, *size)
-    made, expected = phones._Convolved(scale)(x), model.ops.Bicubic(scale)(x)
-    assert made.shape == expected.shape and np.allclose(made, expected, atol=1e-6)
-
-
-def test_the_network_that_is_exported_stays_as_it_is():
-    net = model.build("espcn", 2)
-    phones.plain(Torch(net, 2, CPU))
-    assert type(net.bicubic["x2"]) is model.ops.Bicubic
