@@ -20,6 +20,12 @@ tools = pytest.importorskip("coremltools")
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """The same weights in each run."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def written(tmp_path):
     """Write a network as a package; returns its path."""
@@ -40,6 +46,7 @@ def expected(net, scale, rgb):
 
 @pytest.fixture
 def linux(monkeypatch):
+    """Where Core ML does not compute."""
     monkeypatch.setattr("platform.system", lambda: "Linux")
 
 
