@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import InputError, describe
+from .signals import StopRequest, noting
 
 _LONG_NAME = 60  # bytes; a longer name of a file is not part of its temporary one, which may have 255
 _NAME = 255  # bytes of a file's name, at most
@@ -138,6 +140,44 @@ def written_whole(path: Path | str) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # it is gone already, or there was none
             temporary.unlink()
+
+
+@contextmanager
+def folder_written_whole(path: Path, holds: str) -> Iterator[Path]:
+    """Give a temporary path for a folder beside ``path``, renamed to it on success and removed otherwise.
+
+    A folder of that name is replaced if it has a file ``holds``, which tells that it is one of the same kind.
+
+    Raises:
+        InputError: if anything cannot be written there, or if something else is there.
+    """
+    temporary, before = (temporary_path(path.with_name(path.name + end)) for end in ("", ".before"))
+    stop = StopRequest()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink() or path.exists() and not (path / holds).is_file():
+            raise InputError(f"{path}: cannot be written: there is something else; choose another name")
+        yield temporary
+        with noting(stop):
+            _exchange(temporary, path, before)
+        stop.obey()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {describe(error)}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(new: Path, path: Path, before: Path) -> None:
+    """Put a new folder in the place of the one before, if there is one, which is removed only then."""
+    if path.exists():
+        os.replace(path, before)
+    try:
+        os.replace(new, path)
+    except OSError:
+        if before.exists():
+            os.replace(before, path)
+        raise
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -35,9 +35,10 @@ class Level(nn.Module):
         self.image_up = nn.ConvTranspose2d(1, 1, 4, stride=2, padding=1, bias=False)
 
     def forward(self, features: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        height, width = y.shape[2:]
         for conv in self.convs:
             features = leaky(conv(features))
-        features = leaky(self.upconv(features)[:, :, :-1, :-1])
+        features = leaky(self.upconv(features)[:, :, : 2 * height, : 2 * width])
         return features, self.image_up(y) + self.residual(features)
 
 

@@ -16,12 +16,19 @@ def parser() -> Parser:
     )
     add = parser.add_argument
     add("--ckpt_path", type=Path, default="x2/lesrcnn_x2.pth", help="the weights")
-    what = "onnx: one file; openvino: an XML and a BIN beside it; int8: ONNX of 8 bits; safetensors: the weights alone"
-    add("--to", choices=("onnx", "openvino", "int8", "safetensors"), default="onnx", help=what)
+    what = (
+        "onnx: one file; openvino: an XML and a BIN beside it; int8: ONNX of 8 bits; coreml: a package for apps of iOS "
+        "and macOS; ncnn: a PARAM and a BIN beside it; safetensors: the weights alone"
+    )
+    forms = ("onnx", "openvino", "int8", "coreml", "ncnn", "safetensors")
+    add("--to", choices=forms, default="onnx", help=what)
     add("--calibrate", type=Path, help="int8: folder of training pictures that its ranges are measured on")
     add("--scale", type=positive, help="of blind weights; by default a file for each of their scales")
     add("--model", choices=model.names(), help="network; most weights say which they are of")
-    what = "fp16: the layers that do not face the picture compute in it where the program does"
+    what = (
+        "fp16: the layers that do not face the picture compute in it where the program does; of coreml all do, and of "
+        "ncnn the weights are stored in it"
+    )
     add("--precision", choices=("fp32", "fp16"), default="fp32", help=what)
     add("--out", type=Path, help="by default beside the weights, as x2/lesrcnn_x2.onnx")
     return parser

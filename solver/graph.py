@@ -19,6 +19,7 @@ from .archive import brief
 from .checkpoint import WeightsInfo, load_network
 
 SUFFIXES = (".onnx", ".xml")
+_ELSEWHERE = {".mlpackage": "Core ML", ".param": "ncnn"}  # what we write for others, and who computes it
 INPUT, OUTPUT = "input", "output"
 SAYS = "lesrcnn"  # in OpenVINO's XML, what the entries of :class:`Said` stand under
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -113,6 +114,8 @@ def load(path: Path | str, network: str | None = None, scale: int | None = None)
     Arguments and errors are those of :func:`solver.checkpoint.load_network`.
     """
     path = Path(path)
+    if elsewhere := _ELSEWHERE.get(path.suffix.lower()):
+        raise InputError(f"{path}: is computed by {elsewhere}, not here; give the weights, or an ONNX file of them")
     if path.suffix.lower() not in SUFFIXES:
         return load_network(path, network, scale)
     graph = read(path)
@@ -139,8 +142,8 @@ def read(path: Path) -> Graph:
     return Graph(path, _said(path, _check_openvino, content, beside), content, beside)
 
 
-def package(name: str):
-    """A package that only exported networks need.
+def package(name: str, requirements: str = "requirements-export.txt"):
+    """A package that only exported networks need, and that is among these requirements.
 
     Raises:
         InputError: if it is not installed.
@@ -150,7 +153,7 @@ def package(name: str):
     try:
         return import_module(name)
     except ImportError:
-        raise InputError(f"{name} is not installed: pip install -r requirements-export.txt") from None
+        raise InputError(f"{name} is not installed: pip install -r {requirements}") from None
 
 
 def _bytes(path: Path) -> bytes:

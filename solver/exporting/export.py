@@ -1,4 +1,7 @@
-"""Weights as files that other programs compute: ONNX, OpenVINO's XML and BIN, or safetensors."""
+"""Weights as files that other programs compute: ONNX, OpenVINO's XML and BIN, or safetensors.
+
+Core ML's packages and ncnn's files are made beside, in :mod:`.coreml` and :mod:`.ncnn`.
+"""
 
 import argparse
 import io
@@ -8,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from dataset import bicubic, images
 from dataset.errors import InputError, shown
@@ -20,14 +22,13 @@ from ..graph import INPUT, OUTPUT, SAYS, Graph, Said, package, read
 from ..sampling.backends.exported import Exported
 from ..sampling.backends.torch import Torch
 from ..sampling.sampler import PRECISIONS
-from . import int8
+from . import coreml, int8, ncnn
+from .common import CLOSE, CPU, Call, distance
 
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "int8": ".onnx", "safetensors": ".safetensors"}
+SUFFIXES |= {"coreml": coreml.SUFFIX, "ncnn": ncnn.SUFFIX}
 _OPSET = 17
-_SIZES = ((1, 1), (17, 33), (64, 48))  # of pictures on which a file is compared with PyTorch
-_CLOSE = {"fp32": 1e-5, "fp16": 4e-3}  # how near it has to come, of values up to 1; weights that ship: 2e-6
 _DIMENSIONS = {INPUT: {0: "batch", 2: "height", 3: "width"}, OUTPUT: {0: "batch", 2: "sr_height", 3: "sr_width"}}
-_CPU = torch.device("cpu")
 _PATCHES, _SIDE = 64, 48  # to calibrate by: how many, of so many LR pixels a side
 _FAR = 2.0  # grey levels
 
@@ -47,16 +48,26 @@ def main(args: argparse.Namespace) -> None:
     scales = (args.scale,) if args.scale else net.scales
     if args.out and len(scales) > 1:
         raise InputError(f"--out {args.out}: these weights make a file for each scale; say which with --scale")
+    if args.out and args.out.suffix != Path("net" + SUFFIXES[args.to]).suffix:
+        raise InputError(f"--out {args.out}: expected a name that ends in {SUFFIXES[args.to]}")
     for scale in scales:
         path = args.out or default_path(weights, scale, args.to, args.precision)
-        own = Torch(net, scale, _CPU, PRECISIONS.get(args.precision, torch.float32))
+        # What only stores its weights in fp16, or converts them itself, is made of the network in float32.
+        dtype = PRECISIONS[args.precision] if args.to in ("onnx", "openvino") else torch.float32
+        own = Torch(net, scale, CPU, dtype)
         said = say(net, weights, scale, args.precision)
         if args.to == "int8":
             far = write_int8(path, own, said, lr_patches(args.calibrate, scale))
             print(f"{shown(path)}: {far:.2f} grey levels from float32 (root mean square)")
         else:
-            far = {"onnx": write_onnx, "openvino": write_openvino}[args.to](path, own, said)
-            print(f"{shown(path)}: within {far:.1e} of PyTorch")
+            far = _WRITERS[args.to](path, own, said)
+            print(f"{shown(path)}: {_near(far)}")
+
+
+def _near(far: float | None) -> str:
+    if far is None:
+        return "not compared with PyTorch: Core ML computes on macOS alone"
+    return f"within {far:.1e} of PyTorch"
 
 
 def default_path(weights: WeightsInfo, scale: int, to: str, precision: str) -> Path:
@@ -71,7 +82,7 @@ def say(net: Network, weights: WeightsInfo, scale: int, precision: str) -> Said:
         network=weights.network,
         scale=scale,
         reach=net.reach(scale),
-        bytes_per_pixel=Torch(net, scale, _CPU).bytes_per_pixel,
+        bytes_per_pixel=Torch(net, scale, CPU).bytes_per_pixel,
         precision=precision,
         protocol=net.protocol,
         weights=weights.sha256,
@@ -90,7 +101,7 @@ def write_onnx(path: Path, net: Torch, said: Said) -> float:
         InputError: if that is too far, or if the file cannot be written.
     """
     content = onnx_of(net, said)
-    far = distance(Graph(path, said, content), net, "onnxruntime")
+    far = _distance(Graph(path, said, content), net, "onnxruntime")
     with written_whole(path) as temporary:
         temporary.write_bytes(content)
     return far
@@ -104,7 +115,7 @@ def write_openvino(path: Path, net: Torch, said: Said) -> float:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "net.xml"
         openvino.save_model(graph, made, compress_to_fp16=said.precision == "fp16")
-        far = distance(read(made), net, "openvino")
+        far = _distance(read(made), net, "openvino")
         for suffix in (".bin", path.suffix):
             with written_whole(path.with_suffix(suffix)) as temporary:
                 temporary.write_bytes(made.with_suffix(".bin" if suffix == ".bin" else ".xml").read_bytes())
@@ -142,7 +153,7 @@ def lr_patches(folder: Path, scale: int) -> torch.Tensor:
         top, left = (int(random.integers(max(length - side, 0) + 1)) for length in rgb.shape[:2])
         hr = rgb[top : top + side, left : left + side]
         if hr.shape == (side, side, 3) and len(patches) < _PATCHES:
-            patches.append(images.to_tensor(bicubic.imresize(np.ascontiguousarray(hr), 1 / scale), _CPU))
+            patches.append(images.to_tensor(bicubic.imresize(np.ascontiguousarray(hr), 1 / scale), CPU))
     if not patches:
         raise InputError(f"--calibrate {folder}: no picture of {side}x{side} pixels or more")
     return torch.cat(patches)
@@ -154,7 +165,7 @@ def onnx_of(net: Torch, said: Said) -> bytes:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter tells of shapes that it takes for constants, which they are
         torch.onnx.export(
-            _Call(net),
+            Call(net),
             torch.rand(1, 3, 12, 14),
             file,
             input_names=[INPUT],
@@ -171,32 +182,10 @@ def onnx_of(net: Torch, said: Said) -> bytes:
     return graph.SerializeToString()
 
 
-class _Call(nn.Module):
-    """A network as a module of one argument."""
-
-    def __init__(self, net: Torch) -> None:
-        super().__init__()
-        self.module = net.module  # whose weights are the file's
-        self._call = net.plainly
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self._call(x)
+def _distance(graph: Graph, net: Torch, runtime: str) -> float:
+    """How far what a runtime makes of pictures is from PyTorch's results; see :func:`.common.distance`."""
+    compute = Exported(graph, runtime, CPU, "fp32", compile=False).network()
+    return distance(compute, net, CLOSE[graph.said.precision], f"{graph.path}: {runtime}")
 
 
-@torch.inference_mode()
-def distance(graph: Graph, net: Torch, runtime: str) -> float:
-    """How far an exported network's results are from the network's own, on random pictures, at most.
-
-    Raises:
-        InputError: if it is too far.
-    """
-    compute = Exported(graph, runtime, _CPU, "fp32", compile=False).network()
-    random = torch.Generator().manual_seed(0)
-    far = 0.0
-    for height, width in _SIZES:
-        x = torch.rand(1, 3, height, width, generator=random)
-        expected = net.plainly(x)
-        far = max(far, float((compute(x) - expected).abs().max() / expected.abs().max().clamp_min(1)))
-    if not far <= _CLOSE[graph.said.precision]:
-        raise InputError(f"{graph.path}: {runtime} makes results that are {far:.1e} away from PyTorch's; not written")
-    return far
+_WRITERS = {"onnx": write_onnx, "openvino": write_openvino, "coreml": coreml.write, "ncnn": ncnn.write}

@@ -1,6 +1,7 @@
 """Files are read if they are files, appear whole, and folders are written by one command at a time."""
 
 import csv
+import errno
 import os
 import signal
 import subprocess
@@ -118,6 +119,40 @@ def test_nothing_half_written_stays(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
         files.write_text(tmp_path / "file" / "a.txt", "")
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def made_folder(path, content):
+    """Write a folder of one file, whose name tells its kind."""
+    with files.folder_written_whole(path, "kind") as temporary:
+        temporary.mkdir()
+        (temporary / "kind").write_text(content)
+
+
+def test_a_folder_is_whole_and_takes_the_place_of_one_of_its_kind_only(tmp_path, monkeypatch):
+    path = tmp_path / "below/a"
+    made_folder(path, "old")
+    with pytest.raises(KeyboardInterrupt):
+        with files.folder_written_whole(path, "kind") as temporary:
+            temporary.mkdir()
+            raise KeyboardInterrupt
+    replace = os.replace
+    monkeypatch.setattr(
+        os, "replace", lambda old, new: full() if new == path and "before" not in old.name else replace(old, new)
+    )
+    with pytest.raises(InputError, match="a: cannot be written: no space"):
+        made_folder(path, "new")
+    monkeypatch.undo()
+    assert [file.name for file in path.parent.iterdir()] == ["a"] and (path / "kind").read_text() == "old"
+    made_folder(path, "new")
+    assert [file.name for file in path.parent.iterdir()] == ["a"] and (path / "kind").read_text() == "new"
+    (path / "kind").rename(path / "mine")
+    with pytest.raises(InputError, match="a: cannot be written: there is something else"):
+        made_folder(path, "new")
+    assert (path / "mine").exists()
 
 
 @pytest.fixture

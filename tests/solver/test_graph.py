@@ -21,8 +21,8 @@ def exported(tmp_path_factory):
     save_weights(net, folder / "espcn_x3.pth")
     net, weights = export.load_network(folder / "espcn_x3.pth")
     said = export.say(net, weights, 3, "fp32")
-    export.write_onnx(folder / "espcn_x3.onnx", Torch(net, 3, export._CPU), said)
-    export.write_openvino(folder / "espcn_x3.xml", Torch(net, 3, export._CPU), said)
+    export.write_onnx(folder / "espcn_x3.onnx", Torch(net, 3, export.CPU), said)
+    export.write_openvino(folder / "espcn_x3.xml", Torch(net, 3, export.CPU), said)
     return folder
 
 
@@ -130,6 +130,12 @@ def test_a_network_is_no_graph(exported):
         Sampler(net, 3, backend="openvino")
     with pytest.raises(InputError, match="give --backend openvino"):
         Sampler(graph.read(exported / "espcn_x3.xml"), 3, backend="onnxruntime")
+
+
+@pytest.mark.parametrize("name, program", [("a.mlpackage", "Core ML"), ("a.ncnn.param", "ncnn")])
+def test_what_phones_compute_is_not_computed_here(tmp_path, name, program):
+    with pytest.raises(InputError, match=f"{name}: is computed by {program}, not here; give the weights"):
+        graph.load(tmp_path / name)
 
 
 def test_what_is_not_installed_is_one_line():

@@ -1,6 +1,7 @@
 """Networks out of PyTorch: every one of them, in each form, computed by other programs."""
 
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from dataset.errors import InputError
 from solver import export as door
 from solver import graph
 from solver.checkpoint import load_network, save_weights
-from solver.exporting import export
+from solver.exporting import common, export
 from solver.measuring.evaluate import evaluate
 from solver.sampling.backends.torch import Torch
 from solver.sampling.sampler import Sampler
@@ -80,7 +81,7 @@ def test_half_precision_is_half_the_file(written, to, picture):
 
 
 def test_what_is_far_from_pytorch_gets_no_name(written, monkeypatch, tmp_path):
-    monkeypatch.setattr(export, "_CLOSE", {"fp32": -1})
+    monkeypatch.setitem(common.CLOSE, "fp32", -1)
     with pytest.raises(InputError, match="net.onnx: onnxruntime makes results that are .* away from PyTorch's"):
         written(model.build("espcn", 2))
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
@@ -111,6 +112,26 @@ def test_blind_weights_make_a_file_for_each_scale(run, command, tmp_path, capsys
     done = command("x3/tcw_sample.py", "--ckpt_path", made[1], "--model", "carn", "--sample_dir", tmp_path / "s")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "s/espcn_x3/Sample/x3/results.json").exists()
+
+
+@pytest.mark.parametrize(
+    "to, suffix, package", [("coreml", ".mlpackage", "coremltools"), ("ncnn", ".ncnn.param", "ncnn")]
+)
+def test_for_phones_too_blind_weights_make_a_file_for_each_scale(
+    run, tmp_path, capsys, monkeypatch, to, suffix, package
+):
+    save_weights(model.build("lesrcnn", 2, multi_scale=True), tmp_path / "net.pth")
+    with pytest.raises(InputError, match=f"--out {tmp_path}/a.onnx: expected a name that ends in {suffix}"):
+        run("--ckpt_path", tmp_path / "net.pth", "--to", to, "--scale", 2, "--out", tmp_path / "a.onnx")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, package, None)
+        with pytest.raises(InputError, match=f"{package} is not installed: pip install -r requirements-mobile.txt"):
+            run("--ckpt_path", tmp_path / "net.pth", "--to", to)
+    pytest.importorskip(package)
+    run("--ckpt_path", tmp_path / "net.pth", "--to", to, "--precision", "fp16")
+    made = [tmp_path / f"net_x{scale}_fp16{suffix}" for scale in (2, 3, 4)]
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == list(map(str, made))
+    assert all(path.exists() for path in made)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
