@@ -6,6 +6,7 @@ Nothing heavy is imported here, so ``--help`` answers at once.
 import argparse
 import math
 import re
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,10 +27,18 @@ PYIQA = ("vif", "lpips", "niqe")  # figures of that library
 SHIPPED = {scale: shipped("lesrcnn", scale) for scale in (2, 3, 4, 0)}
 
 
-def shipped_for(network: str, scale: int) -> str:
-    """The weights that come with this project for a scale: of that scale, or blind ones where there are only those."""
-    own, blind = shipped(network, scale), shipped(network, 0)
-    return blind if ours_otherwise(Path(blind)).exists() and not ours_otherwise(Path(own)).exists() else own
+def weights_meant(path: Path | None, network: str, scale: int) -> Path:
+    """The weights at a path, or None for those that ship for a network and a scale; 0 is the blind ones.
+
+    Where blind weights alone ship, they are taken for the path that published commands name, and a line tells so.
+    """
+    own, blind = Path(shipped(network, scale)), ours_otherwise(Path(shipped(network, 0)))
+    found = ours_otherwise(path or own)
+    if found.exists() or (path or own) != own or not blind.exists():
+        return found
+    if path:
+        print(f"{path}: is not there; the blind weights {blind} enlarge by {scale} too", file=sys.stderr)
+    return blind
 
 
 def add_model(group) -> None:

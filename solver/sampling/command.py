@@ -19,8 +19,8 @@ from ..arguments import (
     natural,
     positive,
     shipped,
-    shipped_for,
     tile,
+    weights_meant,
 )
 
 
@@ -35,7 +35,7 @@ def sample_main(weights: int) -> None:
         args = sample_parser(weights).parse_args()
         if (args.protocol, args.channel) == ("luma", "rgb"):
             raise InputError("--channel rgb: --protocol luma compares luma alone; leave one of them out")
-        args.ckpt_path = ours_otherwise(args.ckpt_path or Path(shipped_for(args.model or "lesrcnn", weights)))
+        args.ckpt_path = weights_meant(args.ckpt_path, args.model or "lesrcnn", weights)
         args.test_data_dir = ours_otherwise(args.test_data_dir)
         from . import sample
 
