@@ -93,8 +93,8 @@ def table(rows: list[dict]) -> Table:
     notes = [
         f"For a result of {plain(last['result'])}, on {plain(last['device'])}, torch {plain(last['torch'])}; pictures "
         "are cut as `--memory 1G` cuts them, and the memory is the whole process's. A time is the median of the turns, "
-        "a ratio the median of their ratios to LESRCNN's, which ran beside. Slow networks have fewer turns, and "
-        "of the picture the upper part alone: its time is multiplied accordingly.",
+        "a ratio the median of their ratios to LESRCNN's, which ran beside, each in its fastest precision. Slow "
+        "networks have fewer turns, and of the picture the upper part alone: its time is multiplied accordingly.",
         "PSNR, by the protocols `published` and, of networks that enlarge luma, `luma`, is that of the weights named: "
         "trained here, where they ship, or else released by others. Times do not depend on weights.",
     ]
