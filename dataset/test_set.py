@@ -21,6 +21,7 @@ _LR_FOLDERS = (
     *("LRx{n}", "LR_bicubic", "LR"),
 )
 _BENCHMARKS = ("x{n}", "image_SRF_{n}")  # folders with HR and LR side by side
+PROGRESS = "progress.jsonl"  # is in folders of results, which are no pictures to be enlarged
 _NAMED = 5  # pictures or files in a line, at most
 
 
@@ -129,10 +130,12 @@ def _folder(name: str, folder: Path, scale: int, files: list[Path], recursive: b
     listed, left_out = _listed(folder, recursive)
     if not listed and any(entry.is_dir() and _listed(entry, True)[0] for entry in left_out):
         raise InputError(f"{folder}: has no pictures in it, but its folders have; --recursive takes them")
+    problems, notes = _told(folder, left_out, recursive)
+    if not listed and problems:
+        raise InputError(problems[0])
     if not listed:
         images.list_images(folder, needed=True)  # raises
-    notes = [_told(folder, left_out)] if left_out else []
-    return TestSet(name, scale, _named([(file, None) for file in listed], below=folder), notes=notes)
+    return TestSet(name, scale, _named([(file, None) for file in listed], below=folder), problems, notes)
 
 
 def _listed(folder: Path, recursive: bool) -> tuple[list[Path], list[Path]]:
@@ -141,7 +144,7 @@ def _listed(folder: Path, recursive: bool) -> tuple[list[Path], list[Path]]:
     rest = sorted({f for f in folder.iterdir() if not f.name.startswith(".")} - {*pictures}, key=images.natural_key)
     left_out = []
     for entry in rest:
-        if recursive and entry.is_dir() and not entry.is_symlink():
+        if recursive and entry.is_dir() and not entry.is_symlink() and not (entry / PROGRESS).exists():
             below = _listed(entry, True)
             pictures += below[0]
             left_out += below[1]
@@ -150,12 +153,19 @@ def _listed(folder: Path, recursive: bool) -> tuple[list[Path], list[Path]]:
     return pictures, left_out
 
 
-def _told(folder: Path, left_out: list[Path]) -> str:
-    """One line for files and folders that are left out."""
+def _told(folder: Path, left_out: list[Path], recursive: bool) -> tuple[list[str], list[str]]:
+    """Of files and folders that are left out: a line for each picture, and one for all others together."""
+    others = [file for file in left_out if images.is_of_another_kind(file)]
+    problems = [f"{file}: {file.suffix[1:].upper()} is not read here; save it as PNG" for file in others]
+    left_out = [file for file in left_out if not images.is_of_another_kind(file)]
+    if not left_out:
+        return problems, []
     names = [f"{file.relative_to(folder)}{'/' * file.is_dir()}" for file in left_out[:_NAMED]]
     more = ", ..." * (len(left_out) > _NAMED)
-    advice = " (--recursive takes the pictures of folders)" * any(file.is_dir() for file in left_out)
-    return f"{folder}: {len(left_out)} left out, no pictures: {', '.join(names)}{more}{advice}"
+    advice = " (--recursive takes the pictures of folders)" * (
+        not recursive and any(file.is_dir() for file in left_out)
+    )
+    return problems, [f"{folder}: {len(left_out)} left out, no pictures: {', '.join(names)}{more}{advice}"]
 
 
 def _pairs(files: list[Path]) -> list[tuple[Path, Path]]:
@@ -244,8 +254,8 @@ def _to_be_made(name: str, path: Path, scale: int, recursive: bool) -> TestSet:
         files, left_out = [hr for _, hr in pairs], []
     if not files:
         images.list_images(path, needed=True)  # raises
-    notes = [_told(path, left_out)] if left_out else []
-    return TestSet(name, scale, _named([(file, file) for file in files], made=True, below=path), notes=notes)
+    items = _named([(file, file) for file in files], made=True, below=path)
+    return TestSet(name, scale, items, *_told(path, left_out, recursive))
 
 
 def with_pages(found: TestSet) -> TestSet:
