@@ -37,8 +37,8 @@ _CALL = 10  # steps that a call counts for: it makes larger things than other wo
 # Words of a program that take so many things from the stack, and those that take all above the last mark.
 _TAKE = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "APPEND": 1, "SETITEM": 2}
 _NAMES = ("GLOBAL", "STACK_GLOBAL")
-_VALUES = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "SHORT_BINSTRING")
-_VALUES += ("BINBYTES", "SHORT_BINBYTES")
+_VALUES = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "SHORT_BINSTRING"}
+_VALUES |= {"BINBYTES", "SHORT_BINBYTES"}
 _TAKE_MARKED = {*_TAKE, "TUPLE", "APPENDS", "SETITEMS"}
 # What is often there in place of a file, by its beginning.
 _IN_PLACE = {
