@@ -6,6 +6,14 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+# Of a control group's controller, which is a folder: the files that tell what it allows and what is used, and how a
+# count begins that has in it what the groups within use.
+_LIMITS = (
+    ("", "memory.max", "memory.current", ""),
+    ("", "memory.high", "memory.current", ""),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+)
+
 
 def available() -> float:
     """Bytes that can still be allocated: what the system calls available, and a container leaves."""
@@ -32,17 +40,12 @@ def _left_to_container() -> float:
     Each is in another one, and all of them count (the kernel's admin-guide; of groups there are two versions). Of the
     files that they keep in memory, those not in use make room when something else wants it.
     """
-    root = Path("/sys/fs/cgroup")
-    newer = [
-        (group, most, "memory.current", "") for group in _groups(root, "") for most in ("memory.max", "memory.high")
-    ]
-    names = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"
-    return min(_left(*told) for told in (*newer, *((group, *names) for group in _groups(root / "memory", "memory"))))
+    return min(_left(group, *names) for controller, *names in _LIMITS for group in _groups(controller))
 
 
-def _groups(root: Path, controller: str) -> list[Path]:
+def _groups(controller: str) -> list[Path]:
     """The folders of this process's control group and of those around it, as far as they are seen here."""
-    own = ""
+    root, own = Path("/sys/fs/cgroup") / controller, ""
     with suppress(OSError, ValueError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
