@@ -27,7 +27,7 @@ from .tiff import Tiff
 WRITTEN = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 SUFFIXES = (*WRITTEN, ".jpe", ".jfif", *rarer.SUFFIXES)  # of what is read
 _KINDS = ", ".join(suffix[1:] for suffix in SUFFIXES)
-_OTHERS = ".heic .heif .hif .jxl .avif .jp2 .j2k .psd .xcf .ico .cur .dds .pcx .pam .pfm .exr .hdr .svg .eps"
+_OTHERS = ".heic .heif .hif .jxl .avif .jp2 .j2k .psd .xcf .ico .cur .dds .pcx .pam .pfm .exr .hdr"
 _OTHERS += " .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf"  # of cameras
 
 # A file may declare any size in a few bytes; more pixels than this are refused before decoding.

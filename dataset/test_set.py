@@ -129,6 +129,8 @@ def _folder(name: str, folder: Path, scale: int, files: list[Path], recursive: b
     if pairs := _pairs(files):
         return TestSet(name, scale, _named(pairs), _unpaired(files, pairs))
     listed, left_out = _listed(folder, recursive)
+    if not listed and any((entry / PROGRESS).exists() for entry in left_out):
+        raise InputError(f"{folder}: has no pictures in it but results; to enlarge these again, give their folder SR")
     if not listed and any(entry.is_dir() and _listed(entry, True)[0] for entry in left_out):
         raise InputError(f"{folder}: has no pictures in it, but its folders have; --recursive takes them")
     problems, notes = _told(folder, left_out, recursive)

@@ -15,6 +15,7 @@ import model
 from dataset import files as files_module
 from dataset import images
 from dataset.bicubic import imresize
+from dataset.errors import InputError
 from solver.checkpoint import save_weights
 from solver.sampling import sample
 from solver.sampling.command import sample_parser
@@ -68,6 +69,9 @@ def test_folders_in_folders_are_mirrored_or_told_of(enlarge, picture, tmp_path):
     assert "1 left out, no pictures: notes.txt" in told
     (tmp_path / "out").rename(tmp_path / "in" / "out")  # results are no pictures to be enlarged again
     assert [*enlarge("--recursive")[2]] == [*files]
+    for folder in ("out", next((tmp_path / "in" / "out").rglob("progress.jsonl")).parents[1]):
+        with pytest.raises(InputError, match="give their folder SR"):
+            enlarge("--recursive", data=tmp_path / "in" / folder)
 
 
 def test_a_picture_of_a_kind_that_is_not_read_is_told_of(enlarge, picture, tmp_path):
