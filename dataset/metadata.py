@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -69,7 +70,7 @@ class Metadata:
         for tag in _RESOLUTION:
             if tag in exif:
                 exif[tag] = IFDRational(scale * exif[tag])
-        return replace(self, dpi=dpi, xmp=xmp, exif=exif.tobytes())
+        return replace(self, dpi=dpi, xmp=xmp, exif=_packed(exif))
 
     @property
     def space(self) -> bytes | None:
@@ -164,10 +165,10 @@ def as_tiff_tags(exif: bytes, big: bool) -> tuple[list[tuple], dict[int, ImageFi
             file.seek(value)
             found.load(file)
             lists[tag].tagtype.update(found.tagtype)
-            lists[tag].update(found)
+            lists[tag].update(_as_read(found))
         elif tag in _TOLD:
             if isinstance(value, str):
-                value = value.encode("utf-8", "surrogateescape") + b"\0"
+                value = value.encode("latin-1", "replace") + b"\0"
             elif not isinstance(value, bytes):
                 value = value if isinstance(value, tuple) else (value,)
             count = len(value)
@@ -206,7 +207,24 @@ def _upright(exif: Image.Exif) -> bytes | None:
     for tag in _RESOLUTION:
         if tag in exif and not _sound_dpi((exif[tag], exif[tag])):
             del exif[tag]
+    return _packed(exif)
+
+
+def _packed(exif: Image.Exif) -> bytes:
+    for tags in (exif, *(exif.get_ifd(tag) for tag in (IFD.Exif, IFD.GPSInfo) if tag in exif)):
+        tags.update(_as_read(tags))
     return exif.tobytes()
+
+
+class _Text(str):
+    """A text of EXIF's that is written as the bytes that it was read from: but for ASCII, Pillow writes "?"."""
+
+    def encode(self, *_) -> bytes:
+        return super().encode("latin-1", "replace")
+
+
+def _as_read(tags: Mapping) -> dict:
+    return {tag: _Text(value) if isinstance(value, str) else value for tag, value in tags.items()}
 
 
 def _upright_xmp(xmp: bytes | None) -> bytes | None:

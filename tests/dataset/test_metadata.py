@@ -21,8 +21,11 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 def exif() -> Image.Exif:
     tags = Image.Exif()
     tags[0x0112], tags[0x010F], tags[0x0100] = 6, "A maker", 30
+    tags[0x013B] = "Zo##"
     tags[0x011A] = tags[0x011B] = 300.0
-    tags.get_ifd(0x8769).update({0x9003: "2019:07:14 12:30:00", 0xA002: 30, 0xA003: 20, 0x829A: 0.01})
+    tags.get_ifd(0x8769).update(
+        {0x9003: "2019:07:14 12:30:00", 0xA002: 30, 0xA003: 20, 0x829A: 0.01, 0xA433: "M##ller"}
+    )
     tags.get_ifd(0x8825).update({1: "N", 2: (52.0, 30.0, 1.5)})
     return tags
 
@@ -34,7 +37,8 @@ def test_exif_is_carried_over(kind, suffix, tmp_path):
     xmp, turned, text = xmp % (6, 30, 20), xmp % (1, 40, 60), PngImagePlugin.PngInfo()
     text.add_itxt("XML:com.adobe.xmp", xmp.decode())
     beside = {"pnginfo": text} if kind == "png" else {"xmp": xmp}
-    Image.fromarray(RGB).save(tmp_path / f"a.{kind}", exif=exif(), **beside)
+    tags = exif().tobytes().replace(b"Zo##", "Zoë".encode()).replace(b"M##", "Mö".encode())  # EXIF knows ASCII alone
+    Image.fromarray(RGB).save(tmp_path / f"a.{kind}", exif=tags, **beside)
     picture = images.read(tmp_path / f"a.{kind}")
     large = np.repeat(np.repeat(picture.rgb, 2, 0), 2, 1)
     images.write(tmp_path / f"b{suffix}", Picture(large, metadata=picture.metadata.enlarged(60, 40, 2)))
@@ -45,6 +49,7 @@ def test_exif_is_carried_over(kind, suffix, tmp_path):
         assert image.size == (40, 60) and found.get(0x0112, 1) == 1 and found[0x010F] == "A maker"
         assert found[0x011A] == 600 and found[0x0100] == 40
         assert (camera[0x9003], camera[0xA002], camera[0xA003]) == ("2019:07:14 12:30:00", 40, 60)
+        assert [text.encode("latin-1").decode() for text in (found[0x013B], camera[0xA433])] == ["Zoë", "Möller"]
         assert (float(camera[0x829A]), place[1], place[2]) == (0.01, "N", (52.0, 30.0, 1.5))
 
 
