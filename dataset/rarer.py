@@ -64,8 +64,11 @@ def look(file: BinaryIO, suffix: str) -> Container | None:
         if file_size(file) > _MOST_JXL:
             raise ValueError(f"it has {file_size(file):,} bytes, more than the {_MOST_JXL:,} that are accepted")
         __import__(_JXL)
-        with Image.open(file, formats=("JXL",)) as image:
-            size, mode = image.size, image.mode
+        try:
+            with Image.open(file, formats=("JXL",)) as image:
+                size, mode = image.size, image.mode
+        except Exception:  # what its decoder raises tells nothing
+            raise ValueError("it is damaged or cut off") from None
         if mode not in _JXL_MODES:
             raise ValueError(f"JPEG XL of this kind is not supported ({mode}); save it as PNG")
         file.seek(0)
