@@ -19,7 +19,7 @@ _EITHER = re.compile(_TAG.pattern, re.IGNORECASE)  # of a pair, whose two names 
 
 # Folders of HR and of LR, as sets are downloaded; {n} is the scale. In them may be a folder x{n}.
 _HR_FOLDERS = r"(HR|GT)([_-]?mod(crop)?)?\d*(?P<scale>[_-]?x{n})?"
-_LR_FOLDERS = r"(LR|LQ)([_-]?(bicubic|bic|BI))?(?P<scale>[_-]?x{n})?|x{n}"
+_LR_FOLDERS = r"(LR|LQ)([_-]?(bicubic|bic|BI))?(?P<scale>[_-]?x{n})?"
 _BENCHMARKS = ("x{n}", "image_SRF_{n}")  # folders with HR and LR side by side
 PROGRESS = "progress.jsonl"  # is in folders of results, which are no pictures to be enlarged
 _NAMED = 5  # pictures or files in a line, at most

@@ -144,7 +144,6 @@ LAYOUTS = {
     ("GTmod12", "LRbicx2"): ("{}.png", "{}.png"),
     ("HR", "LR_bicubic_x2"): ("{}.png", "{}.png"),
     ("hr", "lr-x2"): ("{}.png", "{}.png"),
-    ("GT", "x2"): ("{}.png", "{}.png"),
     ("gt", "LQ"): ("{}.png", "{}.png"),
     ("HR/x2", "LR/x2"): ("{}_HR_x2.png", "{}_LRBI_x2.png"),
     ("HR_x2", "LRBI_x2"): ("{}_HR_x2.png", "{}_LRBI_x2.png"),
