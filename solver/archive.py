@@ -158,7 +158,7 @@ class _Machine:
                 items, stack[start:] = stack[start:], []
             if word == "STACK_GLOBAL":
                 name = stack.pop()
-                value = f"{stack.pop()} {name}"
+                value = " ".join((stack.pop(), name))  # raises unless both are texts
             match word:
                 case "PROTO" | "FRAME":
                     pass

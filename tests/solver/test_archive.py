@@ -431,6 +431,9 @@ def test_only_words_that_weights_need_are_known(program):
         called("collections.OrderedDict", b"](NNNte\x85"),
         called("torch._utils._rebuild_tensor_v2", b"]]]]NNt"),
         called("collections.Counter", b")"),
+        b"N" + text("system") + b"\x93",
+        b"]" + b"2\x86" * 60 + text("system") + b"\x93",  # of which a text would take 2**60 characters
+        found("collections.OrderedDict") + b")\x81",
     ],
 )
 def test_nonsense_is_one_short_line(program):
