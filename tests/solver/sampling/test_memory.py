@@ -163,6 +163,20 @@ def test_an_older_container_counts_too(system, tmp_path):
     assert memory.free(torch.device("cpu")) == 3_500_000_000
 
 
+@pytest.mark.parametrize("own", ["user.slice/run-1.scope", "user.slice", "seen/from/outside/../user.slice"])
+@pytest.mark.parametrize("most", ["max", "high"])
+def test_groups_around_the_own_one_count(own, most, system, tmp_path):
+    group = tmp_path / "sys/fs/cgroup/user.slice"
+    (group / "run-1.scope").mkdir(parents=True)
+    (group / f"memory.{most}").write_text("4000000000\n")
+    (group / "memory.current").write_text("500000000\n")
+    (group / "memory.stat").write_text("inactive_file 0\n")
+    (tmp_path / "proc/self").mkdir()
+    (tmp_path / "proc/self/cgroup").write_text(f"4:memory:/other\n0::/{own}\n")
+    known = "outside" not in own
+    assert memory.free(torch.device("cpu")) == (3_500_000_000 if known else 8_000_000 * 1024)
+
+
 @pytest.mark.skipif(not GLIBC, reason="the C library is not glibc")
 def test_freed_memory_is_kept_only_meanwhile(root):
     script = """if True:
