@@ -25,6 +25,7 @@ COLUMNS = {
     "ms": AMOUNT,
     "times": AMOUNT,
     "turns": COUNT,
+    "part": AMOUNT,
     "result": str,
     "device": str,
     "torch": str,
@@ -80,18 +81,20 @@ def table(rows: list[dict]) -> Table:
         Column("ms", "fastest, ms", ".4g"),
         Column("precision", "in"),
         Column("times", "times LESRCNN's", ".3g"),
-        Column("turns", "Turns", "d"),
+        Column("turns", "Turns"),
     ]
     lines = []
     for row in rows:
         weights = row["weights"] and row["weights"] + (" (ships)" if row["ships"] == "yes" else " (others')")
-        texts = {"scale": f"x{row['scale']}", "macs": _giga(row["macs"]), "weights": weights}
+        turns = str(row["turns"]) + f", of {row['part']:.0%} of it" * (row["part"] < 1)
+        texts = {"scale": f"x{row['scale']}", "macs": _giga(row["macs"]), "weights": weights, "turns": turns}
         lines.append(Row(tuple((row | texts)[column.key] for column in columns)))
     [*_, last] = rows
     notes = [
         f"For a result of {plain(last['result'])}, on {plain(last['device'])}, torch {plain(last['torch'])}; pictures "
         "are cut as `--memory 1G` cuts them, and the memory is the whole process's. A time is the median of the turns, "
-        "a ratio the median of their ratios to LESRCNN's, which ran beside; slow networks have fewer turns.",
+        "a ratio the median of their ratios to LESRCNN's, which ran beside. Slow networks have fewer turns, and "
+        "of the picture the upper part alone: its time is multiplied accordingly.",
         "PSNR, by the protocols `published` and, of networks that enlarge luma, `luma`, is that of the weights named: "
         "trained here, where they ship, or else released by others. Times do not depend on weights.",
     ]
