@@ -49,3 +49,10 @@ def build(name: str, scale: int = 2, multi_scale: bool = False, **options) -> "N
             kind = {int: "a whole number", bool: "True or False"}.get(type(known[option]), "text")
             raise ValueError(f"{name}'s option {option} is {kind}, not {value!r}")
     return network(scale=scale, multi_scale=multi_scale, **options)
+
+
+def shipped(network: str, scale: int) -> str:
+    """Where a network's weights are that come with this project, from its root; scale 0 is the blind ones."""
+    if network == "lesrcnn":
+        return f"x{scale}/lesrcnn_x{scale}.pth" if scale else "lesrcnn_b/lesrcnn.pth"
+    return f"checkpoint/x{scale}/{network}_x{scale}.pth" if scale else f"checkpoint/blind/{network}.pth"

@@ -12,14 +12,7 @@ from pathlib import Path
 import model
 from dataset.errors import InputError
 from dataset.files import ours_otherwise
-
-
-def shipped(network: str, scale: int) -> str:
-    """Where a network's weights are that come with this project, from its root; scale 0 is the blind ones."""
-    if network == "lesrcnn":
-        return f"x{scale}/lesrcnn_x{scale}.pth" if scale else "lesrcnn_b/lesrcnn.pth"
-    return f"checkpoint/x{scale}/{network}_x{scale}.pth" if scale else f"checkpoint/blind/{network}.pth"
-
+from model import shipped
 
 BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
 PYIQA = ("vif", "lpips", "niqe")  # figures of that library

@@ -29,6 +29,13 @@ def test_python_lines_enlarge_a_picture(readme, root, picture, monkeypatch):
     assert abs(difference).mean() < 12  # it is the picture, enlarged
 
 
+def test_lines_of_the_hub_load_networks(readme, root, monkeypatch):
+    code = re.search(r"<!-- hub -->\n```python\n(.*?)```", readme, re.S).group(1)
+    monkeypatch.chdir(root)
+    exec(code, names := {})
+    assert names["net"].scales == (2,) and names["x4"].shape == (1, 3, 120, 160)
+
+
 def test_the_network_that_is_added_in_ten_lines_works(readme, picture):
     import torch
     from torch import nn
