@@ -33,7 +33,7 @@ Raises:
 """
 
 
-def _package():
+def networks():
     """The package ``model`` of this folder, whatever else is imported or found by that name."""
     folder = _ROOT / "model"
     package = sys.modules.get(_NAME)
@@ -72,15 +72,19 @@ def _trained(name, scale, multi_scale, options):
         state = torch.load(path, "cpu", weights_only=True)
     except Exception as error:  # of torch's
         raise ValueError(f"{path}: not a readable weights file: {str(error).partition('. ')[0]}") from None
-    blind = path not in own
-    for found in _model.network_class(name).configurations([value.shape for value in state.values()]):
-        if found["multi_scale"] == blind and (blind or found["scale"] == scale) and options.items() <= found.items():
+    its_own = {"multi_scale": False, "scale": scale} if path in own else {"multi_scale": True}
+    for _, found, empty in _model.candidates(state, [name]):
+        if (options | its_own).items() <= found.items() and empty.translated(state) is not None:
             net = _model.build(name, **found | {"scale": scale})
-            if (weights := net.translated(state)) is not None:
-                net.load_state_dict(weights)
-                return net
+            net.load_state_dict(net.translated(state))
+            return net
     raise ValueError(f"the {kind} weights of {name} that ship have other options; give pretrained=False for these")
 
 
-_model = _package()
+_model = networks()
 globals().update({name: _entry(name) for name in _model.names()})
+
+
+def __dir__() -> list[str]:
+    """What torch.hub finds here: of what can be called, the entry points alone."""
+    return ["dependencies", *_model.names()]
