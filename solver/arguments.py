@@ -15,6 +15,7 @@ from dataset.files import ours_otherwise
 from model import shipped
 
 BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
+DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 PYIQA = ("vif", "lpips", "niqe")  # figures of that library
 SHIPPED = {scale: shipped("lesrcnn", scale) for scale in (2, 3, 4, 0)}
 
@@ -28,6 +29,12 @@ def shipped_for(network: str, scale: int) -> str:
 def add_model(group) -> None:
     what = "network, a file in model/; by default what the weights are of, and lesrcnn where none are named"
     group.add_argument("--model", choices=model.names(), help=what)
+
+
+def add_device(group) -> None:
+    """``--device``, of a command whose default is the CPU."""
+    what = "where to compute, instead of --cuda: auto is a GPU where there is one; mps is Apple's, xpu Intel's"
+    group.add_argument("--device", choices=DEVICES, help=what)
 
 
 def check_scale(network: str, scale: int) -> None:

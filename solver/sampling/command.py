@@ -11,6 +11,7 @@ from dataset.images import WRITTEN
 
 from ..arguments import (
     BACKENDS,
+    add_device,
     add_figures,
     add_group,
     add_model,
@@ -89,6 +90,7 @@ def sample_parser(weights: int) -> Parser:
     add("--format", choices=sorted(s[1:] for s in WRITTEN), default="png", help=what)
     add = (speed := parser.add_argument_group("speed and memory")).add_argument
     add_sampler(speed)
+    add_device(speed)
     what = "the mean over the eight flips and turns of a picture: eight times the work for 0.15 dB (Set5 x4)"
     add("--self_ensemble", action="store_true", help=what)
     what = "split the pictures over so many GPUs; for more machines, or processes on CPUs, start this with torchrun"

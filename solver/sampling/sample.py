@@ -49,10 +49,13 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: if nothing can be done at all.
     """
+    if args.cuda and args.device not in (None, "auto", "cuda"):
+        raise InputError(f"--cuda and --device {args.device}: contradict each other; leave one of them out")
     if args.cuda and not torch.cuda.is_available():
         raise InputError("--cuda: no CUDA GPU is available; leave the flag out to compute on the CPU")
+    device = "cuda" if args.cuda else args.device
     memory.one_heap()
-    return processes.together(partial(sample, args), args.num_gpu if args.cuda or args.num_gpu > 1 else 0)
+    return processes.together(partial(sample, args), args.num_gpu if device or args.num_gpu > 1 else 0, device)
 
 
 def sample(args: argparse.Namespace, group: Group) -> int:
