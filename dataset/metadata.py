@@ -42,7 +42,7 @@ class Metadata:
     dpi: tuple[float, float] | None = None
     text: tuple[tuple[str, str], ...] = ()
 
-    def enlarged(self, height: int, width: int, scale: int) -> "Metadata":
+    def enlarged(self, height: int, width: int, scale: float) -> "Metadata":
         """That of the picture that is ``scale`` times as large, of (height, width) pixels: as large in print."""
         dpi = self.dpi and tuple(scale * number for number in self.dpi)
         if self.exif is None:

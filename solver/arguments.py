@@ -85,6 +85,14 @@ def memory(text: str) -> int:
     return size
 
 
+def box(text: str) -> tuple[int, int]:
+    """``--size``: ``1920x1080``, as width and height."""
+    match = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", text.strip().lower())
+    if not match or 0 in (sides := tuple(map(int, match.groups()))):
+        raise argparse.ArgumentTypeError(f"{text!r} is no width and height such as 1920x1080")
+    return sides
+
+
 def option(text: str) -> tuple[str, int | float | bool | str]:
     """``NAME=VALUE``: a network's option, see :func:`model.build`."""
     name, equals, value = text.partition("=")

@@ -177,8 +177,8 @@ resume           continue the run in CKPT_DIR as if it had never stopped; withou
 overwrite        start anew over the run in CKPT_DIR
 save_interval    steps between checkpoints, and ...
 save_minutes     ... minutes between them, whichever is over first
-device           where to train: auto is a GPU where there is one, mps is Apple's and xpu Intel's; without the flag it is
-                 a CUDA GPU, or the CPU where there is none
+device           where to train: auto is a GPU where there is one, mps is Apple's and xpu Intel's; by default a CUDA
+                 GPU, or the CPU where there is none
 precision        of the network's arithmetic, the weights stay in fp32; on a CPU that has bf16 it makes steps about
                  twice as fast; auto takes it where it is
 compile          torch.compile the network: a minute or more at the start, faster steps after it
