@@ -72,7 +72,7 @@ class Sized:
             try:
                 self._scale_for(*images.size(item.lr))
             except _TooFar as error:
-                problems.append(f"{item.lr}: {error}")
+                problems.append(str(InputError(f"{item.lr}: {error}")))
                 continue
             except InputError:  # told of when it is read
                 pass
