@@ -186,7 +186,7 @@ def to_tensor(pixels: np.ndarray, device="cpu"):
     tensor = torch.from_numpy(np.require(pixels, requirements="CW"))
     if torch.device(device).type == "cuda":
         tensor = tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.permute(2, 0, 1)[None].float().div_(peak)
+    return tensor.to(device).permute(2, 0, 1)[None].float().div_(peak)
 
 
 def quantise(tensor, dtype=np.uint8, rounding: str = "truncate"):

@@ -53,7 +53,7 @@ class Metadata:
     text: tuple[tuple[str, str], ...] = ()
     colours: tuple[tuple[bytes, bytes], ...] = ()
 
-    def enlarged(self, height: int, width: int, scale: int) -> "Metadata":
+    def enlarged(self, height: int, width: int, scale: float) -> "Metadata":
         """That of the picture that is ``scale`` times as large, of (height, width) pixels: as large in print."""
         dpi = self.dpi and tuple(scale * number for number in self.dpi)
         xmp = self.xmp

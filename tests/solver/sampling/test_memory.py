@@ -273,3 +273,46 @@ def test_a_picture_that_needs_more_memory_is_one_line(tmp_path, picture):
     assert [row.name for row in scores.rows] == ["small"] and len(scores.skipped) == 1
     told = re.search(r"large.png: needs about (\d+)M of memory at once, .* give --memory (\d+)M", scores.skipped[0])
     assert int(told[1]) > 3 * 20_000**2 / 2**20 and int(told[2]) > int(told[1])
+
+
+def test_other_gpus_tell_their_own_memory(monkeypatch):
+    class Properties:
+        total_memory = 9000
+
+    monkeypatch.setattr(torch.xpu, "get_device_properties", lambda device: Properties)
+    monkeypatch.setattr(torch.xpu, "memory_allocated", lambda device: 2000)
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 5000)
+    monkeypatch.setattr(torch.mps, "current_allocated_memory", lambda: 1000)
+    assert memory.free(torch.device("xpu")) == 7000 and memory.free(torch.device("mps")) == 4000
+    monkeypatch.setattr(memory, "available", lambda: 3000)
+    assert memory.free(torch.device("mps")) == 3000  # it is the machine's, too
+
+
+def test_a_gpu_that_is_not_cuda_s_is_given_pictures_and_makes_do_with_less_memory(monkeypatch, picture):
+    """A stand-in: pictures go to the CPU whenever they are sent to ``mps``, which is out of memory once."""
+    sent, emptied, failing = [], [], [True]
+    to = torch.Tensor.to
+
+    def to_cpu(tensor, *where, **how):
+        if where and where[0] == torch.device("mps"):
+            sent.append(tuple(tensor.shape))
+            return tensor
+        return to(tensor, *where, **how)
+
+    net, rgb = model.build("lesrcnn", 2).eval(), picture(40, 40)
+    expected = Sampler(net, 2, tile=16)(rgb)
+    sampler = Sampler(net, 2, tile=16)
+    network = sampler._backend.network
+
+    def out_of_memory_once(margins):
+        if failing:
+            failing.pop()
+            raise RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)")
+        return network(margins)
+
+    monkeypatch.setattr(torch.Tensor, "to", to_cpu)
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: emptied.append(1))
+    monkeypatch.setattr(sampler._backend, "network", out_of_memory_once)
+    sampler.device = torch.device("mps")
+    assert abs(sampler(rgb).astype(int) - expected).max() <= 1
+    assert len(sent) > 9 and emptied == [1]
