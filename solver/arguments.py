@@ -13,16 +13,10 @@ from pathlib import Path
 import model
 from dataset.errors import InputError
 from dataset.files import ours_otherwise
-
-
-def shipped(network: str, scale: int) -> str:
-    """Where a network's weights are that come with this project, from its root; scale 0 is the blind ones."""
-    if network == "lesrcnn":
-        return f"x{scale}/lesrcnn_x{scale}.pth" if scale else "lesrcnn_b/lesrcnn.pth"
-    return f"checkpoint/x{scale}/{network}_x{scale}.pth" if scale else f"checkpoint/blind/{network}.pth"
-
+from model import shipped
 
 BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
+DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 PYIQA = ("vif", "lpips", "niqe")  # figures of that library
 SHIPPED = {scale: shipped("lesrcnn", scale) for scale in (2, 3, 4, 0)}
 
@@ -44,6 +38,12 @@ def weights_meant(path: Path | None, network: str, scale: int) -> Path:
 def add_model(group) -> None:
     what = "network, a file in model/; by default what the weights are of, and lesrcnn where none are named"
     group.add_argument("--model", choices=model.names(), help=what)
+
+
+def add_device(group) -> None:
+    """``--device``, of a command whose default is the CPU."""
+    what = "where to compute, instead of --cuda: auto is a GPU where there is one; mps is Apple's, xpu Intel's"
+    group.add_argument("--device", choices=DEVICES, help=what)
 
 
 def check_scale(network: str, scale: int) -> None:
@@ -92,6 +92,14 @@ def memory(text: str) -> int:
     if size == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no size such as 2G or 800M")
     return size
+
+
+def box(text: str) -> tuple[int, int]:
+    """``--size``: ``1920x1080``, as width and height."""
+    match = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", text.strip().lower())
+    if not match or 0 in (sides := tuple(map(int, match.groups()))):
+        raise argparse.ArgumentTypeError(f"{text!r} is no width and height such as 1920x1080")
+    return sides
 
 
 def option(text: str) -> tuple[str, int | float | bool | str]:

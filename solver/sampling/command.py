@@ -11,13 +11,16 @@ from dataset.images import WRITTEN
 
 from ..arguments import (
     BACKENDS,
+    add_device,
     add_figures,
     add_group,
     add_model,
     add_protocol,
+    box,
     memory,
     natural,
     positive,
+    positive_number,
     shipped,
     tile,
     weights_meant,
@@ -37,6 +40,7 @@ def sample_main(weights: int) -> None:
             raise InputError("--channel rgb: --protocol luma compares luma alone; leave one of them out")
         args.ckpt_path = weights_meant(args.ckpt_path, args.model or "lesrcnn", weights)
         args.test_data_dir = ours_otherwise(args.test_data_dir)
+        args.size = wanted_size(args)
         from . import sample
 
         return sample.run(args)
@@ -88,12 +92,41 @@ def sample_parser(weights: int) -> Parser:
     what = "file format of the results; png and tif keep 16 bits and alpha"
     add("--format", choices=sorted(s[1:] for s in WRITTEN), default="png", help=what)
     add = (speed := parser.add_argument_group("speed and memory")).add_argument
+    add_size(parser.add_argument_group("any size, instead of --scale"))
     add_sampler(speed)
+    add_device(speed)
     what = "the mean over the eight flips and turns of a picture: eight times the work for 0.15 dB (Set5 x4)"
     add("--self_ensemble", action="store_true", help=what)
     what = "split the pictures over so many GPUs; for more machines, or processes on CPUs, start this with torchrun"
     add("--num_gpu", type=positive, default=1, help=what)
     return parser
+
+
+def add_size(group) -> None:
+    """Flags of :class:`solver.sampling.sizing.Size`."""
+    what = "results that fit into so many pixels, as 1920x1080, in the picture's shape"
+    group.add_argument("--size", type=box, metavar="WxH", help=what)
+    what = "results so wide; the height keeps the shape, or is --height, whatever the shape"
+    group.add_argument("--width", type=positive, help=what)
+    group.add_argument("--height", type=positive, help="results so high")
+    what = "results so many times as large, as 2.5; all four are made by the next scale that the weights have, shrunk"
+    group.add_argument("--factor", type=positive_number, help=what)
+
+
+def wanted_size(args):
+    """The size that the flags ask for, or None; raises InputError for flags that contradict each other."""
+    sides = args.width or args.height
+    given = {"--size": args.size, "--width or --height": sides, "--factor": args.factor}
+    given = [flag for flag, value in given.items() if value]
+    if not given:
+        return None
+    for flag, value in {given[-1]: len(given) > 1, "--wrap": args.wrap, "--make_lr": args.make_lr}.items():
+        if value:
+            raise InputError(f"{given[0]} and {flag}: do not go together; leave one of them out")
+    from .sizing import Size
+
+    width, height = args.size or (args.width, args.height)
+    return Size(args.factor, width, height, within=args.size is not None)
 
 
 def add_sampler(group) -> None:

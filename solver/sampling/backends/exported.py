@@ -36,7 +36,11 @@ class Exported:
     kept_bytes = 0.0
 
     def __init__(self, graph: Graph, runtime: str, device: torch.device, precision: str, compile: bool) -> None:
-        flags = {"--backend torch": runtime == "torch", "--cuda": device.type != "cpu", "--compile": compile}
+        flags = {
+            "--backend torch": runtime == "torch",
+            f"--device {device.type}": device.type != "cpu",
+            "--compile": compile,
+        }
         flags[f"--precision {precision}"] = precision not in ("fp32", "auto", graph.said.precision)
         for flag in (flag for flag, given in flags.items() if given):
             raise InputError(f"{flag}: {graph.path} is computed as it is, on the CPU; leave the flag out")

@@ -195,6 +195,8 @@ def test_bad_arguments_are_one_line(sample, weights, picture, tmp_path):
     fails(sample(data / "pipe.png"), "is a file, expected a folder")
     if not torch.cuda.is_available():
         fails(sample(data, extra=("--cuda",)), "no CUDA GPU")
+        fails(sample(data, extra=("--device", "cuda")), "--device cuda", "give one of auto")
+    fails(sample(data, extra=("--cuda", "--device", "cpu")), "contradict each other")
 
 
 def test_a_result_that_cannot_be_written_is_skipped_and_the_report_is_there(sample, picture, tmp_path):
