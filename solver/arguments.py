@@ -13,12 +13,11 @@ from pathlib import Path
 import model
 from dataset.errors import InputError
 from dataset.files import ours_otherwise
-from model import shipped
 
 BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
 DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 PYIQA = ("vif", "lpips", "niqe")  # figures of that library
-SHIPPED = {scale: shipped("lesrcnn", scale) for scale in (2, 3, 4, 0)}
+SHIPPED = {scale: model.shipped("lesrcnn", scale) for scale in (2, 3, 4, 0)}
 
 
 def weights_meant(path: Path | None, network: str, scale: int) -> Path:
@@ -26,7 +25,7 @@ def weights_meant(path: Path | None, network: str, scale: int) -> Path:
 
     Where blind weights alone ship, they are taken for the path that published commands name, and a line tells so.
     """
-    own, blind = Path(shipped(network, scale)), ours_otherwise(Path(shipped(network, 0)))
+    own, blind = Path(model.shipped(network, scale)), ours_otherwise(Path(model.shipped(network, 0)))
     found = ours_otherwise(path or own)
     if found.exists() or (path or own) != own or not blind.exists():
         return found

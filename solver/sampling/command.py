@@ -8,6 +8,7 @@ from pathlib import Path
 from dataset.errors import InputError, Parser, run
 from dataset.files import ours_otherwise
 from dataset.images import WRITTEN
+from model import shipped
 
 from ..arguments import (
     BACKENDS,
@@ -21,7 +22,6 @@ from ..arguments import (
     natural,
     positive,
     positive_number,
-    shipped,
     tile,
     weights_meant,
 )
@@ -91,8 +91,8 @@ def sample_parser(weights: int) -> Parser:
     add("--metadata", choices=("keep", "strip"), default="keep", help=what)
     what = "file format of the results; png and tif keep 16 bits and alpha"
     add("--format", choices=sorted(s[1:] for s in WRITTEN), default="png", help=what)
-    add = (speed := parser.add_argument_group("speed and memory")).add_argument
     add_size(parser.add_argument_group("any size, instead of --scale"))
+    add = (speed := parser.add_argument_group("speed and memory")).add_argument
     add_sampler(speed)
     add_device(speed)
     what = "the mean over the eight flips and turns of a picture: eight times the work for 0.15 dB (Set5 x4)"

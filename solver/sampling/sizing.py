@@ -81,16 +81,7 @@ class Sized:
 
     def enlarge(self, picture: Picture, rounding: str = "truncate") -> Picture:
         """See :meth:`solver.sampling.sampler.Sampler.enlarge`."""
-        made = self.enlarge_in_bands(picture, rounding)
-        rgb = np.empty((made.height, made.width, 3), made.dtype)
-        alpha = np.empty((made.height, made.width), made.dtype) if made.alpha else None
-        top = 0
-        for band in made.bands:
-            rows = slice(top, top := top + len(band.rgb))
-            rgb[rows] = band.rgb
-            if alpha is not None:
-                alpha[rows] = band.alpha
-        return Picture(rgb, alpha, made.grey, metadata=made.metadata)
+        return self.enlarge_in_bands(picture, rounding).joined()
 
     def enlarge_in_bands(self, picture: Picture, rounding: str = "truncate") -> Bands:
         """See :meth:`solver.sampling.sampler.Sampler.enlarge_in_bands`."""
