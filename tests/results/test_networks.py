@@ -10,6 +10,7 @@ from matplotlib.text import Text
 
 import model
 from dataset.errors import InputError
+from dataset.files import write_csv
 from results import benchmark, canvas, measure, network_table, networks, turns
 from solver.checkpoint import save_weights
 
@@ -189,7 +190,7 @@ def test_the_readme_shows_what_was_measured(root):
 
 @pytest.mark.parametrize("spoilt", ["scale", "ms", "psnr", "parameters"])
 def test_a_damaged_table_is_one_line(tmp_path, spoilt):
-    network_table.write_csv(tmp_path / "a.csv", [row("A", 2, 100.0, 37.5) | {spoilt: "no"}])
+    write_csv(tmp_path / "a.csv", [row("A", 2, 100.0, 37.5) | {spoilt: "no"}])
     with pytest.raises(InputError, match="a.csv: is damaged; make it again"):
         network_table.read(tmp_path / "a.csv")
 
