@@ -29,7 +29,7 @@ SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "int8": ".onnx", "safetensors":
 SUFFIXES |= {"coreml": coreml.SUFFIX, "ncnn": ncnn.SUFFIX}
 _OPSET = 17
 _DIMENSIONS = {INPUT: {0: "batch", 2: "height", 3: "width"}, OUTPUT: {0: "batch", 2: "sr_height", 3: "sr_width"}}
-_PATCHES, _SIDE = 64, 48  # to calibrate by: how many, of so many LR pixels a side
+_PATCHES, _SIDE = 128, 32  # to calibrate by: how many, of so many LR pixels a side
 _FAR = 2.0  # grey levels
 
 
@@ -142,18 +142,21 @@ def write_int8(path: Path, net: Torch, said: Said, patches: torch.Tensor) -> flo
 
 
 def lr_patches(folder: Path, scale: int) -> torch.Tensor:
-    """LR patches (N, 3, side, side) in [0, 1] of a folder's pictures, one of each, by MATLAB's bicubic.
+    """LR patches (N, 3, side, side) in [0, 1] of a folder's pictures, as many of each, by MATLAB's bicubic.
 
     Raises:
         InputError: if no picture is as large as a patch.
     """
     random, side, patches = np.random.default_rng(0), _SIDE * scale, []
-    for file in random.permutation(images.list_images(folder, needed=True)):
+    files = list(random.permutation(images.list_images(folder, needed=True)))
+    for file in files[:_PATCHES]:
         rgb = images.read(file).rgb
-        top, left = (int(random.integers(max(length - side, 0) + 1)) for length in rgb.shape[:2])
-        hr = rgb[top : top + side, left : left + side]
-        if hr.shape == (side, side, 3) and len(patches) < _PATCHES:
-            patches.append(images.to_tensor(bicubic.imresize(np.ascontiguousarray(hr), 1 / scale), CPU))
+        if min(rgb.shape[:2]) < side:
+            continue
+        for _ in range(-(-_PATCHES // len(files))):
+            top, left = (int(random.integers(length - side + 1)) for length in rgb.shape[:2])
+            hr = np.ascontiguousarray(rgb[top : top + side, left : left + side])
+            patches.append(images.to_tensor(bicubic.imresize(hr, 1 / scale), CPU))
     if not patches:
         raise InputError(f"--calibrate {folder}: no picture of {side}x{side} pixels or more")
     return torch.cat(patches)

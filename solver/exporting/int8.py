@@ -1,13 +1,16 @@
 """A network in int8: an exported ONNX graph whose convolutions compute with 8-bit weights and features.
 
 What comes out is such a graph again, with QuantizeLinear and DequantizeLinear around them (QDQ), which OpenVINO and
-ONNX Runtime read. The layers that face the picture stay in float32. All else is chosen by calibration pictures, layer
-after layer in the order in which they compute, each given what the quantised ones before it make:
+ONNX Runtime read. The layers that face the picture stay in float32. All else is chosen by calibration pictures:
 
-- the range of its input: the geometric mean of the largest value and of the range with the least squared error;
+- channels are made about equally loud (:mod:`.evening`);
+- the range of a layer's input: the geometric mean of the largest value and of the range with the least squared error;
 - its weights, one scale for each output channel, rounded so that the rounding of one is made good by those to come
   (GPTQ: Frantar et al., arXiv 2210.17323);
 - its bias, so that the mean of each output channel stays what it was.
+
+Each layer is given the features of the exact network. If it were given those of the rounded layers before it, it would
+learn to mend their errors for these pictures, and make them worse for others.
 """
 
 from collections.abc import Iterator
@@ -17,17 +20,15 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from dataset.errors import InputError
+from ..graph import OUTPUT, package
+from .evening import evened
+from .nodes import Values, computed, convolve, is_convolution, options, walk
 
-from ..graph import INPUT, OUTPUT, package
-
-_POSITIONS = 6_000  # of features that a layer's weights are rounded by
-_DAMPING = 0.01  # of the mean of the inputs' squares, added to each
+_POSITIONS = 12_000  # of features that a layer's weights are rounded by
+_DAMPING = 0.1  # of the mean of the inputs' squares, added to each
 _SHRUNK = (1.0, 0.95, 0.9, 0.85, 0.8)  # of a channel's largest weight: ranges of weights that are tried
 _CLIPS = 0.98 ** np.arange(80)  # of a tensor's largest value: ranges of features that are tried
 _FEW = 3  # channels of a picture
-
-Values = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def quantised(content: bytes, pictures: torch.Tensor) -> tuple[bytes, float]:
         pictures: (N, 3, H, W) in [0, 1], to calibrate by: LR patches such as the network will see.
 
     Raises:
-        InputError: if the network has operations that this does not know.
+        InputError: if the network has operations that are not known here.
     """
     onnx = package("onnx")
     model = onnx.load_model_from_string(content)
@@ -58,8 +59,9 @@ def quantised(content: bytes, pictures: torch.Tensor) -> tuple[bytes, float]:
     weights = {
         tensor.name: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy()) for tensor in model.graph.initializer
     }
+    weights = evened(model.graph, weights, pictures)
     layers, error = _calibrated(model.graph, weights, pictures)
-    _rewrite(model.graph, layers, onnx)
+    _rewrite(model.graph, layers, weights, onnx)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(), error
 
@@ -73,76 +75,34 @@ class Layer:
     steps: torch.Tensor
     bias: torch.Tensor
 
+    def __call__(self, node, x: torch.Tensor) -> torch.Tensor:
+        return convolve(node, self.input.rounded(x), self.weight * self.steps.view(-1, 1, 1, 1), self.bias)
+
 
 @torch.inference_mode()
 def _calibrated(graph, weights: Values, pictures: torch.Tensor) -> tuple[dict[str, Layer], float]:
-    """The layers by their outputs' names, and the error. Computes the network twice, exactly and quantised."""
-    exact: Values = weights | {INPUT: pictures}
-    coarse: Values = dict(exact)
+    """The layers by their outputs' names, and the root mean square of the error, in grey levels."""
     ranges: dict[str, Range] = {}
     layers: dict[str, Layer] = {}
-    last_use = {name: index for index, node in enumerate(graph.node) for name in node.input}
-    for index, node in enumerate(graph.node):
-        [name] = node.output
-        exact[name] = _computed(node, exact)
-        if _is_inner(node, weights):
-            x = coarse[node.input[0]]
-            if node.input[0] not in ranges:
-                ranges[node.input[0]] = _range_of(x)
-            x = ranges[node.input[0]].rounded(x)
-            weight, steps = _gptq(weights[node.input[1]], x, node)
-            made = _convolve(node, x, weight * steps.view(-1, 1, 1, 1))
-            bias = (exact[name] - made).mean((0, 2, 3))
-            layers[name] = Layer(ranges[node.input[0]], weight, steps, bias)
-            coarse[name] = made.add_(bias.view(1, -1, 1, 1))
-        else:
-            coarse[name] = _computed(node, coarse)
-        for used in node.input:
-            if last_use[used] == index and used not in weights:
-                exact.pop(used, None), coarse.pop(used, None)
-    error = 255 * (coarse[OUTPUT] - exact[OUTPUT]).square().mean().sqrt()
-    return layers, float(error)
+    for node, values in walk(graph, weights, pictures):
+        if not is_convolution(node, weights) or min(weights[node.input[1]].shape[:2]) <= _FEW:
+            continue
+        source, [name] = node.input[0], node.output
+        x, weight = values[source], weights[node.input[1]]
+        if source not in ranges:
+            ranges[source] = _range_of(x)
+        rounded = _gptq(weight, ranges[source].rounded(x), node)
+        layer = layers[name] = Layer(ranges[source], *rounded, torch.zeros(len(weight)))
+        layer.bias = (values[name] - layer(node, x)).mean((0, 2, 3))
+    exact = values[OUTPUT]
 
+    def coarsely(node, values: Values) -> torch.Tensor:
+        layer = layers.get(node.output[0])
+        return layer(node, values[node.input[0]]) if layer else computed(node, values)
 
-def _is_inner(node, weights: Values) -> bool:
-    """Whether a node is a convolution that faces no picture; grouped ones, which are small, are left as they are."""
-    if node.op_type != "Conv" or _options(node).get("group", 1) != 1:
-        return False
-    return node.input[1] in weights and min(weights[node.input[1]].shape[:2]) > _FEW
-
-
-def _options(node) -> dict:
-    from onnx.helper import get_attribute_value
-
-    return {each.name: get_attribute_value(each) for each in node.attribute}
-
-
-def _computed(node, values: Values) -> torch.Tensor:
-    """What a node makes of the values that are known."""
-    inputs, options = [values[name] for name in node.input], _options(node)
-    match node.op_type:
-        case "Conv":
-            return _convolve(node, *inputs)
-        case "DepthToSpace" if options.get("mode") == b"CRD":
-            return F.pixel_shuffle(inputs[0], options["blocksize"])
-        case "Constant":
-            from onnx.numpy_helper import to_array
-
-            return torch.from_numpy(to_array(options["value"]).copy())
-        case "Concat" if options["axis"] == 1:
-            return torch.cat(inputs, dim=1)
-    simple = {"Relu": F.relu, "Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Identity": torch.clone}
-    if node.op_type not in simple:
-        raise InputError(f"--to int8: {node.op_type} is not known there; such a network stays in float32")
-    return simple[node.op_type](*inputs)
-
-
-def _convolve(node, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    options = _options(node)
-    top, left, bottom, right = options.get("pads", (0, 0, 0, 0))
-    if (top, left) != (bottom, right):
-        raise InputError("--to int8: a convolution with other padding above than below is not known there")
-    return F.conv2d(x, weight, bias, options["strides"], (top, left), options["dilations"], options.get("group", 1))
+    for _, values in walk(graph, weights, pictures, coarsely):
+        pass
+    return layers, float(255 * (values[OUTPUT] - exact).square().mean().sqrt())
 
 
 def _range_of(x: torch.Tensor) -> Range:
@@ -188,7 +148,7 @@ def _gptq(weight: torch.Tensor, x: torch.Tensor, node) -> tuple[torch.Tensor, to
 
 def _windows(x: torch.Tensor, node, kernel: torch.Size) -> torch.Tensor:
     """What a convolution sees at random places: (places, I * h * w)."""
-    top, left, *_ = _options(node).get("pads", (0, 0, 0, 0))
+    top, left, *_ = options(node).get("pads", (0, 0, 0, 0))
     padded = F.pad(x, (left, left, top, top))
     places = [torch.randint(size, (_POSITIONS,), generator=_random(i)) for i, size in enumerate((len(x), *x.shape[2:]))]
     rows, columns = (place[:, None] + torch.arange(size) for place, size in zip(places[1:], kernel))
@@ -221,8 +181,8 @@ def _users(graph) -> dict[str, list]:
     return users
 
 
-def _rewrite(graph, layers: dict[str, Layer], onnx) -> None:
-    """Put the quantised layers into the graph."""
+def _rewrite(graph, layers: dict[str, Layer], weights: Values, onnx) -> None:
+    """Put the quantised layers into the graph, and these weights where they are not."""
     make, constant = onnx.helper.make_node, onnx.numpy_helper.from_array
     made_by = {node.output[0]: node for node in graph.node}
     rounded: dict[str, str] = {}  # a tensor -> it in 8 bits and back
@@ -263,6 +223,9 @@ def _rewrite(graph, layers: dict[str, Layer], onnx) -> None:
                 nodes += round_trip(name, inputs.get(name) or shuffled[name])
     used = {name for node in nodes for name in node.input}
     own = [tensor for tensor in graph.initializer if tensor.name in used]
+    for tensor in own:
+        if tensor.name in weights:
+            tensor.CopyFrom(constant(weights[tensor.name].numpy(), tensor.name))
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
