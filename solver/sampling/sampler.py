@@ -1,6 +1,5 @@
 """Image in, super-resolved image out: any size, exact, in as much memory as is given."""
 
-import itertools
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -136,13 +135,7 @@ class Sampler:
                 _fill(band, rows.start, parts, rounding)
                 yield band
 
-        made = make()
-        with background.executor(most=1) as worker:
-            next_ones = (worker.submit(next, made, None) for _ in itertools.count())
-            for band in background.ahead(next_ones, depth=1):
-                if band.result() is None:
-                    break
-                yield band.result()
+        yield from background.beside(make())
 
     def outputs(self, rgb: np.ndarray) -> Iterator[Part]:
         """The network's output part by part, before it becomes integers.

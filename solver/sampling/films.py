@@ -1,0 +1,152 @@
+"""Videos enlarged: frames flow through the sampler as pictures do, decoded before it and encoded behind it."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dataset import files, remux, segments, video
+from dataset.errors import InputError, describe
+from dataset.picture import Picture
+from dataset.segments import Coding, Segments
+from dataset.test_set import Item
+from dataset.video import Video
+
+from .. import background
+from ..measuring.evaluate import Row, Scores
+from .progress import Progress
+from .sampler import Sampler
+
+_WAITING = 2  # frames that are decoded, and that are enlarged, before they are wanted
+_KEPT = 60  # frames that an encoder looks at before it writes the first
+
+
+@dataclass(frozen=True)
+class Films:
+    """How the videos of a folder are enlarged, and where their results are.
+
+    Attributes:
+        sampler: what enlarges.
+        folder: of the results: they are in ``SR``, and segments of those that are not done in hidden folders there.
+        codec, crf, pix_fmt: see :func:`dataset.segments.coding`.
+        bar: whether a line tells frames per second, and the time that is left.
+    """
+
+    sampler: Sampler
+    folder: Path
+    codec: str = "h264"
+    crf: int = 17
+    pix_fmt: str | None = None
+    bar: bool = False
+
+    @property
+    def settings(self) -> dict:
+        """What a result depends on beside the video and the network, as JSON can hold it."""
+        told = {"codec": self.codec, "crf": self.crf, "pix_fmt": self.pix_fmt, "segment": segments.LENGTH}
+        return told | {"av": video.library().__version__}
+
+    def path(self, item: Item) -> Path:
+        """The result of a video."""
+        return files.fitting_path(self.folder / "SR", item.name, segments.suffix_of(item.lr, self.codec))
+
+    def enlarge(self, item: Item, key: str) -> tuple[Row, list[str]]:
+        """Enlarge a video, going on with the segments that are there of an earlier run.
+
+        Args:
+            item: the video.
+            key: of all that the result depends on; segments of another are not used.
+
+        Returns:
+            Its row, and a line for each thing that the result lacks.
+
+        Raises:
+            InputError: if it cannot be read or written, or needs more than the memory.
+        """
+        start = time.perf_counter()
+        of = video.look(item.lr)
+        coding = segments.coding(of, self.sampler.scale, self.codec, self.crf, self.pix_fmt)
+        self._check_memory(of, coding)
+        path = self.path(item)
+        parts = Segments(_work_folder(path, key), of, coding)
+        made = parts.write(self._enlarged(item, of, parts.frames))
+        lost = remux.join(path, parts.files, of, coding)
+        self.forget(item)
+        row = Row(item.name, coding.height, coding.width, time.perf_counter() - start, frames=made)
+        return row, [f"{item.lr}: {note}" for note in (*of.notes, *coding.notes, *lost)]
+
+    def forget(self, item: Item) -> None:
+        """Remove the segments of a video."""
+        shutil.rmtree(_hidden(self.path(item)), ignore_errors=True)
+
+    def _enlarged(self, item: Item, of: Video, done: int) -> Iterator[tuple[int, np.ndarray]]:
+        """When each frame is seen, and its pixels enlarged, behind those that are done."""
+
+        def network() -> Iterator[tuple[int, np.ndarray]]:
+            for frame in background.beside(video.frames(of, skip=done), _WAITING):
+                yield frame.time, self.sampler.enlarge(Picture(frame.rgb)).rgb
+
+        told = {"desc": item.lr.name, "unit": "frame", "total": of.frames or None, "initial": min(done, of.frames)}
+        with tqdm(**told, disable=None if self.bar else True) as bar:
+            for frame in background.beside(network(), _WAITING):
+                yield frame
+                bar.update()
+
+    def _check_memory(self, of: Video, coding: Coding) -> None:
+        """InputError if the frames that are held at once do not fit the memory."""
+        small, large = of.height * of.width, coding.height * coding.width
+        pixel = 3 * np.dtype(np.float32).itemsize
+        encoder = _KEPT * 1.5 * coding.layout.dtype.itemsize if self.codec != "ffv1" else 0
+        held = (_WAITING + 2) * pixel * (small + large) + int(encoder * large)
+        self.sampler.budget.check_picture(of.path, 3 * pixel * small, held)
+
+
+def enlarge_all(films: Films, videos: list[Item], progress: Progress, resume: bool, scores: Scores) -> None:
+    """Enlarge videos one by one, and add to the scores their rows, notes, and a line for each that is skipped.
+
+    Args:
+        films: how.
+        videos: the videos.
+        progress: what an earlier run has done; what is done is noted there.
+        resume: whether that stays. Otherwise all is made anew.
+        scores: of the pictures beside them.
+    """
+    done = progress.done(videos) if resume else {}
+    scores.rows += done.values()
+    for item in videos:
+        if item in done:
+            continue
+        try:
+            if not resume:
+                films.forget(item)
+            row, notes = films.enlarge(item, progress.key(item))
+            progress.add(item, row)
+            scores.rows.append(row)
+            scores.notes += notes
+        except InputError as error:
+            scores.skipped.append(str(error))
+
+
+def _hidden(path: Path) -> Path:
+    """The folder of the segments of a result."""
+    return files.fitting_path(path.parent, f".{path.name}", ".segments")
+
+
+def _work_folder(path: Path, key: str) -> Path:
+    """The folder of the segments of a result, empty if they depend on anything else."""
+    folder = _hidden(path)
+    note = folder / "made_from.json"
+    with suppress(InputError):
+        if note.exists() and files.read_json(note, "it is made again") == key:
+            return folder
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        files.write_json(note, key)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {describe(error)}") from None
+    return folder
