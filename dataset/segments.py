@@ -26,6 +26,7 @@ _ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "l
 _HELD = {".mp4": CODECS[:4], ".m4v": CODECS[:2], ".mov": CODECS[:2], ".webm": CODECS[2:4], ".mkv": CODECS}
 # The most pixels of a frame, and of a side, at the highest level (H.264 and H.265, tables A-1 and A.8: 6.2).
 _LARGEST = {"h264": (139_264 * 256, 16_880), "hevc": (35_651_584, 16_888)}
+_SMALLEST = {"hevc": 64}  # pixels of a side: x265 writes beyond the memory of smaller frames
 _QUIET = {"hevc": {"x265-params": "log-level=none"}, "vp9": {"b": "0"}}
 _LEAD = 60  # seconds that all times in a segment are later by: its format has none below 0, as of decoding may be
 _LOSSLESS = {"level": "3", "slicecrc": "1", "g": "1"}  # each slice of FFV1 has a checksum
@@ -76,6 +77,8 @@ def coding(of: Video, scale: int, codec: str = "h264", crf: int = 17, pix_fmt: s
         raise InputError(
             f"{size}, more than {codec} can hold; give --codec {'av1' if codec == 'hevc' else 'hevc'} or ffv1"
         )
+    if min(height, width) < _SMALLEST.get(codec, 0):
+        raise InputError(f"{size}, too few for {codec}; give another --codec")
     fewer = [f"{of.layout.bits} bits become {layout.bits}"] * (layout.bits < of.layout.bits)
     matrix = of.colours.matrix
     if layout.rgb != (matrix == yuv.RGB):

@@ -25,7 +25,7 @@ _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # with
 _SEGMENT = b"\x18\x53\x80\x67"  # Matroska's id of all that a file holds
 _STEPS = 10_000  # boxes of a file that are looked at, at most
 _MOST_PIXELS = 2**26  # of a frame
-_ENCRYPTED = "is encrypted; save it without a password first"
+_ENCRYPTED = "it is encrypted; save it without a password first"
 
 
 @dataclass(frozen=True)
