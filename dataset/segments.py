@@ -216,7 +216,8 @@ def refusing(path: Path) -> Iterator[None]:
     try:
         yield
     except video.library().FFmpegError as error:
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror) from None
+        for told in (error, error.__context__):  # what comes of an end that cannot be written follows what refused it
+            if isinstance(told, OSError):
+                raise OSError(told.errno, told.strerror) from None
         why = str(error.strerror or type(error).__name__).lower()
         raise InputError(f"{path}: cannot be written: {why}; try another --codec or --pix_fmt") from None

@@ -9,6 +9,7 @@ import numpy as np
 from dataset import video, yuv
 from dataset.yuv import Colours, Layout
 
+MILLISECOND = Fraction(1, 1000)  # the tick of MKV
 BT709 = Colours(1, 1, 1, full=False)
 
 
@@ -46,6 +47,7 @@ def write(
     import av
 
     frame_of = moving(*size)
+    path.parent.mkdir(exist_ok=True)
     quality = {"crf": "5"} if codec == "libx264" else {}
     with av.open(str(path), "w") as file:
         stream = file.add_stream(codec, rate=25, options=quality)
@@ -58,9 +60,9 @@ def write(
         if beside:
             sound = file.add_stream("aac", rate=48_000, layout="stereo")
             subtitles = file.add_mux_stream("subrip" if path.suffix == ".mkv" else "mov_text")
-            subtitles.time_base, subtitles.metadata["language"] = Fraction(1, 1000), "deu"
+            subtitles.time_base, subtitles.metadata["language"] = MILLISECOND, "deu"
             file.metadata["title"] = "A title"
-            chapter = {"id": 1, "start": 0, "end": 200, "time_base": Fraction(1, 1000), "metadata": {"title": "One"}}
+            chapter = {"id": 1, "start": 0, "end": 200, "time_base": MILLISECOND, "metadata": {"title": "One"}}
             file.set_chapters([chapter])
         for number, time in enumerate(times):
             frame = av.VideoFrame(size[1], size[0], layout.name)
@@ -94,7 +96,7 @@ def _write_subtitles(file, stream, prefixed: bool) -> None:
         text = f"Line {number}".encode()
         packet = av.Packet(len(text).to_bytes(2) * prefixed + text)
         packet.pts = packet.dts = 200 * number
-        packet.duration, packet.time_base, packet.stream = 150, Fraction(1, 1000), stream
+        packet.duration, packet.time_base, packet.stream = 150, MILLISECOND, stream
         file.mux_one(packet)
 
 

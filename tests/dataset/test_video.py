@@ -1,7 +1,6 @@
 """Videos: their times, colours and turns, what is beside the pictures, and bad files."""
 
 from dataclasses import replace
-from fractions import Fraction
 from itertools import accumulate
 
 import clips
@@ -67,7 +66,7 @@ def test_frames_are_upright(turned, tmp_path):
 def test_lossless_colours_come_back_within_a_level(bits, colours, tmp_path):
     layout = Layout(bits)
     path = clips.write(
-        tmp_path / "clip.mkv", [0, 40, 80], codec="ffv1", layout=layout, colours=colours, tick=Fraction(1, 1000)
+        tmp_path / "clip.mkv", [0, 40, 80], codec="ffv1", layout=layout, colours=colours, tick=clips.MILLISECOND
     )
     result, _ = doubled(path, tmp_path / "work", "ffv1")
     found = video.look(result)
@@ -100,7 +99,7 @@ def test_colours_of_the_standard():
 def test_ten_bits_stay_ten_bits(codec, tmp_path):
     hdr = Colours(9, 9, 16, False)
     path = clips.write(
-        tmp_path / "clip.mkv", [0, 40], (64, 64), layout=Layout(10, 2, 2), colours=hdr, tick=Fraction(1, 1000)
+        tmp_path / "clip.mkv", [0, 40], (64, 64), layout=Layout(10, 2, 2), colours=hdr, tick=clips.MILLISECOND
     )
     result, _ = doubled(path, tmp_path / "work", codec)
     found = video.look(result)
