@@ -50,6 +50,9 @@ def _write(container, segments: list[Path], source, of: Video, coding: Coding) -
             out = _stream_of(segments[0], container)
             out.time_base = of.tick
             tell_colours(out.codec_context, coding.colours)
+            out.codec_context.sample_aspect_ratio = of.aspect
+            if coding.codec == "hevc" and coding.suffix != ".mkv":
+                out.codec_context.codec_tag = "hvc1"  # without which Apple's players do not play it
         elif stream.type == "attachment":
             container.add_attachment(stream.metadata.get("filename", "attachment"), stream.mimetype or "", stream.data)
             continue

@@ -56,7 +56,7 @@ class TestSet:
         items: the pictures, in natural order of their names.
         problems: a line for each picture that cannot be used, for example an HR without LR.
         notes: a line for what is there and was not asked for, for example folders in the folder.
-        videos: as items, whose results are called after them: ``clip_SR``.
+        videos: as items, whose results are called after them: ``clip_SR``; clip_HR and clip_LR are a pair.
     """
 
     __test__ = False  # not a test, whatever pytest makes of the name
@@ -305,10 +305,12 @@ def is_video(path: Path) -> bool:
 
 
 def _as_videos(files: list[Path], beside: list[Item], below: Path | None) -> list[Item]:
-    """Items of videos, whose names are none of those beside them."""
+    """Items of videos, those with HR and LR in names that are the same otherwise as pairs; no name is one beside."""
+    pairs = _pairs(files)
+    paired = {file for pair in pairs for file in pair}
     taken, items = {_folded(item.name) for item in beside}, []
-    for item in _named([(file, None) for file in files], below=below):
-        name = f"{item.name}_SR"
+    for item in _named(pairs + [(file, None) for file in files if file not in paired], below=below):
+        name = item.name if item.hr else f"{item.name}_SR"
         while _folded(name) in taken:
             name += "_"
         items.append(replace(item, name=name))

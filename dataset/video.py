@@ -23,6 +23,7 @@ SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 _KINDS = ", ".join(suffix[1:] for suffix in SUFFIXES)
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # with which a MOV or MP4 begins
 _SEGMENT = b"\x18\x53\x80\x67"  # Matroska's id of all that a file holds
+_SCREEN = {"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"}  # kinds of data beside a frame
 _STEPS = 10_000  # boxes of a file that are looked at, at most
 _MOST_PIXELS = 2**26  # of a frame
 _ENCRYPTED = "it is encrypted; save it without a password first"
@@ -100,6 +101,8 @@ def look(path: Path) -> Video:
         alpha = any(component.is_alpha for component in kind.components)
         notes = ["its transparency is left out"] * alpha
         notes += ["it is interlaced, and each two fields are enlarged as one picture"] * frame.interlaced_frame
+        told = {beside.type.name for beside in frame.side_data} & _SCREEN
+        notes += ["what it tells of the screen that it was made on is left out"] * bool(told)
         return Video(
             path,
             *sides,

@@ -4,7 +4,8 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from dataset.video import Video
 
 from .. import background
 from ..measuring.evaluate import Row, Scores
+from ..measuring.more import Measure
+from ..measuring.moving import Figures
 from .progress import Progress
 from .sampler import Sampler
 
@@ -34,6 +37,8 @@ class Films:
         sampler: what enlarges.
         folder: of the results: they are in ``SR``, and segments of those that are not done in hidden folders there.
         codec, crf, pix_fmt: see :func:`dataset.segments.coding`.
+        protocol, channel, more: what is measured of those whose original is there, see
+            :class:`solver.measuring.moving.Figures`.
         bar: whether a line tells frames per second, and the time that is left.
     """
 
@@ -42,13 +47,18 @@ class Films:
     codec: str = "h264"
     crf: int = 17
     pix_fmt: str | None = None
+    protocol: str = "published"
+    channel: str = "luma"
+    more: dict[str, Measure] = field(default_factory=dict)
     bar: bool = False
 
     @property
     def settings(self) -> dict:
         """What a result depends on beside the video and the network, as JSON can hold it."""
         told = {"codec": self.codec, "crf": self.crf, "pix_fmt": self.pix_fmt, "segment": segments.LENGTH}
-        return told | {"av": video.library().__version__}
+        with suppress(PackageNotFoundError):  # which is told when a video is opened
+            told["av"] = version("av")
+        return told
 
     def path(self, item: Item) -> Path:
         """The result of a video."""
@@ -72,28 +82,36 @@ class Films:
         coding = segments.coding(of, self.sampler.scale, self.codec, self.crf, self.pix_fmt)
         self._check_memory(of, coding)
         path = self.path(item)
+        figures = None
+        if item.hr is not None:
+            self.forget(item)  # of frames that are done, no figures are known
+            figures = Figures(of, video.look(item.hr), self.sampler.scale, self.protocol, self.channel, self.more)
         parts = Segments(_work_folder(path, key), of, coding)
-        made = parts.write(self._enlarged(item, of, parts.frames))
+        made = parts.write(self._enlarged(of, parts.frames, figures))
         lost = remux.join(path, parts.files, of, coding)
         self.forget(item)
-        row = Row(item.name, coding.height, coding.width, time.perf_counter() - start, frames=made)
+        measured = figures.means() if figures else {}
+        row = Row(item.name, coding.height, coding.width, time.perf_counter() - start, frames=made, **measured)
         return row, [f"{item.lr}: {note}" for note in (*of.notes, *coding.notes, *lost)]
 
     def forget(self, item: Item) -> None:
         """Remove the segments of a video."""
         shutil.rmtree(_hidden(self.path(item)), ignore_errors=True)
 
-    def _enlarged(self, item: Item, of: Video, done: int) -> Iterator[tuple[int, np.ndarray]]:
+    def _enlarged(self, of: Video, done: int, figures: Figures | None) -> Iterator[tuple[int, np.ndarray]]:
         """When each frame is seen, and its pixels enlarged, behind those that are done."""
 
-        def network() -> Iterator[tuple[int, np.ndarray]]:
+        def network() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
             for frame in background.beside(video.frames(of, skip=done), _WAITING):
-                yield frame.time, self.sampler.enlarge(Picture(frame.rgb)).rgb
+                yield frame.time, self.sampler.enlarge(Picture(frame.rgb)).rgb, frame.rgb
 
-        told = {"desc": item.lr.name, "unit": "frame", "total": of.frames or None, "initial": min(done, of.frames)}
+        frames = background.beside(network(), _WAITING)
+        if figures is not None:
+            frames = background.beside(figures.passing(frames), _WAITING)
+        told = {"desc": of.path.name, "unit": "frame", "total": of.frames or None, "initial": min(done, of.frames)}
         with tqdm(**told, disable=None if self.bar else True) as bar:
-            for frame in background.beside(network(), _WAITING):
-                yield frame
+            for time_, enlarged, _ in frames:
+                yield time_, enlarged
                 bar.update()
 
     def _check_memory(self, of: Video, coding: Coding) -> None:

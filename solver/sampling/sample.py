@@ -66,7 +66,7 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     pictures = test_set.find(args.test_data_dir, args.scale, recursive=args.recursive, make_lr=args.make_lr)
     if args.pages == "all":
         pictures = test_set.with_pages(pictures)
-    if any(item.hr for item in pictures.items):
+    if any(item.hr for item in (*pictures.items, *pictures.videos)):
         import skimage.metrics  # noqa: F401  before the sampler looks how much memory the program takes
     sampler = Sampler(
         net,
@@ -115,7 +115,8 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     scores.rows += done.values()
     scores.notes += output.notes
     if mine.videos:
-        films = Films(sampler, folder, args.codec, args.crf, args.pix_fmt, bar=group.leads)
+        coding = args.codec, args.crf, args.pix_fmt
+        films = Films(sampler, folder, *coding, args.protocol, args.channel, more, bar=group.leads)
         told = settings(args, weights, sampler) | films.settings
         enlarge_all(films, mine.videos, Progress(folder, source, told, films.path), args.resume, scores)
     scores = merged(group.gather(scores), pictures)

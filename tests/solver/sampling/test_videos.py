@@ -18,6 +18,7 @@ import model
 from dataset import images, segments, video
 from dataset.yuv import Layout
 from solver.checkpoint import save_weights
+from solver.measuring.metrics import psnr_ssim
 from solver.sampling.sampler import Sampler
 
 pytest.importorskip("av")
@@ -148,3 +149,34 @@ def test_a_full_disk_is_one_line_and_the_rest_is_done(enlarge, picture, tmp_path
         signal.signal(signal.SIGXFSZ, before)
     assert status == 2 and [name for name in files if "segments" not in name] == ["a.png"]
     assert "000000.nut: cannot be written: file too large" in told and told.count("skipped: ") == 1
+
+
+@pytest.mark.parametrize("protocol", ["published", "modern"])
+def test_a_pair_is_measured_frame_by_frame(enlarge, tmp_path, protocol):
+    lr, hr = (tmp_path / "in" / f"clip_{kind}.mkv" for kind in ("LR", "HR"))
+    lossless = {"codec": "ffv1", "layout": Layout(8), "tick": clips.MILLISECOND}
+    clips.write(lr, [0, 40, 80], (96, 128), **lossless)
+    clips.write(hr, [0, 40, 80], (192, 256), **lossless)
+    status, told, files = enlarge("--protocol", protocol, "--ifc")
+    assert status == 0 and [*files] == ["clip_SR.mkv"]
+    expected = []
+    for small, large in zip(video.frames(video.look(lr)), video.frames(video.look(hr)), strict=True):
+        made, original = 255 * Sampler(net(), 2)(small.rgb), images.from_float(large.rgb)
+        made = (made if protocol == "published" else made + 0.5).clip(0, 255).astype(np.uint8)
+        expected.append(psnr_ssim(made, original, 2, protocol, "luma"))
+    with open(next((tmp_path / "out").rglob("results.csv"))) as file:
+        row = next(csv.DictReader(file))
+    assert np.allclose([float(row["psnr"]), float(row["ssim"])], np.mean(expected, axis=0), atol=1e-6)
+    assert float(row["ifc"]) > 0 and float(row["bicubic_psnr"]) > 10
+    clips.write(hr, [0, 40], (192, 256), **lossless)
+    status, told, _ = enlarge("--protocol", protocol)
+    assert status == 2 and "clip_HR.mkv: has 2 frames, fewer than" in told
+
+
+def test_without_pyav_a_video_is_one_line(enlarge, picture, tmp_path, monkeypatch):
+    images.write_rgb(tmp_path / "in" / "a.png", picture(9, 9))
+    clips.write(tmp_path / "in" / "clip.mp4", [0, 3600])
+    monkeypatch.setitem(sys.modules, "av", None)
+    status, told, files = enlarge()
+    assert status == 2 and [*files] == ["a.png"]
+    assert "skipped: videos need PyAV: pip install -r requirements-video.txt" in told
