@@ -27,7 +27,8 @@ _HELD = {".mp4": CODECS[:4], ".m4v": CODECS[:2], ".mov": CODECS[:2], ".webm": CO
 # The most pixels of a frame, and of a side, at the highest level (H.264 and H.265, tables A-1 and A.8: 6.2).
 _LARGEST = {"h264": (139_264 * 256, 16_880), "hevc": (35_651_584, 16_888)}
 _SMALLEST = {"hevc": 64}  # pixels of a side: x265 writes beyond the memory of smaller frames
-_QUIET = {"hevc": {"x265-params": "log-level=none"}, "vp9": {"b": "0"}}
+# In several threads, beside a network, x264 does not always write the same bytes of the same frames.
+_QUIET = {"h264": {"threads": "1"}, "hevc": {"x265-params": "log-level=none"}, "vp9": {"b": "0"}}
 _LEAD = 60  # seconds that all times in a segment are later by: its format has none below 0, as of decoding may be
 _LOSSLESS = {"level": "3", "slicecrc": "1", "g": "1"}  # each slice of FFV1 has a checksum
 
