@@ -17,6 +17,8 @@ BAND_BYTES = 2**24  # that are converted at a time, at most, in all their forms
 _STEPS = 2**20  # chunks, segments and pieces of junk that are looked at
 
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
+# What tells which colours the numbers are, and how many bytes each has (PNG specification, 11.3.2).
+_PNG_COLOURS = {b"cHRM": 32, b"gAMA": 4, b"sRGB": 1, b"cICP": 4, b"mDCV": 24, b"cLLI": 8}
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _BLOCK = 2**18  # bytes that are inflated at a time
@@ -41,6 +43,7 @@ class Container:
         beside: how many bytes of metadata there are.
         exif: EXIF as the file has it, or None.
         key: the content of a PNG's tRNS, or None.
+        colours: the whole ones of a PNG's chunks that tell which colours its numbers are, as (kind, content).
         size: of the file.
         stored: bytes a pixel that Pillow's picture takes.
         working: bytes a pixel that its decoder takes meanwhile.
@@ -57,6 +60,7 @@ class Container:
     beside: int = 0
     exif: bytes | None = None
     key: bytes | None = None
+    colours: tuple[tuple[bytes, bytes], ...] = ()
     size: int = 0
     stored: float = 4
     working: float = 0
@@ -175,6 +179,10 @@ def _png(file: BinaryIO, start: bytes) -> Container:
             found.key, found.alpha = read_at(file, offset + 8, min(length, 256)), True
         elif kind == b"eXIf":
             found.exif = read_at(file, offset + 8, min(length, 2**16))
+        elif _PNG_COLOURS.get(kind) == length:
+            content, checksum = read_at(file, offset + 8, length), read_at(file, offset + 8 + length, 4)
+            if zlib.crc32(kind + content) == int.from_bytes(checksum):
+                found.colours += ((kind, content),)
         offset += length + 12
     found.channels = 1 if colour == 0 and not found.alpha else 3 + found.alpha
     return found

@@ -37,6 +37,7 @@ def losses(picture: Bands, suffix: str) -> list[str]:
     kept = _kept(picture.metadata, suffix)
     lost = [name for name, field in _NAMES.items() if getattr(picture.metadata, field) and not getattr(kept, field)]
     told = ["transparency is laid on white"] * (picture.alpha and suffix in JPEG + BMP)
+    told += ["gamma or primaries are taken for sRGB's"] * (picture.metadata.other_colours and suffix not in PNG)
     told += ["16 bits become 8"] * (picture.dtype == np.uint16 and suffix not in PNG + TIFF)
     if "the colour profile" in lost:
         told.append("colours of a profile become sRGB's")
@@ -53,7 +54,7 @@ def _kept(metadata: Metadata, suffix: str) -> Metadata:
     if suffix in JPEG:  # whose segments have a length of 16 bits
         exif, xmp = (data if len(data or b"") < _SEGMENT else None for data in (metadata.exif, metadata.xmp))
         metadata = replace(metadata, exif=exif, xmp=xmp)
-    return metadata if suffix in PNG else replace(metadata, text=())
+    return metadata if suffix in PNG else replace(metadata, text=(), colours=())
 
 
 def _on_white(bands: Iterator[Picture]) -> Iterator[Picture]:

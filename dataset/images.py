@@ -27,6 +27,8 @@ from .tiff import Tiff
 WRITTEN = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 SUFFIXES = (*WRITTEN, ".jpe", ".jfif", *rarer.SUFFIXES)  # of what is read
 _KINDS = ", ".join(suffix[1:] for suffix in SUFFIXES)
+_OTHERS = ".heic .heif .hif .jxl .avif .jp2 .j2k .psd .xcf .ico .cur .dds .pcx .pam .pfm .exr .hdr"
+_OTHERS += " .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf"  # of cameras
 
 # A file may declare any size in a few bytes; more pixels than this are refused before decoding.
 MAX_PIXELS = 2**29
@@ -66,6 +68,12 @@ def list_images(folder: Path, needed: bool = False) -> list[Path]:
     return sorted(files, key=natural_key)
 
 
+def is_of_another_kind(path: Path) -> bool:
+    """Whether a file is a picture, by its suffix, of a kind that is not read, here or anywhere."""
+    suffix = path.suffix.lower()
+    return suffix in _OTHERS.split() and suffix not in SUFFIXES
+
+
 def read(path: Path, page: int | None = None) -> Picture:
     """Decode a picture's file, in one of the formats of :data:`SUFFIXES`, whatever its name says (but of TGA).
 
@@ -103,7 +111,8 @@ def pages(path: Path) -> int:
 
 def film(path: Path) -> tuple[list[int], int] | None:
     """Of an animation, how many milliseconds each frame is seen, and how often all are, 0 for ever; None of any other
-    file. Raises as :func:`read`."""
+    file. The first picture of a PNG may be none of the frames, but for programs that know no animations: there is one
+    time less then. Raises as :func:`read`."""
     with _looked_at(path) as (file, source):
         if isinstance(source, Tiff) or source.format not in _ANIMATED:
             return None
@@ -112,6 +121,8 @@ def film(path: Path) -> tuple[list[int], int] | None:
             for frame in ImageSequence.Iterator(image):
                 frame.load()
                 times.append(round(frame.info.get("duration", 100)))
+            if getattr(image, "default_image", False):
+                times.pop(0)
             return times, image.info.get("loop", 1 if source.format == "GIF" else 0)
 
 
@@ -138,14 +149,15 @@ def shape(path: Path) -> tuple[int, int, int]:
     with _looked_at(path) as (file, source):
         if isinstance(source, Tiff):
             return *upright(source.height, source.width, source.orientation), 3
-        exif = Image.Exif()
+        exif, orientation = Image.Exif(), 1
         with suppress(Exception):  # it raises anything; the picture is read without it then
             if source.format in rarer.FORMATS:
                 with Image.open(file, formats=(source.format,)) as image:
-                    exif = image.getexif()
+                    orientation, _ = _orientation(image)
             else:
                 exif.load(source.exif)
-        height, width = upright(source.height, source.width, exif.get(_ORIENTATION, 1))
+                orientation = exif.get(_ORIENTATION, 1)
+        height, width = upright(source.height, source.width, orientation)
         return height, width, 1 if source.channels == 1 else 3
 
 
@@ -174,7 +186,7 @@ def to_tensor(pixels: np.ndarray, device="cpu"):
     tensor = torch.from_numpy(np.require(pixels, requirements="CW"))
     if torch.device(device).type == "cuda":
         tensor = tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.permute(2, 0, 1)[None].float().div_(peak)
+    return tensor.to(device).permute(2, 0, 1)[None].float().div_(peak)
 
 
 def quantise(tensor, dtype=np.uint8, rounding: str = "truncate"):
@@ -243,6 +255,8 @@ def _looked_at(
         raise InputError(f"{path}: there is too little memory to read it") from None
     except UnidentifiedImageError:
         raise InputError(f"{path}: not a readable picture: it is damaged, or of a rare kind; save it again") from None
+    except EOFError:  # where Pillow looks for a further one
+        raise InputError(f"{path}: not a readable picture: it ends before the last of its pictures") from None
     except Exception as error:  # decoders raise anything
         if isinstance(error, OSError) and error.strerror:  # not the decoder's, but the system's
             raise InputError(f"{path}: cannot be read: {describe(error)}") from None
@@ -281,6 +295,7 @@ def _decoded(file: BinaryIO, source: Container, page: int | None, exif: bytes | 
             beside = metadata.of_image(image)
         except Exception:  # it raises anything
             notes = (_LEFT_OUT,)
+        beside = replace(beside, colours=source.colours)
         if image.info.get("icc_profile") and not beside.icc:
             notes = (_LEFT_OUT,)
         frames = getattr(image, "n_frames", 1) if source.format in _ANIMATED else 1
@@ -298,6 +313,8 @@ def _decoded(file: BinaryIO, source: Container, page: int | None, exif: bytes | 
 def _orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
     """EXIF's orientation, upright if EXIF cannot be read; and a note if it or the colour profile cannot."""
     notes = (_LEFT_OUT,) if image.info.get("icc_profile", b"") is None else ()
+    if image.format == "JXL" and not image.jpeg:  # its decoder has turned it, but for a JPEG within
+        return 1, notes
     try:
         exif = image.getexif()
         if image.info.get("exif") and not len(exif):

@@ -2,6 +2,8 @@
 
 import io
 import re
+import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -20,7 +22,14 @@ _TOLD = {
 }
 _OF_PIXELS = ('{"shape"', "ImageJ=", "<?xml")  # descriptions that tifffile, ImageJ and OME read the pixels by
 _KEYWORD = re.compile(r"(?!Raw profile)[\x20-\x7e]{1,79}")  # PNG's texts; older programs hide EXIF in a raw profile
-_TURNED = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|>))[2-8]""")
+_XMP_VALUE = rb"""(?:\s*=\s*["']|>)"""  # an attribute's or an element's begins after it
+_TURNED = re.compile(rb"(tiff:Orientation" + _XMP_VALUE + rb")[2-8]")
+_XMP_SIDES = {rb"((?:tiff:ImageWidth|exif:PixelXDimension)" + _XMP_VALUE + rb")\d+": 1}
+_XMP_SIDES |= {rb"((?:tiff:ImageLength|exif:PixelYDimension)" + _XMP_VALUE + rb")\d+": 0}
+# sRGB's gamma and chromaticities, as a PNG has them (its specification, 11.3.2.5).
+_OF_SRGB = {b"gAMA": struct.pack(">I", 45455)}
+_OF_SRGB |= {b"cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)}
+_CICP_OF_SRGB = bytes((1, 13, 0, 1))
 _SPACES = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK"}  # of a profile's header, by Pillow's mode
 
 
@@ -34,6 +43,7 @@ class Metadata:
         xmp: an XMP packet.
         dpi: pixels per inch, across and down.
         text: keywords and texts of a PNG.
+        colours: chunks of a PNG that tell which colours its numbers are, as (kind, content): gamma and the like.
     """
 
     icc: bytes | None = None
@@ -41,31 +51,45 @@ class Metadata:
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     text: tuple[tuple[str, str], ...] = ()
+    colours: tuple[tuple[bytes, bytes], ...] = ()
 
-    def enlarged(self, height: int, width: int, scale: int) -> "Metadata":
+    def enlarged(self, height: int, width: int, scale: float) -> "Metadata":
         """That of the picture that is ``scale`` times as large, of (height, width) pixels: as large in print."""
         dpi = self.dpi and tuple(scale * number for number in self.dpi)
+        xmp = self.xmp
+        for pattern, side in _XMP_SIDES.items():
+            xmp = xmp and re.sub(pattern, rb"\g<1>%d" % (height, width)[side], xmp)
         if self.exif is None:
-            return replace(self, dpi=dpi)
+            return replace(self, dpi=dpi, xmp=xmp)
         exif = Image.Exif()
         exif.load(self.exif)
-        for tags in (exif, exif.get_ifd(IFD.Exif)):
+        for tags in (exif, exif.get_ifd(IFD.Exif)) if IFD.Exif in exif else (exif,):  # or there would be an empty one
             for tag, side in _SIDES.items():
                 if tag in tags:
                     tags[tag] = (height, width)[side]
         for tag in _RESOLUTION:
             if tag in exif:
                 exif[tag] = IFDRational(scale * exif[tag])
-        return replace(self, dpi=dpi, exif=exif.tobytes())
+        return replace(self, dpi=dpi, xmp=xmp, exif=_packed(exif))
 
     @property
     def space(self) -> bytes | None:
         """The colours that the profile is of, as its header has them: ``b"RGB "``, ``b"GRAY"``; None without one."""
         return self.icc and self.icc[16:20]
 
+    @property
+    def other_colours(self) -> bool:
+        """Whether a PNG's chunks tell of other colours than sRGB's, and no profile does."""
+        told = dict(self.colours)
+        if b"cICP" in told:  # before all others (PNG specification, 4.3)
+            return told[b"cICP"] != _CICP_OF_SRGB
+        if self.icc or b"sRGB" in told:
+            return False
+        return any(told.get(kind, numbers) != numbers for kind, numbers in _OF_SRGB.items())
+
     def colours_alone(self) -> "Metadata":
-        """Nothing but the colour profile, without which the colours would be others."""
-        return Metadata(icc=self.icc)
+        """Nothing but what tells which colours the numbers are."""
+        return Metadata(icc=self.icc, colours=self.colours)
 
 
 def of_image(image: Image.Image) -> Metadata:
@@ -141,10 +165,10 @@ def as_tiff_tags(exif: bytes, big: bool) -> tuple[list[tuple], dict[int, ImageFi
             file.seek(value)
             found.load(file)
             lists[tag].tagtype.update(found.tagtype)
-            lists[tag].update(found)
+            lists[tag].update(_as_read(found))
         elif tag in _TOLD:
             if isinstance(value, str):
-                value = value.encode("utf-8", "surrogateescape") + b"\0"
+                value = value.encode("latin-1", "replace") + b"\0"
             elif not isinstance(value, bytes):
                 value = value if isinstance(value, tuple) else (value,)
             count = len(value)
@@ -183,7 +207,24 @@ def _upright(exif: Image.Exif) -> bytes | None:
     for tag in _RESOLUTION:
         if tag in exif and not _sound_dpi((exif[tag], exif[tag])):
             del exif[tag]
+    return _packed(exif)
+
+
+def _packed(exif: Image.Exif) -> bytes:
+    for tags in (exif, *(exif.get_ifd(tag) for tag in (IFD.Exif, IFD.GPSInfo) if tag in exif)):
+        tags.update(_as_read(tags))
     return exif.tobytes()
+
+
+class _Text(str):
+    """A text of EXIF's that is written as the bytes that it was read from: but for ASCII, Pillow writes "?"."""
+
+    def encode(self, *_) -> bytes:
+        return super().encode("latin-1", "replace")
+
+
+def _as_read(tags: Mapping) -> dict:
+    return {tag: _Text(value) if isinstance(value, str) else value for tag, value in tags.items()}
 
 
 def _upright_xmp(xmp: bytes | None) -> bytes | None:

@@ -88,9 +88,15 @@ class Bands:
 
     def joined(self) -> Picture:
         """The whole picture, in memory."""
-        bands = list(self.bands)
-        alpha = np.concatenate([band.alpha for band in bands]) if self.alpha else None
-        return Picture(np.concatenate([band.rgb for band in bands]), alpha, self.grey, metadata=self.metadata)
+        rgb = np.empty((self.height, self.width, 3), self.dtype)
+        alpha = np.empty((self.height, self.width), self.dtype) if self.alpha else None
+        top = 0
+        for band in self.bands:
+            rows = slice(top, top := top + len(band.rgb))
+            rgb[rows] = band.rgb
+            if alpha is not None:
+                alpha[rows] = band.alpha
+        return Picture(rgb, alpha, self.grey, metadata=self.metadata)
 
 
 def to_uint8(pixels: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ _SUFFIXES = {
     "JXL": (".jxl",),
 }
 _JXL = "pillow_jxl"  # the module that teaches Pillow JPEG XL
+_JXL_MODES = ("L", "LA", "RGB", "RGBA")  # others it has of 16 bits and of floating point
 
 
 def _read_here() -> dict[str, tuple[str, ...]]:
@@ -63,8 +64,13 @@ def look(file: BinaryIO, suffix: str) -> Container | None:
         if file_size(file) > _MOST_JXL:
             raise ValueError(f"it has {file_size(file):,} bytes, more than the {_MOST_JXL:,} that are accepted")
         __import__(_JXL)
-        with Image.open(file, formats=("JXL",)) as image:
-            size = image.size
+        try:
+            with Image.open(file, formats=("JXL",)) as image:
+                size, mode = image.size, image.mode
+        except Exception:  # what its decoder raises tells nothing
+            raise ValueError("it is damaged or cut off") from None
+        if mode not in _JXL_MODES:
+            raise ValueError(f"JPEG XL of this kind is not supported ({mode}); save it as PNG")
         file.seek(0)
     width, height = size
     if not width * height:

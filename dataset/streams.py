@@ -189,7 +189,7 @@ def _write_png(file: BinaryIO, picture: Bands) -> None:
     header = struct.pack(">IIBBBBB", picture.width, picture.height, *kind, 0, 0, 0)
     file.write(b"\x89PNG\r\n\x1a\n")
     _png_chunk(file, b"IHDR", header)
-    for kind, data in _png_metadata(picture.metadata):
+    for kind, data in png_metadata(picture.metadata):
         _png_chunk(file, kind, data)
     compressor = _compressor()
     for lines in _png_lines(picture):
@@ -203,8 +203,9 @@ def _png_chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
         file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
 
 
-def _png_metadata(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks before the pixels (PNG specification, 11.3)."""
+def png_metadata(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
+    """Metadata as the chunks before a PNG's pixels, kind and content (its specification, 11.3)."""
+    yield from metadata.colours
     if metadata.icc:
         yield b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)
     if metadata.dpi:

@@ -1,5 +1,6 @@
 """Pictures to super-resolve: HR/LR pairs of a benchmark in any of its usual layouts, or LR pictures alone."""
 
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -15,13 +16,13 @@ from .video import SUFFIXES as VIDEOS
 
 _TAG = re.compile(r"(?<![A-Za-z])(HR|LR|LRBI)(?![A-Za-z])")  # as in img_001_SRF_2_HR.png
 
-# Folders of HR and of LR, as sets are downloaded; {n} is the scale.
-_HR_FOLDERS = ("HR/x{n}", "HR/X{n}", "HR", "GTmod*", "GT")
-_LR_FOLDERS = (
-    *("LR_bicubic/X{n}", "LR_bicubic/x{n}", "LRbicx{n}", "LR/x{n}", "LR/X{n}", "LR_bicubic_X{n}", "LR_x{n}", "LR_X{n}"),
-    *("LRx{n}", "LR_bicubic", "LR"),
-)
+_EITHER = re.compile(_TAG.pattern, re.IGNORECASE)  # of a pair, whose two names tell that it is no other word
+
+# Folders of HR and of LR, as sets are downloaded; {n} is the scale. In them may be a folder x{n}.
+_HR_FOLDERS = r"(HR|GT)([_-]?mod(crop)?)?\d*(?P<scale>[_-]?x{n})?"
+_LR_FOLDERS = r"(LR|LQ)([_-]?(bicubic|bic|BI))?(?P<scale>[_-]?x{n})?"
 _BENCHMARKS = ("x{n}", "image_SRF_{n}")  # folders with HR and LR side by side
+PROGRESS = "progress.jsonl"  # is in folders of results, which are no pictures to be enlarged
 _NAMED = 5  # pictures or files in a line, at most
 
 
@@ -74,8 +75,9 @@ def find(path: Path | str, scale: int, *, recursive: bool = False, make_lr: bool
 
     - HR and LR side by side: ``Set5/x2/img_001_SRF_2_{HR,LR}.png`` or ``Set5/image_SRF_2`` (``Set5`` or the folder in
       it is given);
-    - a folder for each: ``HR`` or ``GTmod12`` with ``LR_bicubic/X2``, ``LR/x2``, ``LRbicx2`` or ``LR`` (the folder
-      around them is given, or either); a picture's names are the same, but for ``x2`` at the end;
+    - a folder for each: ``HR`` or ``GTmod12`` with ``LR_bicubic/X2``, ``LR/x2``, ``LRbicx2``, ``LR`` and the like (the
+      folder around them is given, or either); a picture's names are the same, but for ``x2`` at the end;
+    - of several sets: ``HR/Set5/x2`` with ``LR/LRBI/Set5/x2`` (one of them is given, or ``HR/Set5``, ``LR/LRBI/Set5``);
     - DIV2K: ``DIV2K_valid_HR/0801.png`` with ``DIV2K_valid_LR_bicubic/X2/0801x2.png``
       (``DIV2K_valid``, ``DIV2K_valid_HR`` or the folder around both is given);
     - a folder of LR pictures and videos of any names, or one of them: there is no HR.
@@ -136,13 +138,18 @@ def _folder(name: str, folder: Path, scale: int, files: list[Path], recursive: b
     listed, left_out = _listed(folder, recursive)
     videos = [file for file in left_out if is_video(file)]
     left_out = [file for file in left_out if file not in videos]
-    if not listed and not videos and any(entry.is_dir() and _listed(entry, True)[0] for entry in left_out):
+    there = listed or videos
+    if not there and any((entry / PROGRESS).exists() for entry in left_out):
+        raise InputError(f"{folder}: has no pictures in it but results; to enlarge these again, give their folder SR")
+    if not there and any(entry.is_dir() and _listed(entry, True)[0] for entry in left_out):
         raise InputError(f"{folder}: has no pictures in it, but its folders have; --recursive takes them")
-    if not listed and not videos:
+    problems, notes = _told(folder, left_out, recursive)
+    if not there and problems:
+        raise InputError(problems[0])
+    if not there:
         images.list_images(folder, needed=True)  # raises
-    notes = [_told(folder, left_out)] if left_out else []
     items = _named([(file, None) for file in listed], below=folder)
-    return TestSet(name, scale, items, notes=notes, videos=_as_videos(videos, items, folder))
+    return TestSet(name, scale, items, problems, notes, _as_videos(videos, items, folder))
 
 
 def _listed(folder: Path, recursive: bool) -> tuple[list[Path], list[Path]]:
@@ -151,7 +158,7 @@ def _listed(folder: Path, recursive: bool) -> tuple[list[Path], list[Path]]:
     rest = sorted({f for f in folder.iterdir() if not f.name.startswith(".")} - {*pictures}, key=images.natural_key)
     left_out = []
     for entry in rest:
-        if recursive and entry.is_dir() and not entry.is_symlink():
+        if recursive and entry.is_dir() and not entry.is_symlink() and not (entry / PROGRESS).exists():
             below = _listed(entry, True)
             pictures += below[0]
             left_out += below[1]
@@ -160,35 +167,42 @@ def _listed(folder: Path, recursive: bool) -> tuple[list[Path], list[Path]]:
     return pictures, left_out
 
 
-def _told(folder: Path, left_out: list[Path]) -> str:
-    """One line for files and folders that are left out."""
+def _told(folder: Path, left_out: list[Path], recursive: bool) -> tuple[list[str], list[str]]:
+    """Of files and folders that are left out: a line for each picture, and one for all others together."""
+    others = [file for file in left_out if images.is_of_another_kind(file)]
+    problems = [f"{file}: {file.suffix[1:].upper()} is not read here; save it as PNG" for file in others]
+    left_out = [file for file in left_out if not images.is_of_another_kind(file)]
+    if not left_out:
+        return problems, []
     names = [f"{file.relative_to(folder)}{'/' * file.is_dir()}" for file in left_out[:_NAMED]]
     more = ", ..." * (len(left_out) > _NAMED)
-    advice = " (--recursive takes the pictures of folders)" * any(file.is_dir() for file in left_out)
-    return f"{folder}: {len(left_out)} left out, no pictures: {', '.join(names)}{more}{advice}"
+    advice = " (--recursive takes the pictures of folders)" * (
+        not recursive and any(file.is_dir() for file in left_out)
+    )
+    return problems, [f"{folder}: {len(left_out)} left out, no pictures: {', '.join(names)}{more}{advice}"]
 
 
 def _pairs(files: list[Path]) -> list[tuple[Path, Path]]:
     """(LR, HR) by the HR and LR in names that are the same otherwise; of several of a name, the first."""
     found = {"HR": {}, "LR": {}}  # the name without the tag -> the file
     for file in files:
-        if tags := _TAG.findall(file.stem):
-            found[tags[-1][:2]].setdefault(_TAG.sub("*", file.stem), file)
+        if tags := _EITHER.findall(file.stem):
+            found[tags[-1][:2].upper()].setdefault(_EITHER.sub("*", file.stem), file)
     return [(lr, found["HR"][key]) for key, lr in found["LR"].items() if key in found["HR"]]
 
 
 def _unpaired(files: list[Path], pairs: list[tuple[Path, Path]]) -> list[str]:
     """A line for each file that is in no pair."""
     paired = {file for pair in pairs for file in pair}
-    first = {(_TAG.sub("*", file.stem), _TAG.findall(file.stem)[-1]): file.name for file in paired}
+    first = {(_EITHER.sub("*", file.stem), _EITHER.findall(file.stem)[-1]): file.name for file in paired}
     kinds = {"*": [], "HR": [], "LR": []}
     for file in files:
-        tags = _TAG.findall(file.stem)
+        tags = _EITHER.findall(file.stem)
         if not tags:
             kinds["*"].append(f"{file}: neither HR nor LR in its name, among pictures that have it")
         elif file not in paired:
-            kind = tags[-1][:2]
-            if twin := first.get((_TAG.sub("*", file.stem), tags[-1])):
+            kind = tags[-1][:2].upper()
+            if twin := first.get((_EITHER.sub("*", file.stem), tags[-1])):
                 kinds["*"].append(f"{file}: has the name of {twin} but for the suffix")
             else:
                 kinds[kind].append(f"{file}: {kind} without its {'LR' if kind == 'HR' else 'HR'} beside it")
@@ -204,22 +218,33 @@ def _two_folders(path: Path, scale: int) -> TestSet | None:
             return _in_two_folders(Path(prefix).name, Path(f"{prefix}_HR"), lr, scale)
     given = path.resolve()
     for around in (given, given.parent, given.parent.parent):
-        for hr in _existing(around, _HR_FOLDERS, scale):
-            for lr in _existing(around, _LR_FOLDERS, scale):
-                if given in (around, hr, lr, lr.parent):
-                    found = _in_two_folders(around.name, hr, lr, scale)
-                    if found.items:
-                        return found
+        lrs = list(_existing(around, _LR_FOLDERS, scale))
+        for hr, lr in itertools.product(_existing(around, _HR_FOLDERS, scale) if lrs else (), lrs):
+            if given in (around, hr, hr.parent, lr, lr.parent) and (found := _pairs_in(around.name, hr, lr, scale)):
+                return found
+    for around in given.parents[1:4]:
+        for name in given.relative_to(around).parts[1:]:
+            hr, lr = around / "HR" / name / f"x{scale}", around / "LR" / "LRBI" / name / f"x{scale}"
+            if given in (hr, hr.parent, lr, lr.parent) and lr.is_dir() and (found := _pairs_in(name, hr, lr, scale)):
+                return found
     return None
 
 
-def _existing(around: Path, patterns: tuple[str, ...], scale: int) -> Iterator[Path]:
-    """Folders of pictures of these names."""
-    for pattern in patterns:
-        for folder in sorted(around.glob(pattern.format(n=scale))):
-            with suppress(InputError):  # what lies around is not all ours to read
-                if folder.is_dir() and images.list_images(folder):
-                    yield folder
+def _existing(around: Path, pattern: str, scale: int) -> Iterator[Path]:
+    """Folders of pictures whose names fit a pattern, those first that tell the scale."""
+    fits, fitting = re.compile(pattern.format(n=scale), re.IGNORECASE).fullmatch, []
+    with suppress(OSError):  # what lies around is not all ours to read
+        fitting = sorted((not told["scale"], folder) for folder in around.iterdir() if (told := fits(folder.name)))
+    below = [folder / f"{x}{scale}" for _, folder in fitting for x in "xX"]
+    for folder in (*below, *(folder for _, folder in fitting)):
+        with suppress(InputError):
+            if folder.is_dir() and images.list_images(folder):
+                yield folder
+
+
+def _pairs_in(name: str, hr: Path, lr: Path, scale: int) -> TestSet | None:
+    found = _in_two_folders(name, hr, lr, scale)
+    return found if any(item.hr for item in found.items) else None
 
 
 def _in_two_folders(name: str, hr_folder: Path, lr_folder: Path, scale: int) -> TestSet:
@@ -239,7 +264,7 @@ def _in_two_folders(name: str, hr_folder: Path, lr_folder: Path, scale: int) -> 
 
 def _plain(file: Path, scale: int) -> str:
     """A file's name without the scale and what it is."""
-    return re.sub(r"[_-]+$", "", _TAG.sub("", re.sub(rf"_?x{scale}$", "", file.stem)))
+    return re.sub(r"[_-]+$", "", _EITHER.sub("", re.sub(rf"_?x{scale}$", "", file.stem)))
 
 
 def _to_be_made(name: str, path: Path, scale: int, recursive: bool) -> TestSet:
@@ -247,15 +272,15 @@ def _to_be_made(name: str, path: Path, scale: int, recursive: bool) -> TestSet:
     for folder in (*_existing(path, _HR_FOLDERS, scale), *(folder for folder, _ in _numbered(path, scale))):
         files = images.list_images(folder)
         if _pairs(files):
-            files = [file for file in files if _TAG.findall(file.stem)[-1:] == ["HR"]]
+            files = [file for file in files if [tag.upper() for tag in _EITHER.findall(file.stem)[-1:]] == ["HR"]]
         return TestSet(name, scale, _named([(file, file) for file in files], made=True))
     files, left_out = _listed(path, recursive)
     if pairs := _pairs(files):
         files, left_out = [hr for _, hr in pairs], []
     if not files:
         images.list_images(path, needed=True)  # raises
-    notes = [_told(path, left_out)] if left_out else []
-    return TestSet(name, scale, _named([(file, file) for file in files], made=True, below=path), notes=notes)
+    items = _named([(file, file) for file in files], made=True, below=path)
+    return TestSet(name, scale, items, *_told(path, left_out, recursive))
 
 
 def with_pages(found: TestSet) -> TestSet:

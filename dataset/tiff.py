@@ -215,6 +215,8 @@ class Tiff:
                 (place,) = struct.unpack(self._order + link, values)
                 self.damaged |= place + length > file_size(self._file)
                 values = read_at(self._file, place, length) if tag in _TAGS and length <= _MOST_BYTES else b""
+                if tag in _TAGS - {Tag.ORIENTATION} and len(values) < length:
+                    raise ValueError
             if tag in _TAGS:
                 self._tags.setdefault(tag, (kind, number, values[:length]))
             self.damaged |= kind not in _TYPES

@@ -3,11 +3,14 @@
 What a network has to say of itself is in :class:`model.ops.Network`.
 """
 
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # a network's file imports torch when it is built, so that --help need not
+    from torch import Tensor
+
     from .ops import Network
 
 
@@ -49,3 +52,32 @@ def build(name: str, scale: int = 2, multi_scale: bool = False, **options) -> "N
             kind = {int: "a whole number", bool: "True or False"}.get(type(known[option]), "text")
             raise ValueError(f"{name}'s option {option} is {kind}, not {value!r}")
     return network(scale=scale, multi_scale=multi_scale, **options)
+
+
+def candidates(
+    state: "dict[str, Tensor]", among: Iterable[str] | None = None
+) -> "Iterator[tuple[str, dict[str, Any], Network]]":
+    """All networks that a state dict may belong to; ``Network.translated`` tells whether it does.
+
+    Args:
+        state: weights, of which the shapes are looked at.
+        among: names of networks; None is all.
+
+    Yields:
+        A network's name, its constructor's arguments, and it itself on torch's meta device, without numbers.
+    """
+    from torch import device
+
+    shapes = [value.shape for value in state.values()]
+    for name in names() if among is None else among:
+        for configuration in network_class(name).configurations(shapes):
+            with device("meta"):
+                net = build(name, **configuration)
+            yield name, configuration, net
+
+
+def shipped(network: str, scale: int) -> str:
+    """Where a network's weights are that come with this project, from its root; scale 0 is the blind ones."""
+    if network == "lesrcnn":
+        return f"x{scale}/lesrcnn_x{scale}.pth" if scale else "lesrcnn_b/lesrcnn.pth"
+    return f"checkpoint/x{scale}/{network}_x{scale}.pth" if scale else f"checkpoint/blind/{network}.pth"

@@ -445,7 +445,7 @@ class OnLuma(Network):
 def exact() -> Iterator[None]:
     """Within autocast too, compute in float32: bf16 has 8 bits, and a picture's grey levels need more."""
     with ExitStack() as stack:
-        for device in ("cpu", "cuda"):
+        for device in ("cpu", "cuda", "mps", "xpu"):
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
         yield

@@ -102,13 +102,13 @@ def find_methods(folder: Path | None, first: str = "lesrcnn") -> tuple[list[Meth
     Raises:
         InputError: if there are none.
     """
-    from solver.arguments import SHIPPED, shipped
+    from solver.arguments import SHIPPED
 
     root = Path(__file__).resolve().parents[1]
     methods, missing = [], []
     for network in sorted(model.names(), key=lambda name: name != first):
         for scale in (*SCALES, 0):
-            file = shipped(network, scale)
+            file = model.shipped(network, scale)
             path = root / file if folder is None else Path(folder) / Path(file).name
             if path.is_file():
                 label, scales = label_of(network, not scale), (scale,) if scale else model.network_class(network).scales

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from dataset.files import readable, write_csv, write_text
+from dataset.files import write_text
 
 from .canvas import ACCENT, INK, canvas, label, name_points
-from .shape import AMOUNT, COUNT, PSNR, checked, read_csv
+from .shape import AMOUNT, COUNT, PSNR, read_figures, write_figures
 from .table import Column, Row, Table, in_markdown, plain
 
 # Of each column of the CSV file what it must hold (see results/shape.py); None where a cell may be empty.
@@ -25,19 +25,16 @@ COLUMNS = {
     "ms": AMOUNT,
     "times": AMOUNT,
     "turns": COUNT,
+    "part": AMOUNT,
     "result": str,
     "device": str,
     "torch": str,
 }
-_TEXTS = {"network", "weights", "ships", "precision", "result", "device", "torch"}
-_COUNTS = {name for name, shape in COLUMNS.items() if shape is COUNT}
-_DIGITS = 6  # of a figure in the CSV file
 
 
 def write(rows: list[dict], path: Path) -> None:
     """Write rows of :data:`COLUMNS`, one at least, as ``path`` with .csv, .md and .png."""
-    told = [{n: f"{v:.{_DIGITS}g}" if isinstance(v, float) else v for n, v in row.items()} for row in rows]
-    write_csv(path.with_suffix(".csv"), told, list(COLUMNS))
+    write_figures(path.with_suffix(".csv"), rows, COLUMNS)
     rows = read(path.with_suffix(".csv"))
     write_text(path.with_suffix(".md"), table(rows).markdown())
     plot(rows, path.with_suffix(".png"))
@@ -49,14 +46,7 @@ def read(path: Path) -> list[dict]:
     Raises:
         InputError: if it is missing or damaged.
     """
-
-    def value(name: str, text: str) -> str | int | float | None:
-        return None if not text else text if name in _TEXTS else int(text) if name in _COUNTS else float(text)
-
-    advice = "make it again with results/benchmark.py networks"
-    lines = read_csv(path, advice)
-    with readable(path, advice):
-        return checked([{name: value(name, text) for name, text in line.items()} for line in lines], [COLUMNS])
+    return read_figures(path, COLUMNS, "make it again with results/benchmark.py networks")
 
 
 def own_psnr(row: dict) -> float | None:
@@ -80,18 +70,20 @@ def table(rows: list[dict]) -> Table:
         Column("ms", "fastest, ms", ".4g"),
         Column("precision", "in"),
         Column("times", "times LESRCNN's", ".3g"),
-        Column("turns", "Turns", "d"),
+        Column("turns", "Turns"),
     ]
     lines = []
     for row in rows:
         weights = row["weights"] and row["weights"] + (" (ships)" if row["ships"] == "yes" else " (others')")
-        texts = {"scale": f"x{row['scale']}", "macs": _giga(row["macs"]), "weights": weights}
+        turns = str(row["turns"]) + f", of {row['part']:.0%} of it" * (row["part"] < 1)
+        texts = {"scale": f"x{row['scale']}", "macs": _giga(row["macs"]), "weights": weights, "turns": turns}
         lines.append(Row(tuple((row | texts)[column.key] for column in columns)))
     [*_, last] = rows
     notes = [
         f"For a result of {plain(last['result'])}, on {plain(last['device'])}, torch {plain(last['torch'])}; pictures "
         "are cut as `--memory 1G` cuts them, and the memory is the whole process's. A time is the median of the turns, "
-        "a ratio the median of their ratios to LESRCNN's, which ran beside; slow networks have fewer turns.",
+        "a ratio the median of their ratios to LESRCNN's, which ran beside, each in its fastest precision. Slow "
+        "networks have fewer turns, and of the picture the upper part alone: its time is multiplied accordingly.",
         "PSNR, by the protocols `published` and, of networks that enlarge luma, `luma`, is that of the weights named: "
         "trained here, where they ship, or else released by others. Times do not depend on weights.",
     ]

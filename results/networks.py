@@ -11,7 +11,7 @@ import hashlib
 import re
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,7 +35,8 @@ from solver.memory import resident
 
 ROOT = Path(__file__).resolve().parents[1]
 THREADS = 2  # on the CPU
-SECONDS = 60  # that the turns of a network may take, about: a slow one has fewer, one at least
+SECONDS = 20  # that the turns of a network may take, about: a slow one has fewer, one at least
+_PROBE = 16  # part of the picture by which it is seen whether a network is slow
 SIZE = "1280x720"
 
 # A name -> name and options in model/. LESRCNN's Table 1 has networks of its own, which nobody would choose.
@@ -44,7 +45,7 @@ FORMS |= {"SRCNN 9-5-5": ("srcnn", {"variant": "9-5-5"}), "FSRCNN-s": ("fsrcnn",
 FORMS |= {"CARN-M": ("carn", {"variant": "M"}), "WDSR-B": ("wdsr", {"variant": "B"})}
 
 _SPEED = {"peak_memory_mb": (AMOUNT, None), "ms_fp32": AMOUNT, "times_fp32": AMOUNT, "precision": str, "ms": AMOUNT}
-_SPEED |= {"times": AMOUNT, "turns": COUNT}
+_SPEED |= {"times": AMOUNT, "turns": COUNT, "part": AMOUNT}
 _KINDS = {"speeds": _SPEED, "psnr": (PSNR, None)}
 
 
@@ -247,27 +248,43 @@ def speed_key(form: Form, about: dict[str, str]) -> str:
 def measure_speed(form: Form, size: tuple[int, int], args: argparse.Namespace) -> dict:
     """Peak memory, and seconds beside LESRCNN's, of pictures cut as ``--memory 1G`` cuts them.
 
-    The first result in float32 tells the memory, and how many turns there is time for.
+    A slow network computes the upper part of the picture alone, and its time is that of as many parts as there are; not
+    so one that needs the whole picture at once. The first result in float32 tells the memory, and how many turns there
+    is time for.
     """
     width, height = (side // form.scale for side in size)
-    lr = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     usual = [*["bf16"] * has_bf16(args.device), *["fp16"] * (args.device.type == "cuda")]
     precisions = list(dict.fromkeys(("fp32", *(args.precision or usual))))
     room = ROOM + (resident() if args.device.type == "cpu" else 0)
-    turns = {}
-    for label in dict.fromkeys((form.label, "LESRCNN")):
-        network, options = FORMS[label]
-        net = build(network, form.scale, **options)
-        for precision in precisions:
-            one = ours(label, net, lr, form.scale, args.device, precision=precision, memory=room)
-            turns[label, precision] = one.turn
-    start = time.perf_counter()
-    peak = peak_memory(turns[form.label, "fp32"], args.device)
-    first = time.perf_counter() - start
+    nets = {label: build(FORMS[label][0], form.scale, **FORMS[label][1]) for label in (form.label, "LESRCNN")}
+
+    def turn(label: str, precision: str, rows: int) -> Callable[[], object]:
+        lr = picture[:rows]
+        return ours(label, nets[label], lr, form.scale, args.device, precision=precision, memory=room).turn
+
+    rows = height
+    if nets[form.label].reach(form.scale) is not None:
+        few = -(-height // _PROBE)
+        whole = seconds_of(turn(form.label, "fp32", few)) * height / few
+        rows = min(height, max(few, int(height * SECONDS / (2 * len(precisions) * whole))))
+    turns = {(label, precision): turn(label, precision, rows) for label in nets for precision in precisions}
+    peaks = []
+    first = seconds_of(lambda: peaks.append(peak_memory(turns[form.label, "fp32"], args.device)))
     rounds = max(1, min(args.rounds, int(SECONDS / (first * len(precisions)))))
     seconds = take_turns(turns, rounds, args.device)
-    ms = {precision: 1000 * statistics.median(seconds[form.label, precision]) for precision in precisions}
-    times = {p: ratio(seconds[form.label, p], seconds["LESRCNN", p]) for p in precisions}
-    fastest = min(ms, key=ms.get)
-    figures = {"peak_memory_mb": peak, "ms_fp32": ms["fp32"], "times_fp32": times["fp32"]}
-    return figures | {"precision": fastest, "ms": ms[fastest], "times": times[fastest], "turns": rounds}
+    ms = {p: 1000 * statistics.median(seconds[form.label, p]) * height / rows for p in precisions}
+    fastest, its = (
+        min(precisions, key=lambda precision: statistics.median(seconds[label, precision]))
+        for label in (form.label, "LESRCNN")
+    )
+    figures = {"peak_memory_mb": peaks[0], "turns": rounds, "part": rows / height, "precision": fastest}
+    figures |= {"ms_fp32": ms["fp32"], "times_fp32": ratio(seconds[form.label, "fp32"], seconds["LESRCNN", "fp32"])}
+    return figures | {"ms": ms[fastest], "times": ratio(seconds[form.label, fastest], seconds["LESRCNN", its])}
+
+
+def seconds_of(turn: Callable[[], object]) -> float:
+    """How long it takes, once."""
+    start = time.perf_counter()
+    turn()
+    return time.perf_counter() - start

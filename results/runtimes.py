@@ -19,7 +19,7 @@ import torch
 
 from dataset import images
 from dataset.errors import InputError, shown
-from dataset.files import readable, write_csv, write_text
+from dataset.files import write_text
 from dataset.test_set import TestSet
 from model.ops import Network
 from solver import graph
@@ -35,7 +35,7 @@ from . import complexity, measure
 from .measure import PAPER_SCALES, Method
 from .published_form import PublishedForm
 from .sampling_speed import build, compute, peak_memory
-from .shape import AMOUNT, COUNT, PSNR, SSIM, Remembered, checked, read_csv
+from .shape import AMOUNT, COUNT, PSNR, SSIM, Remembered, read_figures, write_figures
 from .table import Column, Row, Table, plain
 from .turns import machine, ratio, take_turns
 
@@ -93,7 +93,9 @@ class Form:
 def main(args: argparse.Namespace) -> None:
     """Measure what is not known yet, and write all that is known."""
     about = {"device": machine(_CPU)}
-    about["versions"] = ", ".join(f"{name} {version(name)}" for name in ("torch", "openvino", "onnxruntime"))
+    for name in ("onnx", *RUNTIMES.values()):
+        graph.package(name)  # or a line says how to install it
+    about["versions"] = ", ".join(f"{name} {version(name)}" for name in ("torch", *RUNTIMES.values()))
     memory = Remembered(args.output.with_suffix(".json"), {"rows": [_ROW]})
     sets, notes = measure.find_sets([*args.data, ROOT / "dataset"], SETS[:2])
     for note in notes:
@@ -111,8 +113,7 @@ def main(args: argparse.Namespace) -> None:
         if job in wanted and key not in memory.known["rows"]:
             memory.keep("rows", key, list(measured(job, own, args)))
         rows += [job.columns | row | about for row in memory.known["rows"].get(key, ())]
-    told = [{name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()} for row in rows]
-    write_csv(args.output.with_suffix(".csv"), told, list(COLUMNS))
+    write_figures(args.output.with_suffix(".csv"), rows, COLUMNS)
     write_text(args.output.with_suffix(".md"), table(rows).markdown())
 
 
@@ -176,15 +177,7 @@ def read(path: Path) -> list[dict]:
     Raises:
         InputError: if it is missing or damaged.
     """
-
-    def value(name: str, text: str) -> str | int | float | None:
-        shape = COLUMNS.get(name, str)
-        return None if not text else text if shape is str else int(text) if shape is COUNT else float(text)
-
-    advice = "make it again with results/deploy.py"
-    lines = read_csv(path, advice)
-    with readable(path, advice):
-        return checked([{name: value(name, text) for name, text in line.items()} for line in lines], [COLUMNS])
+    return read_figures(path, COLUMNS, "make it again with results/deploy.py")
 
 
 def table(rows: list[dict]) -> Table:

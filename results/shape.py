@@ -86,6 +86,32 @@ def read_csv(path: Path, advice: str) -> list[dict[str, str]]:
         return checked(rows, some([{str: str}]))
 
 
+def write_figures(path: Path, rows: list[dict], columns: dict[str, Any]) -> None:
+    """Write rows of these columns as a CSV file, figures to six digits; None is an empty cell."""
+    told = [{name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()} for row in rows]
+    files.write_csv(path, told, list(columns))
+
+
+def read_figures(path: Path, columns: dict[str, Any], advice: str) -> list[dict[str, Any]]:
+    """The rows of such a file, one at least.
+
+    Args:
+        columns: their names -> shapes: ``str``, :data:`COUNT` or a test of numbers, or one of these or None.
+
+    Raises:
+        InputError: as :func:`read_json`.
+    """
+
+    def value(name: str, text: str) -> str | int | float | None:
+        shape = columns.get(name, str)
+        kinds = shape if isinstance(shape, tuple) else (shape,)
+        return (text if str in kinds else int(text) if COUNT in kinds else float(text)) if text else None
+
+    lines = read_csv(path, advice)
+    with readable(path, advice):
+        return checked([{name: value(name, text) for name, text in line.items()} for line in lines], [columns])
+
+
 class Remembered:
     """What a command has measured, in a JSON file, so that a killed one goes on.
 

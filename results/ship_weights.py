@@ -27,7 +27,6 @@ from dataset.files import locked, read_text, readable, sha256_of, write_text, wr
 from results import measure, papers, readme
 from results.measure import SCALES
 from results.shape import AMOUNT, COUNT, checked, fits, read_json, some
-from solver.arguments import shipped
 
 TEST_SETS = ("Set5", "Set14")
 SAMPLE = ROOT / "dataset/Sample"
@@ -79,7 +78,7 @@ def ship(run_folder: Path, data: Path, pictures: str, validation_sets: Sequence[
     done, wanted = record["steps"], settings["max_steps"]
     if done < wanted:
         raise InputError(f"{run_folder}: has done {done} of {wanted} steps; finish it with --resume")
-    target = ROOT / shipped(settings["model"], settings["scale"])
+    target = ROOT / model.shipped(settings["model"], settings["scale"])
     with tempfile.TemporaryDirectory() as folder:
         rounded = Path(folder) / target.name
         save_weights(load_network(weights)[0], rounded, dtype=torch.float16)
@@ -127,7 +126,7 @@ def read_run(folder: Path) -> dict:
 def cards() -> list[Path]:
     """The cards of the weights that ship: LESRCNN's in the order x2, x3, x4, blind, then the other networks'."""
     networks = sorted(model.names(), key=lambda name: name != "lesrcnn")
-    paths = [ROOT / shipped(network, scale) for network in networks for scale in (*SCALES, 0)]
+    paths = [ROOT / model.shipped(network, scale) for network in networks for scale in (*SCALES, 0)]
     return [path.with_suffix(".json") for path in paths if path.with_suffix(".json").exists()]
 
 

@@ -36,7 +36,16 @@ _CALL = 10  # steps that a call counts for: it makes larger things than other wo
 
 # Words of a program that take so many things from the stack, and those that take all above the last mark.
 _TAKE = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "APPEND": 1, "SETITEM": 2}
+_NAMES = ("GLOBAL", "STACK_GLOBAL")
+_VALUES = {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "SHORT_BINSTRING"}
+_VALUES |= {"BINBYTES", "SHORT_BINBYTES"}
 _TAKE_MARKED = {*_TAKE, "TUPLE", "APPENDS", "SETITEMS"}
+# What is often there in place of a file, by its beginning.
+_IN_PLACE = {
+    b"version https://": "is a pointer of Git LFS and not the file; fetch that by git lfs pull",
+    b"<!DOCTYPE": "is a web page and not the file; download it again",
+    b"<html": "is a web page and not the file; download it again",
+}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 
 
@@ -62,7 +71,10 @@ def load(file: BinaryIO) -> Any:
     try:
         size = size_of(file)
         file.seek(0)
-        return (_older if file.read(len(_OLDER)) == _OLDER else _zipped)(file, size)
+        head = file.read(len(_OLDER))
+        if what := next((what for begins, what in _IN_PLACE.items() if head.startswith(begins)), None):
+            raise Unreadable(what)
+        return (_older if head == _OLDER else _zipped)(file, size)
     except (Unreadable, OSError, MemoryError):
         raise
     except Exception as error:  # in what is damaged, anything can go wrong
@@ -81,6 +93,8 @@ def _zipped(file: BinaryIO, size: int) -> Any:
         parts = {part.filename: part for part in archive.infolist()}
         (program,) = (part for name, part in parts.items() if name.endswith("/data.pkl") and name.count("/") == 1)
         folder = program.filename.removesuffix("data.pkl")
+        if f"{folder}constants.pkl" in parts:
+            raise Unreadable("is a program of TorchScript; save its state_dict() by torch.save")
         if any(part.compress_type != zipfile.ZIP_STORED for part in parts.values()):
             raise Unreadable("is damaged, or a compressed zip, which torch.save does not make")
         if program.file_size > _PROGRAM:
@@ -142,14 +156,17 @@ class _Machine:
             if word in _TAKE_MARKED:
                 start = marks.pop()
                 items, stack[start:] = stack[start:], []
+            if word == "STACK_GLOBAL":
+                name = stack.pop()
+                value = " ".join((stack.pop(), name))  # raises unless both are texts
             match word:
-                case "PROTO":
+                case "PROTO" | "FRAME":
                     pass
                 case "MARK":
                     marks.append(len(stack))
                 case "NONE" | "NEWTRUE" | "NEWFALSE" | "EMPTY_TUPLE":
                     stack.append(_CONSTANTS[word])
-                case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT" | "BINUNICODE" | "SHORT_BINSTRING":
+                case _ if word in _VALUES:
                     stack.append(value)
                 case "TUPLE" | "TUPLE1" | "TUPLE2" | "TUPLE3":
                     stack.append(tuple(items))
@@ -163,23 +180,25 @@ class _Machine:
                     _put(stack[-1], zip(items[::2], items[1::2], strict=True))
                 case "BINPUT" | "LONG_BINPUT":
                     memo[value] = stack[-1]
+                case "MEMOIZE":
+                    memo[len(memo)] = stack[-1]
                 case "BINGET" | "LONG_BINGET":
                     stack.append(memo[value])
-                case "GLOBAL" if value in _KNOWN:
+                case "GLOBAL" | "STACK_GLOBAL" if value in _KNOWN:
                     stack.append(_KNOWN[value])
-                case "REDUCE":
+                case "REDUCE" | "NEWOBJ" if word == "REDUCE" or stack[-2] is _settings:
                     arguments = stack.pop()
                     stack.append(self._called(stack.pop(), arguments))
                 case "BUILD":
                     attributes = stack.pop()
-                    if stack[-1] is not _NUMPY:
+                    if stack[-1] is not _NO_WEIGHT:
                         _annotate(stack[-1], attributes)
                 case "BINPERSID":
                     stack.append(self._storage(*stack.pop()))
                 case "STOP":
                     return stack.pop()
                 case _:
-                    what = value.replace(" ", ".") if word == "GLOBAL" else word
+                    what = value.replace(" ", ".") if word in _NAMES else word
                     why = "refused: it holds more than weights and could run code (nothing of it was run)"
                     raise Unreadable(f"{why}: {brief(what)}")
 
@@ -253,7 +272,12 @@ def _no_weight(kind, data) -> None:
     """A number of NumPy's, as trainings note their best figure: no weight, so it is not made."""
 
 
-_NUMPY = "a type of NumPy's"
+def _settings(*_) -> str:
+    """What a training was told: no weight, whatever its attributes are."""
+    return _NO_WEIGHT
+
+
+_NO_WEIGHT = "no weight"
 _STORAGES = {
     **{"Double": torch.float64, "Float": torch.float32, "Half": torch.float16, "BFloat16": torch.bfloat16},
     **{"Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8},
@@ -263,7 +287,8 @@ _KNOWN = {
     "collections OrderedDict": _ordered,
     "collections Counter": _first,  # of a dictionary
     "_codecs encode": _first,  # of bytes, as text
-    "numpy dtype": lambda *_: _NUMPY,
+    "numpy dtype": _settings,
+    **dict.fromkeys(("argparse Namespace", "pathlib PosixPath", "pathlib WindowsPath"), _settings),
     **dict.fromkeys(("numpy._core.multiarray scalar", "numpy.core.multiarray scalar"), _no_weight),
     "torch Size": _first,  # of a tuple
     "torch device": _first,  # of its name

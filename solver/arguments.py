@@ -6,6 +6,7 @@ Nothing heavy is imported here, so ``--help`` answers at once.
 import argparse
 import math
 import re
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,28 +14,35 @@ import model
 from dataset.errors import InputError
 from dataset.files import ours_otherwise
 
-
-def shipped(network: str, scale: int) -> str:
-    """Where a network's weights are that come with this project, from its root; scale 0 is the blind ones."""
-    if network == "lesrcnn":
-        return f"x{scale}/lesrcnn_x{scale}.pth" if scale else "lesrcnn_b/lesrcnn.pth"
-    return f"checkpoint/x{scale}/{network}_x{scale}.pth" if scale else f"checkpoint/blind/{network}.pth"
-
-
 BACKENDS = ("auto", "torch", "openvino", "onnxruntime")
+DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 PYIQA = ("vif", "lpips", "niqe")  # figures of that library
-SHIPPED = {scale: shipped("lesrcnn", scale) for scale in (2, 3, 4, 0)}
+SHIPPED = {scale: model.shipped("lesrcnn", scale) for scale in (2, 3, 4, 0)}
 
 
-def shipped_for(network: str, scale: int) -> str:
-    """The weights that come with this project for a scale: of that scale, or blind ones where there are only those."""
-    own, blind = shipped(network, scale), shipped(network, 0)
-    return blind if ours_otherwise(Path(blind)).exists() and not ours_otherwise(Path(own)).exists() else own
+def weights_meant(path: Path | None, network: str, scale: int) -> Path:
+    """The weights at a path, or None for those that ship for a network and a scale; 0 is the blind ones.
+
+    Where blind weights alone ship, they are taken for the path that published commands name, and a line tells so.
+    """
+    own, blind = Path(model.shipped(network, scale)), ours_otherwise(Path(model.shipped(network, 0)))
+    found = ours_otherwise(path or own)
+    if found.exists() or (path or own) != own or not blind.exists():
+        return found
+    if path:
+        print(f"{path}: is not there; the blind weights {blind} enlarge by {scale} too", file=sys.stderr)
+    return blind
 
 
 def add_model(group) -> None:
     what = "network, a file in model/; by default what the weights are of, and lesrcnn where none are named"
     group.add_argument("--model", choices=model.names(), help=what)
+
+
+def add_device(group) -> None:
+    """``--device``, of a command whose default is the CPU."""
+    what = "where to compute, instead of --cuda: auto is a GPU where there is one; mps is Apple's, xpu Intel's"
+    group.add_argument("--device", choices=DEVICES, help=what)
 
 
 def check_scale(network: str, scale: int) -> None:
@@ -83,6 +91,14 @@ def memory(text: str) -> int:
     if size == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no size such as 2G or 800M")
     return size
+
+
+def box(text: str) -> tuple[int, int]:
+    """``--size``: ``1920x1080``, as width and height."""
+    match = re.fullmatch(r"([0-9]{1,9})x([0-9]{1,9})", text.strip().lower())
+    if not match or 0 in (sides := tuple(map(int, match.groups()))):
+        raise argparse.ArgumentTypeError(f"{text!r} is no width and height such as 1920x1080")
+    return sides
 
 
 def option(text: str) -> tuple[str, int | float | bool | str]:

@@ -263,14 +263,11 @@ def recognise(
 
 def _fitting(state: dict[str, torch.Tensor]) -> list[tuple[str, dict]]:
     """The names and constructor arguments of all networks that a state dict fits."""
-    fitting = []
-    for name in model.names():
-        for configuration in model.network_class(name).configurations([value.shape for value in state.values()]):
-            with torch.device("meta"):
-                net = model.build(name, **configuration)
-            if _without_prefix(state, net) is not None:
-                fitting.append((name, configuration))
-    return fitting
+    return [
+        (name, configuration)
+        for name, configuration, net in model.candidates(state)
+        if _without_prefix(state, net) is not None
+    ]
 
 
 def _says_itself(state: dict) -> Any:

@@ -8,6 +8,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 
 import model
@@ -156,6 +157,16 @@ def package(name: str, requirements: str = "requirements-export.txt"):
         raise InputError(f"{name} is not installed: pip install -r {requirements}") from None
 
 
+@cache
+def openvino_core():
+    """OpenVINO's core: one, kept to the end.
+
+    A core replaces the stack that signals are handled on, and what is there after the last of several has been released
+    (OpenVINO 2026.4) is no memory: the next signal would end the process without a word.
+    """
+    return package("openvino").Core()
+
+
 def _bytes(path: Path) -> bytes:
     with opened(path) as file:
         content = file.read(_MOST + 1)
@@ -205,9 +216,8 @@ def _bytes_of(tensor) -> int:
 
 def _check_openvino(content: bytes, beside: bytes) -> dict[str, str]:
     """The same of OpenVINO's XML and BIN."""
-    openvino = package("openvino")
     try:
-        told = openvino.Core().read_model(content, beside)
+        told = openvino_core().read_model(content, beside)
     except Exception as error:  # of the library that decodes it
         raise InputError(f"is damaged, or not of the BIN beside it: {brief(describe(error))}") from None
     _check_operations({node.get_type_name() for node in told.get_ops()})

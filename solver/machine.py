@@ -6,13 +6,35 @@ from pathlib import Path
 
 import torch
 
+from dataset.errors import InputError
+
 _BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # processor flags: of Intel and AMD, and of Arm
+
+
+def devices() -> list[str]:
+    """The kinds of device that torch can compute on here, the fastest first."""
+    gpus = {"cuda": torch.cuda, "xpu": torch.xpu, "mps": torch.backends.mps}
+    return [*(kind for kind, gpu in gpus.items() if gpu.is_available()), "cpu"]
+
+
+def chosen(wanted: str) -> str:
+    """The kind of device that ``--device`` asks for, one of :data:`solver.arguments.DEVICES`.
+
+    Raises:
+        InputError: if there is none.
+    """
+    there = devices()
+    if wanted not in ("auto", *there):
+        raise InputError(f"--device {wanted}: there is none that torch can use; give one of auto, {', '.join(there)}")
+    return there[0] if wanted == "auto" else wanted
 
 
 def device_name(device: torch.device) -> str:
     """A device as a person would name it: a GPU's name, or the processor's and how many threads compute."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+    if device.type in ("cuda", "xpu"):
+        return getattr(torch, device.type).get_device_name(device)
+    if device.type != "cpu":
+        return f"{processor()}, {device.type}"
     return f"{processor()}, {torch.get_num_threads()} threads"
 
 
@@ -35,9 +57,14 @@ def commit() -> str | None:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether a device has instructions for bf16. Without them it is slower than float32, on a CPU five times."""
+    """Whether a device has instructions for bf16. Without them it is slower than float32, on a CPU five times.
+
+    Apple's GPUs are said to have none: the older ones do not, and torch does not tell.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return device.type == "xpu" and torch.xpu.is_bf16_supported()
     info = _cpuinfo()
     return bool(_BF16 & {*info.get("flags", "").split(), *info.get("Features", "").split()})
 

@@ -3,7 +3,16 @@
 import os
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+# Of a control group's controller, which is a folder: the files that tell what it allows and what is used, and how a
+# count begins that has in it what the groups within use.
+_LIMITS = (
+    ("", "memory.max", "memory.current", ""),
+    ("", "memory.high", "memory.current", ""),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+)
 
 
 def available() -> float:
@@ -26,17 +35,27 @@ def resident() -> int:
 
 
 def _left_to_container() -> float:
-    """What control groups leave of the memory they allow (Docker and the like), or infinity.
+    """What control groups leave of the memory they allow (Docker, systemd and the like), or infinity.
 
-    Of the files that they keep in memory, those not in use make room when something else wants it.
+    Each is in another one, and all of them count (the kernel's admin-guide; of groups there are two versions). Of the
+    files that they keep in memory, those not in use make room when something else wants it.
     """
-    root = Path("/sys/fs/cgroup")
-    newer = _left(root, "memory.max", "memory.current", "")
-    return min(newer, _left(root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"))
+    return min(_left(group, *names) for controller, *names in _LIMITS for group in _groups(controller))
+
+
+def _groups(controller: str) -> list[Path]:
+    """The folders of this process's control group and of those around it, as far as they are seen here."""
+    root, own = Path("/sys/fs/cgroup") / controller, ""
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controller in controllers.split(","):
+                own = path.strip("/")
+    return [root / own, *(root / own).parents[: own.count("/") + bool(own)]]
 
 
 def _left(group: Path, most: str, used: str, prefix: str) -> float:
-    """What a group leaves, by the names of its files: cgroups have two versions (the kernel's admin-guide)."""
+    """What a group leaves, by the names of its files."""
     try:
         cached = re.search(rf"^{prefix}inactive_file (\d+)$", (group / "memory.stat").read_text(), re.M)
         used = int((group / used).read_text()) - int(cached[1] if cached else 0)

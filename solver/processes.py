@@ -22,6 +22,8 @@ from torch.distributed.rendezvous import rendezvous
 
 from dataset.errors import InputError, describe
 
+from . import machine
+
 _PATIENCE = timedelta(minutes=5)  # until the leading process answers
 _GRACE = 30  # seconds that the others are given to end when one process has failed
 
@@ -69,22 +71,24 @@ class Group:
         return values
 
 
-def together(work: Callable[[Group], int], num_gpu: int) -> int:
+def together(work: Callable[[Group], int], num_gpu: int, device: str | None = None) -> int:
     """Do a command's ``work`` in one process or in all of its group; returns the exit status.
 
     Args:
         work: is told its group and returns the exit status.
         num_gpu: GPUs of this machine to use, each by a process of its own; 0 is the CPU.
+        device: what ``--device`` asks for; None is a CUDA GPU, or the CPU where there is none.
 
     Raises:
         InputError: for bad input, in the leading process of each machine; the others tell theirs with their number.
     """
     inside = "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    kind = device_kind(num_gpu, device)
     if not inside:
         check_gpus(num_gpu)
         if num_gpu > 1:
             return spawn(num_gpu, sys.orig_argv)
-    group = join(num_gpu)
+    group = join(kind)
     try:
         return work(group)
     except InputError as error:
@@ -117,12 +121,32 @@ def check_gpus(wanted: int) -> None:
         raise InputError(f"--num_gpu {wanted}: this machine has {there} CUDA GPU{'s' if there != 1 else ''}")
 
 
-def join(num_gpu: int) -> Group:
-    """Join the run's other processes, if the environment speaks of any, and choose the device."""
+def device_kind(num_gpu: int, device: str | None = None) -> str:
+    """The kind of device that the flags of a command ask for, see :func:`together`.
+
+    Raises:
+        InputError: if it is not there, or they contradict each other.
+    """
+    if device is None:
+        return "cuda" if num_gpu and torch.cuda.is_available() else "cpu"
+    if num_gpu == 0 and device not in ("auto", "cpu"):
+        raise InputError(f"--num_gpu 0 is the CPU, and --device {device} is not; leave one of them out")
+    kind = machine.chosen(device) if num_gpu else "cpu"
+    if num_gpu > 1 and kind != "cuda":
+        raise InputError(
+            f"--num_gpu {num_gpu}: several GPUs are CUDA's, and --device {device} is {kind}; leave one out"
+        )
+    return kind
+
+
+def join(kind: str) -> Group:
+    """Join the run's other processes, if the environment speaks of any, and choose the device, of this kind."""
     size = _told("WORLD_SIZE", 1, range(1, 2**20))
     rank, local = _told("RANK", 0, range(size)), _told("LOCAL_RANK", 0, range(size))
-    device = torch.device("cpu")
-    if num_gpu and torch.cuda.is_available():
+    if size > 1 and kind not in ("cuda", "cpu"):
+        raise InputError(f"--device {kind}: one process alone computes there; start it without torchrun")
+    device = torch.device(kind)
+    if kind == "cuda":
         if local >= torch.cuda.device_count():
             have = f"process {local} of this machine has no GPU, it has {torch.cuda.device_count()}"
             raise InputError(f"{have}: start fewer, or compute on the CPU with --num_gpu 0")

@@ -14,6 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {"dataset": (), "model": (), "solver": ("model", "dataset"), "results": ("solver", "model", "dataset")}
 SCRIPTS = ("x2", "x3", "x4", "lesrcnn_b", "train", "tcw_sample")  # folders, and files in the root
 FOLDERS |= dict.fromkeys(SCRIPTS, ("solver",))
+# What other programs import from the root. It imports model/ by a name that is in nobody's way, and nothing else.
+FOR_OTHERS = ("hubconf", "spandrel_lesrcnn")
+FOLDERS |= dict.fromkeys(FOR_OTHERS, ())
 # Which wings of solver/ a wing may import; "" is the ground floor, which all of them may.
 WINGS = {"": (), "measuring": ("",), "sampling": ("", "measuring"), "training": ("", "measuring", "sampling")}
 WINGS["exporting"] = ("", "measuring", "sampling")
@@ -122,7 +125,7 @@ def test_files_are_short_enough_to_read():
 
 
 def test_scripts_hold_no_logic():
-    assert {path.stem for path in ROOT.glob("*.py")} <= set(SCRIPTS)
+    assert {path.stem for path in ROOT.glob("*.py")} <= {*SCRIPTS, *FOR_OTHERS}
     for module in FILES:
         if folder(module) in SCRIPTS:
             kinds = {type(node) for node in ast.parse(FILES[module].read_text(encoding="utf-8")).body}

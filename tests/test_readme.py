@@ -29,6 +29,21 @@ def test_python_lines_enlarge_a_picture(readme, root, picture, monkeypatch):
     assert abs(difference).mean() < 12  # it is the picture, enlarged
 
 
+def test_lines_of_the_hub_load_networks(readme, root, monkeypatch):
+    code = re.search(r"<!-- hub -->\n```python\n(.*?)```", readme, re.S).group(1)
+    monkeypatch.chdir(root)
+    exec(code, names := {})
+    assert names["net"].scales == (2,) and names["x4"].shape == (1, 3, 120, 160)
+
+
+def test_lines_for_spandrel_register_the_networks(readme, root, monkeypatch):
+    spandrel = pytest.importorskip("spandrel")
+    code = re.search(r"<!-- spandrel -->\n```python\n(.*?)```", readme, re.S).group(1)
+    monkeypatch.setattr("spandrel_lesrcnn.register.__defaults__", (registry := spandrel.ArchRegistry(), None))
+    exec(code.replace('"LESRCNN"', repr(str(root))), {})
+    assert "lesrcnn.cfsrcnn" in registry
+
+
 def test_the_network_that_is_added_in_ten_lines_works(readme, picture):
     import torch
     from torch import nn

@@ -18,7 +18,7 @@ from dataset.files import stem, written_whole
 from model.ops import Network
 
 from ..checkpoint import WeightsInfo, load_network, save_weights
-from ..graph import INPUT, OUTPUT, SAYS, Graph, Said, package, read
+from ..graph import INPUT, OUTPUT, SAYS, Graph, Said, openvino_core, package, read
 from ..sampling.backends.exported import Exported
 from ..sampling.backends.torch import Torch
 from ..sampling.sampler import PRECISIONS
@@ -110,7 +110,7 @@ def write_onnx(path: Path, net: Torch, said: Said) -> float:
 def write_openvino(path: Path, net: Torch, said: Said) -> float:
     """Write a network as OpenVINO's XML, with its weights in a BIN beside it; see :func:`write_onnx`."""
     openvino = package("openvino")
-    graph = openvino.Core().read_model(onnx_of(net, said))
+    graph = openvino_core().read_model(onnx_of(net, said))
     graph.set_rt_info(said.texts(), [SAYS])
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "net.xml"

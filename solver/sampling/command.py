@@ -10,19 +10,22 @@ from dataset.errors import InputError, Parser, run
 from dataset.files import ours_otherwise
 from dataset.images import WRITTEN
 from dataset.segments import CODECS
+from model import shipped
 
 from ..arguments import (
     BACKENDS,
+    add_device,
     add_figures,
     add_group,
     add_model,
     add_protocol,
+    box,
     memory,
     natural,
     positive,
-    shipped,
-    shipped_for,
+    positive_number,
     tile,
+    weights_meant,
 )
 
 
@@ -37,8 +40,9 @@ def sample_main(weights: int) -> None:
         args = sample_parser(weights).parse_args()
         if (args.protocol, args.channel) == ("luma", "rgb"):
             raise InputError("--channel rgb: --protocol luma compares luma alone; leave one of them out")
-        args.ckpt_path = ours_otherwise(args.ckpt_path or Path(shipped_for(args.model or "lesrcnn", weights)))
+        args.ckpt_path = weights_meant(args.ckpt_path, args.model or "lesrcnn", weights)
         args.test_data_dir = ours_otherwise(args.test_data_dir)
+        args.size = wanted_size(args)
         from . import sample
 
         return sample.run(args)
@@ -89,9 +93,11 @@ def sample_parser(weights: int) -> Parser:
     add("--metadata", choices=("keep", "strip"), default="keep", help=what)
     what = "file format of the results; png and tif keep 16 bits and alpha"
     add("--format", choices=sorted(s[1:] for s in WRITTEN), default="png", help=what)
+    add_size(parser.add_argument_group("any size, instead of --scale"))
     add_coding(parser.add_argument_group("videos"))
     add = (speed := parser.add_argument_group("speed and memory")).add_argument
     add_sampler(speed)
+    add_device(speed)
     what = "the mean over the eight flips and turns of a picture: eight times the work for 0.15 dB (Set5 x4)"
     add("--self_ensemble", action="store_true", help=what)
     what = "split the pictures over so many GPUs; for more machines, or processes on CPUs, start this with torchrun"
@@ -109,6 +115,33 @@ def add_coding(group) -> None:
         "the layout of samples, by FFmpeg's name, as yuv444p; by default yuv420p, of 10 bits where the video has them"
     )
     group.add_argument("--pix_fmt", help=what)
+
+
+def add_size(group) -> None:
+    """Flags of :class:`solver.sampling.sizing.Size`."""
+    what = "results that fit into so many pixels, as 1920x1080, in the picture's shape"
+    group.add_argument("--size", type=box, metavar="WxH", help=what)
+    what = "results so wide; the height keeps the shape, or is --height, whatever the shape"
+    group.add_argument("--width", type=positive, help=what)
+    group.add_argument("--height", type=positive, help="results so high")
+    what = "results so many times as large, as 2.5; all four are made by the next scale that the weights have, shrunk"
+    group.add_argument("--factor", type=positive_number, help=what)
+
+
+def wanted_size(args):
+    """The size that the flags ask for, or None; raises InputError for flags that contradict each other."""
+    sides = args.width or args.height
+    given = {"--size": args.size, "--width or --height": sides, "--factor": args.factor}
+    given = [flag for flag, value in given.items() if value]
+    if not given:
+        return None
+    for flag, value in {given[-1]: len(given) > 1, "--wrap": args.wrap, "--make_lr": args.make_lr}.items():
+        if value:
+            raise InputError(f"{given[0]} and {flag}: do not go together; leave one of them out")
+    from .sizing import Size
+
+    width, height = args.size or (args.width, args.height)
+    return Size(args.factor, width, height, within=args.size is not None)
 
 
 def add_sampler(group) -> None:

@@ -39,6 +39,10 @@ def free(device: torch.device) -> float:
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
+    if device.type == "xpu":
+        return torch.xpu.get_device_properties(device).total_memory - torch.xpu.memory_allocated(device)
+    if device.type == "mps":  # which shares the machine's memory
+        return min(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory(), available())
     return available()
 
 

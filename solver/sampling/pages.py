@@ -6,11 +6,13 @@ from itertools import groupby
 from pathlib import Path
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from dataset import images
 from dataset.errors import InputError, describe
 from dataset.files import written_whole
-from dataset.streams import write_pages
+from dataset.metadata import Metadata
+from dataset.streams import png_metadata, write_pages
 from dataset.test_set import Item
 
 _PAGES, _FRAMES = (".tif", ".tiff"), {".png": ("PNG", {}), ".webp": ("WEBP", {"lossless": True})}
@@ -54,9 +56,22 @@ def _join(parts: list[Path], path: Path, source: Path) -> bool:
     if film is None or sum(images.held_bytes(part) for part in parts) > _MOST_BYTES:
         return False
     (kind, options), (times, loop) = _FRAMES[path.suffix], film
+    apart = len(times) < len(parts)  # the first is no frame
     with ExitStack() as stack, written_whole(path) as temporary:
+        if apart and kind == "WEBP":  # which has no picture but the frames
+            parts = parts[1:]
         first, *others = (stack.enter_context(Image.open(part, formats=(kind,))) for part in parts)
-        beside = {name: value for name in ("icc_profile", "exif", "xmp") if (value := first.info.get(name))}
+        beside = {name: value for name in ("icc_profile", "exif", "xmp", "dpi") if (value := first.info.get(name))}
         several = {"save_all": True, "append_images": others, "duration": times, "loop": loop}
+        if kind == "PNG":
+            several |= {"default_image": apart, "pnginfo": _chunks(images.read(parts[0]).metadata)}
         first.save(temporary, kind, **several, **options, **beside)
     return True
+
+
+def _chunks(metadata: Metadata) -> PngInfo:
+    """What Pillow is to write beside a PNG's pixels, of what it does not know by other names."""
+    chunks = PngInfo()
+    for kind, content in png_metadata(metadata):
+        chunks.add(kind, content)
+    return chunks

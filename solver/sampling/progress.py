@@ -15,11 +15,9 @@ from pathlib import Path
 
 from dataset.errors import InputError, describe
 from dataset.files import read_text, sha256_of, written_whole
-from dataset.test_set import Item
+from dataset.test_set import PROGRESS, Item
 
 from ..measuring.evaluate import Row
-
-_FILE = "progress.jsonl"
 
 
 class Progress:
@@ -33,7 +31,7 @@ class Progress:
     """
 
     def __init__(self, folder: Path, source: str, settings: dict, result: Callable[[Item], Path]) -> None:
-        self._path, self._source, self._settings, self._result = folder / _FILE, source, settings, result
+        self._path, self._source, self._settings, self._result = folder / PROGRESS, source, settings, result
 
     def done(self, items: list[Item]) -> dict[Item, Row]:
         """The rows of those items whose results are there, whole, and would be made again as they are."""
@@ -71,7 +69,7 @@ class Progress:
 
 def forget(folder: Path) -> None:
     """Begin the notes of a folder anew. Raises InputError if that cannot be written."""
-    with written_whole(folder / _FILE) as temporary:
+    with written_whole(folder / PROGRESS) as temporary:
         temporary.touch()
 
 
@@ -79,7 +77,7 @@ def made_of(folder: Path) -> tuple[str, str] | None:
     """Of which folder the results in a folder are, and the hash of the weights they are by, the last of them; None if
     it is not known."""
     with suppress(InputError, KeyError, TypeError, IndexError):
-        last = _notes(folder / _FILE)[-1]
+        last = _notes(folder / PROGRESS)[-1]
         return str(last["of"]), str(last["by"])
     return None
 

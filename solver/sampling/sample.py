@@ -20,11 +20,12 @@ from tqdm import tqdm
 from dataset import errors, files, images, test_set
 from dataset.errors import InputError, shown
 from dataset.test_set import Item, TestSet
+from model.ops import Network
 
 from .. import processes
 from ..arguments import check_scale
 from ..checkpoint import WeightsInfo
-from ..graph import load
+from ..graph import Graph, load
 from ..machine import device_name
 from ..measuring.evaluate import Scores, evaluate
 from ..measuring.more import measures
@@ -34,6 +35,7 @@ from .films import Films, enlarge_all
 from .output import Output
 from .progress import Progress, forget, made_of
 from .sampler import Sampler
+from .sizing import Sized
 from .wrapping import Wrapping
 
 _PACKAGES = ("torch", "numpy", "scikit-image", "Pillow", "opencv-python", "scipy")
@@ -50,10 +52,13 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: if nothing can be done at all.
     """
+    if args.cuda and args.device not in (None, "auto", "cuda"):
+        raise InputError(f"--cuda and --device {args.device}: contradict each other; leave one of them out")
     if args.cuda and not torch.cuda.is_available():
         raise InputError("--cuda: no CUDA GPU is available; leave the flag out to compute on the CPU")
+    device = "cuda" if args.cuda else args.device
     memory.one_heap()
-    return processes.together(partial(sample, args), args.num_gpu if args.cuda or args.num_gpu > 1 else 0)
+    return processes.together(partial(sample, args), args.num_gpu if device or args.num_gpu > 1 else 0, device)
 
 
 def sample(args: argparse.Namespace, group: Group) -> int:
@@ -68,20 +73,13 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         pictures = test_set.with_pages(pictures)
     if any(item.hr for item in (*pictures.items, *pictures.videos)):
         import skimage.metrics  # noqa: F401  before the sampler looks how much memory the program takes
-    sampler = Sampler(
-        net,
-        args.scale,
-        group.device,
-        tile=args.tile,
-        memory=args.memory,
-        precision=args.precision,
-        compile=args.compile,
-        self_ensemble=args.self_ensemble,
-        shave=args.shave,
-        backend=args.backend,
-    )
-    if args.wrap:
-        sampler = Wrapping(sampler)
+    sampler = _sampler(args, net, weights, group.device)
+    if args.size:
+        if any(item.hr for item in pictures.items):
+            raise InputError(
+                f"{args.test_data_dir}: has originals to measure with, which are of a whole scale: give --scale"
+            )
+        pictures = replace(sampler.possible(pictures), scale=sampler.scale)
     if (line := sampler.budget.take_the_least()) and group.leads:
         print(line, file=sys.stderr)
     folder = group.share(prepare(args, weights, pictures) if group.leads else None)
@@ -94,7 +92,7 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     if group.leads:
         times = f"{group.size} x " if group.size > 1 else ""
         print(
-            f"{weights.network} x{args.scale} ({shown(weights.path)}) on {times}{device_name(sampler.device)}, "
+            f"{weights.network} {_place(args)} ({shown(weights.path)}) on {times}{device_name(sampler.device)}, "
             f"{counted(pictures)} of {shown(args.test_data_dir)}"
         )
 
@@ -145,6 +143,33 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     return 2 if scores.skipped else 0
 
 
+def _sampler(args: argparse.Namespace, net: Network | Graph, weights: WeightsInfo, device: torch.device):
+    """What enlarges, as :class:`Sampler` does."""
+
+    def make(scale: int) -> Sampler:
+        return Sampler(
+            net,
+            scale,
+            device,
+            tile=args.tile,
+            memory=args.memory,
+            precision=args.precision,
+            compile=args.compile,
+            self_ensemble=args.self_ensemble,
+            shave=args.shave,
+            backend=args.backend,
+        )
+
+    if args.size:
+        return Sized(make, weights.scales, args.size)
+    return Wrapping(make(args.scale)) if args.wrap else make(args.scale)
+
+
+def _place(args: argparse.Namespace) -> str:
+    """How large results are, as their folder is called."""
+    return str(args.size or f"x{args.scale}")
+
+
 def counted(pictures: TestSet) -> str:
     """How many pictures and videos there are, in words."""
     pictures, videos = len(pictures.items), len(pictures.videos)
@@ -156,6 +181,7 @@ def settings(args: argparse.Namespace, weights: WeightsInfo, sampler: Sampler) -
     """What a result and its figures depend on beside the picture."""
     flags = ("scale", "protocol", "channel", "self_ensemble", "format", "metadata", "wrap")
     told = {flag: getattr(args, flag) for flag in flags} | {"precision": sampler.precision, "more": _more(args)}
+    told |= {"size": str(args.size)} if args.size else {}
     return told | {"network": weights.network, "weights": weights.sha256}
 
 
@@ -211,7 +237,7 @@ def prepare(args: argparse.Namespace, weights: WeightsInfo, pictures: TestSet) -
     """
     for count in itertools.count(1):
         name = pictures.name + f"-{count}" * (count > 1)
-        folder = args.sample_dir / files.stem(weights.path) / name / f"x{args.scale}"
+        folder = args.sample_dir / files.stem(weights.path) / name / _place(args)
         if files.lock(folder) is not None:  # until the process ends
             break
         print(f"{shown(folder)}: another command is writing there, so the results go elsewhere")
@@ -251,6 +277,7 @@ def describe(
         "data_set": pictures.name,
         "pictures_of": os.path.abspath(args.test_data_dir),
         "scale": args.scale,
+        "size": str(args.size) if args.size else None,
         "protocol": args.protocol,
         "channel": args.channel,
         "network": weights.network,

@@ -1,6 +1,7 @@
 """Image in, super-resolved image out: any size, exact, in as much memory as is given."""
 
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -35,6 +36,7 @@ _HOST = torch.device("cpu")
 # LR pixels, or bytes of their features, up to which the CPU is as fast with a picture in one piece as with strips; of
 # a strip, half of that is enough.
 _WHOLE, _WHOLE_BYTES = 2**16, 200_000_000
+_OUT_OF_MEMORY = re.compile("can't allocate memory|MPS backend out of memory")  # of RuntimeErrors of no other type
 _HALO = 16  # LR pixels around tiles of a network whose reach is the whole picture
 _SLACK = 1.3  # what libraries need beside the features, found by measuring resident size
 
@@ -307,8 +309,8 @@ class Sampler:
             if not _is_out_of_memory(error):
                 raise
         self._do_with_less("tile", column.window_length, row.window_length)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        if self.device.type != "cpu":
+            getattr(torch, self.device.type).empty_cache()
         return None
 
     def _do_with_less(self, piece: str, width: int, height: int) -> None:
@@ -351,13 +353,13 @@ def _cpu_has_fp16() -> bool:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
 
 
 def _to_host(pixels: torch.Tensor) -> Callable[[], np.ndarray]:
     """Start copying a tensor to the host; the function returned waits for it."""
     if pixels.device.type != "cuda":
-        return pixels.numpy
+        return pixels.cpu().numpy
     host = torch.empty(pixels.shape, dtype=pixels.dtype, pin_memory=True)
     host.copy_(pixels, non_blocking=True)
     copied = torch.cuda.Event()

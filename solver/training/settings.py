@@ -11,7 +11,18 @@ from typing import Any
 
 import model
 
-from ..arguments import flip, layer_rate, natural, not_negative, option, positive, positive_number, rotation, share
+from ..arguments import (
+    DEVICES,
+    flip,
+    layer_rate,
+    natural,
+    not_negative,
+    option,
+    positive,
+    positive_number,
+    rotation,
+    share,
+)
 
 # What a setting does to a run, and so what becomes of it when the run is resumed:
 WEIGHTS = "weights"  # another value makes another run: it must stay
@@ -82,6 +93,7 @@ GROUPS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "save_minutes": (10.0, positive_number, NOTHING),
     },
     "speed": {
+        "device": (None, DEVICES, NOTHING),
         "precision": ("fp32", ("fp32", "bf16", "fp16", "auto"), COURSE),
         "compile": (False, None, COURSE),
         "cache": ("none", ("none", "ram", "device"), NOTHING),
@@ -165,6 +177,8 @@ resume           continue the run in CKPT_DIR as if it had never stopped; withou
 overwrite        start anew over the run in CKPT_DIR
 save_interval    steps between checkpoints, and ...
 save_minutes     ... minutes between them, whichever is over first
+device           where to train: auto is a GPU where there is one, mps is Apple's and xpu Intel's; by default a CUDA
+                 GPU, or the CPU where there is none
 precision        of the network's arithmetic, the weights stay in fp32; on a CPU that has bf16 it makes steps about
                  twice as fast; auto takes it where it is
 compile          torch.compile the network: a minute or more at the start, faster steps after it

@@ -55,7 +55,7 @@ def launch(args: argparse.Namespace) -> int:
         with folder.locked() if group.leads else contextlib.nullcontext():
             return Trainer(args, group).run()
 
-    return processes.together(train, args.num_gpu)
+    return processes.together(train, args.num_gpu, args.device)
 
 
 class Trainer:
@@ -168,7 +168,7 @@ class Trainer:
         self._row_if_due()  # the run was stopped between a step and its row
         workers = self.args.num_workers
         if workers is None:  # beside a GPU there is time for them, a CPU they have to share
-            workers = 4 if self.group.device.type == "cuda" else 0
+            workers = 0 if self.group.device.type == "cpu" else 4
         batches = self.data.loader(self.step, self.args.max_steps, workers, self.group.rank, self.group.size)
         with contextlib.closing(batches):
             for batch in batches:
@@ -264,7 +264,8 @@ class Trainer:
     def _to_device(self, patches: torch.Tensor) -> torch.Tensor:
         """(N, C, h, w) uint8, or float32 in [0, 1], anywhere -> float32 in [0, 1] on the device, channels_last."""
         white = 255 if patches.dtype == torch.uint8 else 1
-        patches = patches.to(self.group.device, non_blocking=True)
+        # Elsewhere what is copied is not pinned, and its slot may be filled anew before it has arrived.
+        patches = patches.to(self.group.device, non_blocking=self.group.device.type == "cuda")
         return patches.to(torch.float32, memory_format=torch.channels_last).div(white)
 
     def _autocast(self):
@@ -368,7 +369,7 @@ class Trainer:
         where = machine.device_name(self.group.device)
         where += f", {self.group.size} processes" if self.group.size > 1 else ""
         self._say(f"{args.model} {kind}, {count:,} parameters, {self.precision} on {where}")
-        if args.num_gpu and self.group.device.type == "cpu":
+        if args.num_gpu and not args.device and self.group.device.type == "cpu":
             self._say("no CUDA GPU here: training on the CPU")
         if skipped:
             names = f"{', '.join(skipped[:5])}{', ...' if len(skipped) > 5 else ''}"

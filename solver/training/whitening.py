@@ -54,7 +54,8 @@ class _Inputs(TorchFunctionMode):
 def inverse_root(covariance: torch.Tensor, damping: float) -> torch.Tensor:
     """(d, d) -> the symmetric (C / c + damping)^(-1/2), c being the mean of C's eigenvalues."""
     mean = covariance.diagonal().mean().clamp_min(1e-20)  # an input may be silent altogether
-    damped = (covariance / mean).double()  # in float32 the solver does not always converge
+    where = "cpu" if covariance.device.type == "mps" else covariance.device  # which has no float64
+    damped = (covariance / mean).to(where).double()  # in float32 the solver does not always converge
     damped.diagonal().add_(damping)
     values, vectors = torch.linalg.eigh(damped)
-    return ((vectors * values.clamp_min(damping).rsqrt()) @ vectors.T).to(covariance.dtype)
+    return ((vectors * values.clamp_min(damping).rsqrt()) @ vectors.T).to(covariance)

@@ -216,3 +216,21 @@ def test_a_part_is_the_part_of_the_whole_and_asks_for_little(boundary, scale, ch
         np.testing.assert_array_equal(made, whole[top : top + 7, left : left + 4])
     reach = math.ceil(4 * max(1, 1 / scale)) + 1
     assert (np.max(asked, axis=0) <= [7 / scale + reach, 4 / scale + reach]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("size", [(31, 40), (60, 17), (1, 1), (61, 47), (44, 47), (90, 99)])
+@pytest.mark.parametrize("rows", [1, 7, 61])
+def test_in_bands_it_is_the_same_to_the_bit(picture, dtype, size, rows):
+    whole = picture(61, 47).astype(dtype) * (257 if dtype == np.uint16 else 1)
+    bands = (whole[top : top + rows] for top in range(0, 61, rows))
+    expected = bicubic.imresize(whole, size=size, boundary="symmetric", intermediate="float")
+    assert np.array_equal(np.concatenate(list(bicubic.resized_bands(bands, (61, 47), size))), expected)
+
+
+def test_in_bands_little_is_held(picture):
+    """The first rows come long before the last ones are asked for."""
+    asked = []
+    bands = (asked.append(top) or picture(10, 30) for top in range(100))
+    next(bicubic.resized_bands(bands, (1000, 30), (600, 20)))
+    assert len(asked) <= 2

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 
 import numpy as np
@@ -296,13 +295,14 @@ def test_weights_that_are_there_but_others_are_not_called_published(server, tmp_
 def test_a_server_that_is_silent_does_not_keep_the_command_from_ending(server, tmp_path, root, number, status):
     def answer(handler):
         asked.set()
-        time.sleep(10)
+        ended.wait(60)
 
-    asked = threading.Event()
+    asked, ended = threading.Event(), threading.Event()
     for kind in ("HR", "LR"):
         server.answers[f"{SELFEXSR}/Set5/image_SRF_2/img_001_SRF_2_{kind}.png"] = answer
     arguments = ["dataset/download.py", "Set5", "--mirror", server.url, "--root", str(tmp_path)]
     process = subprocess.Popen([sys.executable, *arguments], cwd=root, stderr=subprocess.DEVNULL)
     assert asked.wait(30)
     process.send_signal(number)
-    assert process.wait(5) == status
+    assert process.wait(30) == status
+    ended.set()

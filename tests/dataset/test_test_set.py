@@ -142,7 +142,12 @@ LAYOUTS = {
     ("HR", "LR/x2"): ("{}.png", "{}.png"),
     ("HR", "LR"): ("{}.png", "{}.jpg"),
     ("GTmod12", "LRbicx2"): ("{}.png", "{}.png"),
+    ("HR", "LR_bicubic_x2"): ("{}.png", "{}.png"),
+    ("hr", "lr-x2"): ("{}.png", "{}.png"),
+    ("gt", "LQ"): ("{}.png", "{}.png"),
     ("HR/x2", "LR/x2"): ("{}_HR_x2.png", "{}_LRBI_x2.png"),
+    ("HR_x2", "LRBI_x2"): ("{}_HR_x2.png", "{}_LRBI_x2.png"),
+    ("x2", "x2"): ("{}_hr.png", "{}_lr.png"),
     ("image_SRF_2", "image_SRF_2"): ("{}_SRF_2_HR.png", "{}_SRF_2_LR.png"),
 }
 
@@ -158,6 +163,14 @@ def test_sets_as_they_are_downloaded(folders, names, tmp_path):
             assert item.hr == tmp_path / "Set5" / folders[0] / names[0].format(one)
     made = test_set.find(tmp_path / "Set5", 2, make_lr=True).items
     assert [item.lr for item in made] == [item.hr for item in found.items] and all(item.made for item in made)
+
+
+@pytest.mark.parametrize("given", ["HR/Set5", "HR/Set5/x2", "LR/LRBI/Set5", "LR/LRBI/Set5/x2"])
+def test_of_several_sets_one_is_found(given, tmp_path):
+    for name in ("Set5", "Set14"):
+        make(tmp_path, f"HR/{name}/x2/a_HR_x2.png", f"LR/LRBI/{name}/x2/a_LRBI_x2.png")
+    found = test_set.find(tmp_path / given, 2)
+    assert (found.name, summary(found)) == ("Set5", [("a_SR_x2", "a_LRBI_x2.png", "a_HR_x2.png")])
 
 
 def test_thousands_of_pairs_in_two_folders_take_as_many_comparisons(tmp_path, monkeypatch):

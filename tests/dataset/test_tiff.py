@@ -241,7 +241,8 @@ def test_orientation(orientation, deflate, bits, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["RGB 8, strips", "grey 16, deflate of differences", "LZW 8", "LZW RGB 16", "palette 4", "RGB 16, tiles"]
+    "name",
+    ["RGB 8, strips", "grey 16, deflate of differences", "LZW 8", "LZW RGB 16", "palette 4", "RGB 16, tiles", "JPEG"],
 )
 def test_a_file_that_is_cut_off_is_refused(name, tmp_path):
     data = UNDERSTOOD[name][0]

@@ -10,6 +10,7 @@ from matplotlib.text import Text
 
 import model
 from dataset.errors import InputError
+from dataset.files import write_csv
 from results import benchmark, canvas, measure, network_table, networks, turns
 from solver.checkpoint import save_weights
 
@@ -91,20 +92,35 @@ def test_killed_between_two_networks_it_goes_on(compare, monkeypatch):
     assert compare.measured == [("ESPCN", 2), ("LESRCNN", 2)]
 
 
-def test_a_slow_network_takes_fewer_turns(compare, monkeypatch):
-    rounds = []
+@pytest.fixture
+def slowly(monkeypatch):
+    """Let what is timed once take these seconds, and each turn of the comparison one."""
 
-    def take_turns(contenders, wanted, device):
-        rounds.append(wanted)
-        return turns.take_turns(contenders, 1, device)
+    def take(*seconds):
+        left = iter(seconds)
+        monkeypatch.setattr(networks, "seconds_of", lambda turn: (turn(), next(left))[1])
+        monkeypatch.setattr(turns, "_now", lambda device, clock=iter(range(10_000)): next(clock))
 
-    monkeypatch.setattr(networks, "take_turns", take_turns)
-    seconds = iter([0, 25, 0, 200, 0, 1e-9])  # at the start and the end of the first result
-    monkeypatch.setattr(networks.time, "perf_counter", lambda: next(seconds))
-    monkeypatch.setattr(turns, "_now", lambda device, clock=iter(range(1000)): next(clock))
-    for scale in (2, 3, 4):
-        compare(f"--networks espcn --scale {scale} --rounds 7")
-    assert rounds == [2, 1, 7]
+    return take
+
+
+def test_a_slow_network_takes_fewer_turns(compare, slowly):
+    slowly(1e-9, 9, 1e-9, 200, 1e-9, 1e-9)  # by scale: some rows, then the whole picture
+    rows = [compare(f"--networks espcn --scale {scale} --rounds 7")[-1] for scale in (2, 3, 4)]
+    assert [(row["turns"], row["part"], row["ms_fp32"]) for row in rows] == [(2, 1, 1000), (1, 1, 1000), (7, 1, 1000)]
+
+
+def test_a_slower_one_computes_a_part_of_the_picture(compare, slowly, tmp_path):
+    slowly(10, 1e-9)  # two rows of 18, of which there is then time for no more
+    [row] = compare("--networks espcn --scale 2")
+    assert row["part"] == pytest.approx(2 / 18, rel=1e-5) and row["ms_fp32"] == pytest.approx(9 * 1000)
+    assert "1, of 11% of it" in (tmp_path / "networks.md").read_text()
+
+
+def test_one_that_needs_the_whole_picture_gets_it(compare, slowly, monkeypatch):
+    monkeypatch.setattr(model.network_class("espcn"), "reach", lambda net, scale: None)
+    slowly(1e-9)  # nothing but the first result is timed
+    assert compare("--networks espcn --scale 2")[0]["part"] == 1
 
 
 @pytest.mark.parametrize(
@@ -143,7 +159,7 @@ def test_weights_of_another_form_are_told(tmp_path, capsys):
 def row(network, scale, ms, psnr=None, luma=None, ships="yes"):
     figures = {"network": network, "scale": scale, "psnr": psnr, "psnr_luma": luma, "ms": ms, "ms_fp32": 2 * ms}
     figures |= {"parameters": 12_345, "macs": 6 * 10**9, "weights": psnr and "a.pth", "ships": psnr and ships}
-    figures |= {"peak_memory_mb": None, "times_fp32": 1.5, "precision": "bf16", "times": 0.5, "turns": 3}
+    figures |= {"peak_memory_mb": None, "times_fp32": 1.5, "precision": "bf16", "times": 0.5, "turns": 3, "part": 1.0}
     return figures | {"result": "1280x720", "device": "A CPU, 2 threads", "torch": "2.15"}
 
 
@@ -174,7 +190,7 @@ def test_the_readme_shows_what_was_measured(root):
 
 @pytest.mark.parametrize("spoilt", ["scale", "ms", "psnr", "parameters"])
 def test_a_damaged_table_is_one_line(tmp_path, spoilt):
-    network_table.write_csv(tmp_path / "a.csv", [row("A", 2, 100.0, 37.5) | {spoilt: "no"}])
+    write_csv(tmp_path / "a.csv", [row("A", 2, 100.0, 37.5) | {spoilt: "no"}])
     with pytest.raises(InputError, match="a.csv: is damaged; make it again"):
         network_table.read(tmp_path / "a.csv")
 

@@ -11,8 +11,8 @@ import model
 from dataset import bicubic, images
 from dataset.errors import InputError
 from dataset.files import locked, sha256_of
+from model import shipped
 from results import readme, ship_weights
-from solver.arguments import shipped
 from solver.checkpoint import save_weights
 
 

@@ -75,6 +75,25 @@ def test_it_reads_what_torch_reads(older):
     assert ours["device"] == "cuda"
 
 
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_later_protocols_of_pickle_are_read(protocol):
+    buffer, content = io.BytesIO(), {"weights": weights(), "name": "x" * 300, "names": ["a", "a", b"b"]}
+    torch.save(content, buffer, pickle_protocol=protocol)
+    assert same(read(buffer.getvalue()), content)
+
+
+@pytest.mark.parametrize(
+    "data, told",
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "Git LFS"),
+        (b"<!DOCTYPE html><html><title>Too many users", "web page"),
+        (b"<html><title>Too many users", "web page"),
+    ],
+)
+def test_what_is_there_in_place_of_a_file_is_named(data, told):
+    refused(data, told)
+
+
 def of_each_type() -> dict[str, torch.Tensor]:
     """Some bits as numbers of each type that torch can save."""
     content, bits = {}, torch.arange(1, 17, dtype=torch.uint8).repeat(16).view(torch.complex128)
@@ -412,6 +431,9 @@ def test_only_words_that_weights_need_are_known(program):
         called("collections.OrderedDict", b"](NNNte\x85"),
         called("torch._utils._rebuild_tensor_v2", b"]]]]NNt"),
         called("collections.Counter", b")"),
+        b"N" + text("system") + b"\x93",
+        b"]" + b"2\x86" * 60 + text("system") + b"\x93",  # of which a text would take 2**60 characters
+        found("collections.OrderedDict") + b")\x81",
     ],
 )
 def test_nonsense_is_one_short_line(program):

@@ -3,7 +3,9 @@ import math
 import os
 import pickle
 import sys
+from argparse import Namespace
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy
 import pytest
@@ -101,6 +103,7 @@ WRAPPED = {
     "averaged": lambda state, zeros: {"n_averaged": zeros["a"], **prefixed("module.", state)},
     "compiled in part": lambda state, zeros: prefixed("net.", prefixed("_orig_mod.", state)),
     "compiled layers": lambda state, zeros: {name.replace(".", "._orig_mod.", 1): v for name, v in state.items()},
+    "settings": lambda state, zeros: {"state_dict": state, "args": Namespace(lr=0.1, out=Path("out"), scales=[2])},
     "itself": lambda state, zeros: holding_itself({"here": state}),
 }
 

@@ -37,6 +37,26 @@ def test_it_says_what_it_is(exported, suffix):
             graph.load(exported / f"espcn_x3{suffix}", *wrong)
 
 
+RELEASED = """
+import faulthandler, os, signal, sys, torch
+from pathlib import Path
+from solver import graph
+from solver.sampling.backends.exported import Exported
+
+faulthandler.enable()
+asked = ("openvino", torch.device("cpu"), "fp32", False)
+made = [Exported(graph.read(Path(sys.argv[1])), *asked) for _ in range(2)]
+del made[0], made[0]
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_signals_are_handled_when_openvino_s_networks_are_gone(exported, command):
+    done = command("-c", RELEASED, exported / "espcn_x3.xml")
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
 def spoilt(exported, tmp_path, change):
     """The ONNX file with something changed."""
     content = onnx.load(exported / "espcn_x3.onnx")

@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+from dataset.errors import InputError
 from solver import machine
 
 CPU = torch.device("cpu")
@@ -36,6 +37,38 @@ def test_other_precisions_are_taken_as_they_are(processor):
     processor()
     for wanted in ("fp32", "fp16"):
         assert machine.precision_for(wanted, CPU) == (wanted, "")
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Choose which kinds of GPU there are."""
+
+    def choose(*kinds):
+        for kind, gpu in {"cuda": torch.cuda, "xpu": torch.xpu, "mps": torch.backends.mps}.items():
+            monkeypatch.setattr(gpu, "is_available", lambda there=kind in kinds: there)
+
+    return choose
+
+
+def test_the_device_that_is_asked_for_is_one_that_is_there(gpus):
+    gpus()
+    assert machine.chosen("auto") == machine.chosen("cpu") == "cpu"
+    for wanted in ("cuda", "mps", "xpu"):
+        with pytest.raises(InputError, match=f"--device {wanted}: there is none .* auto, cpu$"):
+            machine.chosen(wanted)
+    gpus("mps")
+    assert machine.chosen("auto") == machine.chosen("mps") == "mps" and machine.chosen("cpu") == "cpu"
+    gpus("mps", "cuda")
+    assert machine.chosen("auto") == "cuda"
+
+
+def test_other_gpus_are_not_taken_for_the_processor(processor, monkeypatch):
+    processor(**{"model name": "Quick 7", "flags": "amx_bf16"})
+    monkeypatch.setattr(torch.xpu, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.xpu, "get_device_name", lambda device: "Arc 7")
+    for kind, name in (("mps", "Quick 7, mps"), ("xpu", "Arc 7")):
+        device = torch.device(kind)
+        assert machine.device_name(device) == name and machine.precision_for("auto", device) == ("fp32", "")
 
 
 def test_exact_fp32_is_without_tf32():

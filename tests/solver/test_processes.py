@@ -1,12 +1,15 @@
 """Several processes agree, fail in one line each, and leave none behind."""
 
 import os
+import re
 import signal
 import subprocess
 import time
 
 import pytest
+import torch
 
+from dataset.errors import InputError
 from dataset.signals import StopRequest, noting
 from solver import processes
 from solver.processes import spawn
@@ -78,6 +81,40 @@ def test_a_stop_is_noted_and_the_handlers_come_back():
 
 
 def test_one_process_is_a_group_too():
-    group = processes.join(num_gpu=0)
+    group = processes.join("cpu")
     assert (group.rank, group.size, group.leads) == (0, 1, True)
     assert group.gather("a") == ["a"] and group.share("a") == "a"
+
+
+@pytest.mark.parametrize(
+    "there, num_gpu, device, kind",
+    [
+        ([], 1, None, "cpu"),  # as published
+        (["cuda", "mps"], 1, None, "cuda"),
+        (["mps"], 1, None, "cpu"),
+        (["mps"], 1, "auto", "mps"),
+        (["mps"], 0, "auto", "cpu"),
+        (["cuda"], 1, "cpu", "cpu"),
+        (["cuda"], 2, "auto", "cuda"),
+        (["cuda"], 2, "cpu", "--num_gpu 2: several GPUs are CUDA's, and --device cpu is cpu"),
+        (["xpu"], 2, "auto", "--num_gpu 2: several GPUs are CUDA's, and --device auto is xpu"),
+        (["cuda"], 0, "cuda", "--num_gpu 0 is the CPU, and --device cuda is not"),
+        (["mps"], 1, "cuda", "there is none that torch can use; give one of auto, mps, cpu"),
+    ],
+)
+def test_flags_choose_a_device_or_contradict_each_other_in_one_line(monkeypatch, there, num_gpu, device, kind):
+    monkeypatch.setattr(processes.machine, "devices", lambda: [*there, "cpu"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in there)
+    if " " not in kind:
+        assert processes.device_kind(num_gpu, device) == kind
+        return
+    with pytest.raises(InputError, match=re.escape(kind)):
+        processes.device_kind(num_gpu, device)
+
+
+def test_one_process_has_a_gpu_that_is_not_cuda_s_and_several_have_none(monkeypatch):
+    assert processes.join("mps").device == torch.device("mps")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(InputError, match="--device mps: one process alone"):
+        processes.join("mps")

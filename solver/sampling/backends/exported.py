@@ -12,7 +12,7 @@ from model.ops import NONE, Margins, trim
 
 from ...archive import brief
 from ...arguments import BACKENDS
-from ...graph import INPUT, Graph, package
+from ...graph import INPUT, Graph, openvino_core, package
 
 _RUNTIMES = BACKENDS[2:]  # the faster one first
 _SLACK = {"openvino": 1.2, "onnxruntime": 1.5}  # times what PyTorch's features take, found by measuring resident size
@@ -36,7 +36,11 @@ class Exported:
     kept_bytes = 0.0
 
     def __init__(self, graph: Graph, runtime: str, device: torch.device, precision: str, compile: bool) -> None:
-        flags = {"--backend torch": runtime == "torch", "--cuda": device.type != "cpu", "--compile": compile}
+        flags = {
+            "--backend torch": runtime == "torch",
+            f"--device {device.type}": device.type != "cpu",
+            "--compile": compile,
+        }
         flags[f"--precision {precision}"] = precision not in ("fp32", "auto", graph.said.precision)
         for flag in (flag for flag, given in flags.items() if given):
             raise InputError(f"{flag}: {graph.path} is computed as it is, on the CPU; leave the flag out")
@@ -68,8 +72,7 @@ class Exported:
 
 
 def _by_openvino(graph: Graph) -> Callable[[np.ndarray], np.ndarray]:
-    openvino = package("openvino")
-    core = openvino.Core()
+    core = openvino_core()
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
     settings["INFERENCE_PRECISION_HINT"] = "f32"  # or all layers would compute in bf16 where a CPU has it
     network = core.compile_model(core.read_model(graph.content, graph.beside), "CPU", settings)

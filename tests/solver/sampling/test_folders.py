@@ -9,10 +9,12 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import model
 from dataset import images
 from dataset.bicubic import imresize
+from dataset.errors import InputError
 from solver.checkpoint import save_weights
 from solver.sampling.sampler import Sampler
 from solver.sampling.wrapping import Wrapping
@@ -46,6 +48,18 @@ def test_folders_in_folders_are_mirrored_or_told_of(enlarge, picture, tmp_path):
     status, told, files = enlarge("--recursive")
     assert (status, [*files]) == (0, ["a.png", "trip/a.png", "trip/far/b.png"])
     assert "1 left out, no pictures: notes.txt" in told
+    (tmp_path / "out").rename(tmp_path / "in" / "out")  # results are no pictures to be enlarged again
+    assert [*enlarge("--recursive")[2]] == [*files]
+    for folder in ("out", next((tmp_path / "in" / "out").rglob("progress.jsonl")).parents[1]):
+        with pytest.raises(InputError, match="give their folder SR"):
+            enlarge("--recursive", data=tmp_path / "in" / folder)
+
+
+def test_a_picture_of_a_kind_that_is_not_read_is_told_of(enlarge, picture, tmp_path):
+    images.write_rgb(tmp_path / "in" / "a.png", picture(9, 9))
+    (tmp_path / "in" / "b.HEIC").touch()
+    status, told, files = enlarge()
+    assert (status, [*files]) == (2, ["a.png"]) and "in/b.HEIC: HEIC is not read here" in told
 
 
 def test_frames_become_an_animation_and_pages_pages(enlarge, picture, tmp_path):
@@ -71,6 +85,19 @@ def test_frames_become_an_animation_and_pages_pages(enlarge, picture, tmp_path):
     assert [*files][0] == "film.png" and len(files) == 4 and files["film.png"].stat().st_mtime_ns != before
     files = enlarge("--pages", "all", "--format", "tif")[2]
     assert images.pages(files["scan.tif"]) == 2 and images.pages(files["film.tif"]) == 3
+
+
+@pytest.mark.parametrize("suffix, pictures", [("png", 3), ("webp", 2)])
+def test_a_picture_beside_the_frames_does_not_become_one(suffix, pictures, enlarge, picture, tmp_path):
+    (tmp_path / "in").mkdir()
+    first, *frames = (Image.fromarray(picture(12, 16, seed=n)) for n in range(3))
+    text = PngInfo()
+    text.add_text("Title", "A title")
+    several = {"save_all": True, "append_images": frames, "default_image": True}
+    first.save(tmp_path / "in" / "film.png", duration=[40, 80], pnginfo=text, **several)
+    result = enlarge("--pages", "all", "--format", suffix)[2][f"film.{suffix}"]
+    assert (images.pages(result), images.film(result)) == (pictures, ([40, 80], 0))
+    assert suffix == "webp" or dict(images.read(result).metadata.text)["Title"] == "A title"
 
 
 def test_a_run_goes_on_by_content_and_not_by_name(enlarge, picture, tmp_path):

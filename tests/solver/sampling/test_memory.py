@@ -163,6 +163,20 @@ def test_an_older_container_counts_too(system, tmp_path):
     assert memory.free(torch.device("cpu")) == 3_500_000_000
 
 
+@pytest.mark.parametrize("own", ["user.slice/run-1.scope", "user.slice", "seen/from/outside/../user.slice"])
+@pytest.mark.parametrize("most", ["max", "high"])
+def test_groups_around_the_own_one_count(own, most, system, tmp_path):
+    group = tmp_path / "sys/fs/cgroup/user.slice"
+    (group / "run-1.scope").mkdir(parents=True)
+    (group / f"memory.{most}").write_text("4000000000\n")
+    (group / "memory.current").write_text("500000000\n")
+    (group / "memory.stat").write_text("inactive_file 0\n")
+    (tmp_path / "proc/self").mkdir()
+    (tmp_path / "proc/self/cgroup").write_text(f"4:memory:/other\n0::/{own}\n")
+    known = "outside" not in own
+    assert memory.free(torch.device("cpu")) == (3_500_000_000 if known else 8_000_000 * 1024)
+
+
 @pytest.mark.skipif(not GLIBC, reason="the C library is not glibc")
 def test_freed_memory_is_kept_only_meanwhile(root):
     script = """if True:
@@ -259,3 +273,46 @@ def test_a_picture_that_needs_more_memory_is_one_line(tmp_path, picture):
     assert [row.name for row in scores.rows] == ["small"] and len(scores.skipped) == 1
     told = re.search(r"large.png: needs about (\d+)M of memory at once, .* give --memory (\d+)M", scores.skipped[0])
     assert int(told[1]) > 3 * 20_000**2 / 2**20 and int(told[2]) > int(told[1])
+
+
+def test_other_gpus_tell_their_own_memory(monkeypatch):
+    class Properties:
+        total_memory = 9000
+
+    monkeypatch.setattr(torch.xpu, "get_device_properties", lambda device: Properties)
+    monkeypatch.setattr(torch.xpu, "memory_allocated", lambda device: 2000)
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 5000)
+    monkeypatch.setattr(torch.mps, "current_allocated_memory", lambda: 1000)
+    assert memory.free(torch.device("xpu")) == 7000 and memory.free(torch.device("mps")) == 4000
+    monkeypatch.setattr(memory, "available", lambda: 3000)
+    assert memory.free(torch.device("mps")) == 3000  # it is the machine's, too
+
+
+def test_a_gpu_that_is_not_cuda_s_is_given_pictures_and_makes_do_with_less_memory(monkeypatch, picture):
+    """A stand-in: pictures go to the CPU whenever they are sent to ``mps``, which is out of memory once."""
+    sent, emptied, failing = [], [], [True]
+    to = torch.Tensor.to
+
+    def to_cpu(tensor, *where, **how):
+        if where and where[0] == torch.device("mps"):
+            sent.append(tuple(tensor.shape))
+            return tensor
+        return to(tensor, *where, **how)
+
+    net, rgb = model.build("lesrcnn", 2).eval(), picture(40, 40)
+    expected = Sampler(net, 2, tile=16)(rgb)
+    sampler = Sampler(net, 2, tile=16)
+    network = sampler._backend.network
+
+    def out_of_memory_once(margins):
+        if failing:
+            failing.pop()
+            raise RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)")
+        return network(margins)
+
+    monkeypatch.setattr(torch.Tensor, "to", to_cpu)
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: emptied.append(1))
+    monkeypatch.setattr(sampler._backend, "network", out_of_memory_once)
+    sampler.device = torch.device("mps")
+    assert abs(sampler(rgb).astype(int) - expected).max() <= 1
+    assert len(sent) > 9 and emptied == [1]

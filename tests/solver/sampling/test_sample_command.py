@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import torch
 import model
 from dataset import files, images
 from dataset.bicubic import imresize
+from solver.arguments import weights_meant
 from solver.checkpoint import save_weights
 
 SCRIPTS = {2: "x2/tcw_sample.py", 3: "x3/tcw_sample.py", 4: "x4/tcw_sample.py", 0: "lesrcnn_b/tcw_sample_b.py"}
@@ -193,6 +195,8 @@ def test_bad_arguments_are_one_line(sample, weights, picture, tmp_path):
     fails(sample(data / "pipe.png"), "is a file, expected a folder")
     if not torch.cuda.is_available():
         fails(sample(data, extra=("--cuda",)), "no CUDA GPU")
+        fails(sample(data, extra=("--device", "cuda")), "--device cuda", "give one of auto")
+    fails(sample(data, extra=("--cuda", "--device", "cpu")), "contradict each other")
 
 
 def test_a_result_that_cannot_be_written_is_skipped_and_the_report_is_there(sample, picture, tmp_path):
@@ -303,3 +307,17 @@ def test_weights_say_which_network_they_are_of(command, picture, tmp_path):
     assert done.returncode == 0 and done.stdout.startswith("espcn x2 ("), done.stderr
     done = command("tcw_sample.py", "--model", "lapsrn", "--scale", "3", *flags)
     assert done.returncode == 2 and "--scale 3: lapsrn enlarges by one of 2, 4, 8" in done.stderr
+
+
+@pytest.mark.parametrize("named", [None, Path("checkpoint/x2/vdsr_x2.pth")])
+def test_blind_weights_serve_where_they_alone_ship(named, root, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert weights_meant(named, "vdsr", 2) == root / "checkpoint/blind/vdsr.pth"
+    assert ("checkpoint/x2/vdsr_x2.pth: is not there" in capsys.readouterr().err) == bool(named)
+    for other in (Path("mine/vdsr_x2.pth"), Path("checkpoint/x3/vdsr_x3.pth")):
+        assert weights_meant(other, "vdsr", 2) == other
+    own = tmp_path / "checkpoint/x2/vdsr_x2.pth"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert weights_meant(named, "vdsr", 2) == Path("checkpoint/x2/vdsr_x2.pth")
+    assert not capsys.readouterr().err
