@@ -56,36 +56,58 @@ class Coding:
     notes: tuple[str, ...] = ()
 
 
-def coding(of: Video, scale: int, codec: str = "h264", crf: int = 17, pix_fmt: str | None = None) -> Coding:
-    """How a video that is ``scale`` times as large is written: as many bits as it has, or as the codec can.
+def coding(
+    of: Video,
+    size: tuple[int, int],
+    codec: str = "h264",
+    crf: int = 17,
+    pix_fmt: str | None = None,
+    *,
+    to_the_pixel: bool = True,
+) -> Coding:
+    """How a video's result is written: with as many bits as the video has, or as the codec can.
 
-    Without ``pix_fmt`` it has a sample of colour for four pixels, with FFV1 one for each.
+    Args:
+        of: the video.
+        size: height and width of the result.
+        codec, crf: see :class:`Coding`.
+        pix_fmt: FFmpeg's name of the layout; by default one of a sample of colour for four pixels, with FFV1 for each.
+        to_the_pixel: whether the size has to be kept. Otherwise an odd side has a pixel less, where the layout has
+            even sides only, and a note tells.
 
     Raises:
         InputError: if the codec cannot hold it; the message tells which can.
     """
-    height, width = scale * of.height, scale * of.width
-    if codec not in CODECS:
-        raise InputError(f"--codec {codec}: is none of {', '.join(CODECS)}")
     layout = _given(codec, pix_fmt) if pix_fmt else _chosen(of.layout, codec)
-    size = f"{of.path}: the result has {width}x{height} pixels"
-    if width % layout.across or height % layout.down:
-        raise InputError(
-            f"{size}, but {layout.name} has even sides only; give --pix_fmt {replace(layout, across=1, down=1).name}"
-        )
-    pixels, side = _LARGEST.get(codec, (np.inf, np.inf))
-    if -(-height // 16) * -(-width // 16) * 256 > pixels or max(height, width) > side:
-        raise InputError(
-            f"{size}, more than {codec} can hold; give --codec {'av1' if codec == 'hevc' else 'hevc'} or ffv1"
-        )
-    if min(height, width) < _SMALLEST.get(codec, 0):
-        raise InputError(f"{size}, too few for {codec}; give another --codec")
-    fewer = [f"{of.layout.bits} bits become {layout.bits}"] * (layout.bits < of.layout.bits)
+    height, width = size if to_the_pixel else _even(size, layout)
+    _check_size(of.path, height, width, codec, layout)
+    notes = [f"{of.layout.bits} bits become {layout.bits}"] * (layout.bits < of.layout.bits)
+    fewer = f"{size[1]}x{size[0]} pixels become {width}x{height}, as {layout.name} has even sides only"
+    notes += [fewer] * ((height, width) != size)
     matrix = of.colours.matrix
     if layout.rgb != (matrix == yuv.RGB):
         matrix = yuv.RGB if layout.rgb else yuv.guessed(yuv.UNKNOWN, height, width)
     colours = replace(of.colours, matrix=matrix, full=layout.rgb or of.colours.full and not of.layout.rgb)
-    return Coding(height, width, codec, crf, layout, colours, suffix_of(of.path, codec), tuple(fewer))
+    return Coding(height, width, codec, crf, layout, colours, suffix_of(of.path, codec), tuple(notes))
+
+
+def _even(size: tuple[int, int], layout: Layout) -> tuple[int, int]:
+    """The next smaller height and width that a layout has, or the smallest."""
+    return tuple(max(unit, side - side % unit) for side, unit in zip(size, (layout.down, layout.across)))
+
+
+def _check_size(path: Path, height: int, width: int, codec: str, layout: Layout) -> None:
+    """InputError if a codec cannot hold frames of so many pixels; the message tells which can."""
+    told = f"{path}: the result has {width}x{height} pixels"
+    if (height, width) != _even((height, width), layout):
+        whole = replace(layout, across=1, down=1).name
+        raise InputError(f"{told}, but {layout.name} has even sides only; give --pix_fmt {whole}, or --factor")
+    pixels, side = _LARGEST.get(codec, (np.inf, np.inf))
+    if -(-height // 16) * -(-width // 16) * 256 > pixels or max(height, width) > side:
+        other = "av1" if codec == "hevc" else "hevc"
+        raise InputError(f"{told}, more than {codec} can hold; give --codec {other} or ffv1")
+    if min(height, width) < _SMALLEST.get(codec, 0):
+        raise InputError(f"{told}, too few for {codec}; give another --codec")
 
 
 def suffix_of(path: Path, codec: str) -> str:

@@ -24,6 +24,7 @@ from ..measuring.more import Measure
 from ..measuring.moving import Figures
 from .progress import Progress
 from .sampler import Sampler
+from .sizing import Sized
 
 _WAITING = 2  # frames that are decoded, and that are enlarged, before they are wanted
 _KEPT = 60  # frames that an encoder looks at before it writes the first
@@ -79,7 +80,7 @@ class Films:
         """
         start = time.perf_counter()
         of = video.look(item.lr)
-        coding = segments.coding(of, self.sampler.scale, self.codec, self.crf, self.pix_fmt)
+        coding, sampler = self._written(of)
         self._check_memory(of, coding)
         path = self.path(item)
         figures = None
@@ -87,7 +88,7 @@ class Films:
             self.forget(item)  # of frames that are done, no figures are known
             figures = Figures(of, video.look(item.hr), self.sampler.scale, self.protocol, self.channel, self.more)
         parts = Segments(_work_folder(path, key), of, coding)
-        made = parts.write(self._enlarged(of, parts.frames, figures))
+        made = parts.write(self._enlarged(of, sampler, parts.frames, figures))
         lost = remux.join(path, parts.files, of, coding)
         self.forget(item)
         measured = figures.means() if figures else {}
@@ -98,12 +99,24 @@ class Films:
         """Remove the segments of a video."""
         shutil.rmtree(_hidden(self.path(item)), ignore_errors=True)
 
-    def _enlarged(self, of: Video, done: int, figures: Figures | None) -> Iterator[tuple[int, np.ndarray]]:
+    def _written(self, of: Video) -> tuple[Coding, Sampler]:
+        """How the result of a video is written, and what enlarges frames to the size that it has then."""
+        try:
+            size = self.sampler.result_size(of.height, of.width)
+        except InputError as error:
+            raise InputError(f"{of.path}: {error}") from None
+        wanted = isinstance(self.sampler, Sized)
+        coding = segments.coding(of, size, self.codec, self.crf, self.pix_fmt, to_the_pixel=not wanted)
+        return coding, self.sampler.to(coding.height, coding.width) if wanted else self.sampler
+
+    def _enlarged(
+        self, of: Video, sampler: Sampler, done: int, figures: Figures | None
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """When each frame is seen, and its pixels enlarged, behind those that are done."""
 
         def network() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
             for frame in background.beside(video.frames(of, skip=done), _WAITING):
-                yield frame.time, self.sampler.enlarge(Picture(frame.rgb)).rgb, frame.rgb
+                yield frame.time, sampler.enlarge(Picture(frame.rgb)).rgb, frame.rgb
 
         frames = background.beside(network(), _WAITING)
         if figures is not None:

@@ -75,7 +75,7 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         import skimage.metrics  # noqa: F401  before the sampler looks how much memory the program takes
     sampler = _sampler(args, net, weights, group.device)
     if args.size:
-        if any(item.hr for item in pictures.items):
+        if any(item.hr for item in (*pictures.items, *pictures.videos)):
             raise InputError(
                 f"{args.test_data_dir}: has originals to measure with, which are of a whole scale: give --scale"
             )

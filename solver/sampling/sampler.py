@@ -148,6 +148,10 @@ class Sampler:
         for _, parts in self._bands(rgb):
             yield from parts
 
+    def result_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the result of a picture of so many pixels."""
+        return self.scale * height, self.scale * width
+
     def enlarge(self, picture: Picture, rounding: str = "truncate") -> Picture:
         """Super-resolve a picture; alpha is enlarged by bicubic interpolation beside it.
 

@@ -1,6 +1,5 @@
 """Videos: their times, colours and turns, what is beside the pictures, and bad files."""
 
-from dataclasses import replace
 from itertools import accumulate
 
 import clips
@@ -19,7 +18,7 @@ UNEVEN = list(accumulate([0, *[3000, 3600, 1500, 4500, 9001] * 4]))  # ticks of 
 def doubled(path, folder, codec="h264", crf=1, pix_fmt=None):
     """Each pixel of a video twice across and down, written as a run writes it; returns the result."""
     of = video.look(path)
-    coding = segments.coding(of, 2, codec, crf, pix_fmt)
+    coding = segments.coding(of, (2 * of.height, 2 * of.width), codec, crf, pix_fmt)
     parts = Segments(folder, of, coding)
     parts.write((frame.time, frame.rgb.repeat(2, 0).repeat(2, 1)) for frame in video.frames(of, parts.frames))
     result = folder / f"result{coding.suffix}"
@@ -110,20 +109,27 @@ def test_what_a_format_cannot_hold_is_told(tmp_path):
     path = clips.write(tmp_path / "clip.mp4", [0, 3600], layout=Layout(10, 2, 2), beside=True)
     result, notes = doubled(path, tmp_path / "work", "ffv1")
     assert result.suffix == ".mkv" and notes == ["subtitle (mov_text) is left out, which matroska cannot hold"]
-    assert segments.coding(video.look(path), 2, "vp9").notes == ("10 bits become 8",)
+    assert segments.coding(video.look(path), (64, 96), "vp9").notes == ("10 bits become 8",)
 
 
 def test_what_a_codec_cannot_hold_is_told_before(tmp_path):
     found = video.look(clips.write(tmp_path / "clip.mp4", [0, 3600]))
-    for change, scale, more, words in (
-        ({"height": 33}, 3, {}, "even sides only; give --pix_fmt yuv444p"),
-        ({"height": 3000, "width": 4000}, 2, {}, "more than h264 can hold; give --codec hevc or ffv1"),
-        ({"width": 8500}, 2, {}, "17000x64 pixels, more than h264"),
-        ({}, 1, {"codec": "hevc"}, "too few for hevc"),
-        ({}, 2, {"pix_fmt": "bgr24"}, "h264 knows yuv420p, "),
+    for size, more, words in (
+        ((99, 144), {}, "even sides only; give --pix_fmt yuv444p"),
+        ((6000, 8000), {}, "more than h264 can hold; give --codec hevc or ffv1"),
+        ((64, 17000), {}, "17000x64 pixels, more than h264"),
+        ((32, 48), {"codec": "hevc"}, "too few for hevc"),
+        ((64, 96), {"pix_fmt": "bgr24"}, "h264 knows yuv420p, "),
     ):
         with pytest.raises(InputError, match=words):
-            segments.coding(replace(found, **change), scale, **more)
+            segments.coding(found, size, **more)
+
+
+def test_odd_sides_have_a_pixel_less_where_the_layout_wants_it(tmp_path):
+    found = video.look(clips.write(tmp_path / "clip.mp4", [0, 3600]))
+    for pix_fmt, size, notes in (("yuv420p", (98, 144), 1), ("yuv422p", (99, 144), 1), ("yuv444p", (99, 145), 0)):
+        made = segments.coding(found, (99, 145), pix_fmt=pix_fmt, to_the_pixel=False)
+        assert (made.height, made.width) == size and len(made.notes) == notes
 
 
 def damaged(folder):

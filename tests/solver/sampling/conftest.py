@@ -4,7 +4,7 @@ import pytest
 
 from dataset import files
 from solver.sampling import sample
-from solver.sampling.command import sample_parser
+from solver.sampling.command import sample_parser, wanted_size
 
 
 @pytest.fixture
@@ -14,7 +14,9 @@ def enlarge(weights, tmp_path, capsys):
 
     def run(*flags, data=tmp_path / "in", ckpt=weights):
         words = ["--model", "espcn", "--test_data_dir", data, "--ckpt_path", ckpt, "--sample_dir", tmp_path / "out"]
-        status = sample.run(sample_parser(2).parse_args([*map(str, words), *flags]))
+        args = sample_parser(2).parse_args([*map(str, words), *flags])
+        args.size = wanted_size(args)
+        status = sample.run(args)
         for held in [*files._held]:  # which the end of a process does
             files.unlock(held)
         folder = tmp_path / "out" / ckpt.stem / (data.stem if data.is_file() else data.name) / "x2"

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import model
-from dataset import images, segments, video
+from dataset import bicubic, images, segments, video
 from dataset.yuv import Layout
 from solver.checkpoint import save_weights
 from solver.measuring.metrics import psnr_ssim
@@ -73,6 +73,19 @@ def test_frames_are_those_of_the_network(enlarge, tmp_path):
     for before, after in zip(video.frames(video.look(path)), made, strict=True):
         expected = Sampler(net(), 2)(before.rgb).clip(0, 1)
         assert abs(after.rgb - expected).max() < 2.2 / 1023 and np.ptp(expected) > 0.3
+
+
+def test_frames_of_a_wanted_size_have_even_sides(enlarge, tmp_path):
+    """Those of 32 x 48 pixels would be 49 x 74 in the video's shape; so they are 48 x 74."""
+    path = clips.write(tmp_path / "in" / "clip.mkv", [0, 40], tick=clips.MILLISECOND)
+    status, told, _ = enlarge("--width", "74", "--crf", "1", data=path)
+    (found,) = (video.look(file) for file in (tmp_path / "out").rglob("clip_SR.mkv"))
+    assert status == 0 and (found.height, found.width) == (48, 74) and "74x49 pixels become 74x48" in told
+    small, made = (next(video.frames(of)).rgb for of in (video.look(path), found))
+    expected = bicubic.imresize(Sampler(net(), 2)(small), size=(48, 74), boundary="symmetric")
+    assert abs(made - expected).mean() < 0.01 < abs(made - expected[::-1]).mean()
+    status, told, _ = enlarge("--width", "97", data=path)
+    assert status == 2 and "clip.mkv: is 48x32, and would be 97x65, but these weights enlarge by 2 at most" in told
 
 
 def test_what_is_done_stays_and_another_setting_is_made(enlarge, tmp_path):
