@@ -55,6 +55,10 @@ class Coding:
     suffix: str
     notes: tuple[str, ...] = ()
 
+    def samples(self, rgb: np.ndarray) -> list[np.ndarray]:
+        """The planes that (H, W, 3) float RGB, about [0, 1], is written as."""
+        return yuv.from_rgb(rgb, self.layout, self.colours)
+
 
 def coding(
     of: Video,
@@ -166,11 +170,11 @@ class Segments:
         """How many frames are done; only the last segment of a video may have fewer."""
         return LENGTH * len(self.files)
 
-    def write(self, frames: Iterator[tuple[int, np.ndarray]]) -> int:
+    def write(self, frames: Iterator[tuple[int, list[np.ndarray]]]) -> int:
         """Write the frames behind those that are done, segment by segment, each whole or not at all.
 
         Args:
-            frames: of each its time in ticks, and (H, W, 3) float RGB, about [0, 1].
+            frames: of each its time in ticks, and its planes, see :meth:`Coding.samples`.
 
         Returns:
             How many they were.
@@ -189,7 +193,7 @@ class Segments:
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:06}.nut"
 
-    def _encode(self, file, frames: Iterable[tuple[int, np.ndarray]]) -> int:
+    def _encode(self, file, frames: Iterable[tuple[int, list[np.ndarray]]]) -> int:
         """Write one segment, and tell of how many frames it is."""
         os.environ.setdefault("SVT_LOG", "1")  # or AV1's encoder would tell all its settings
         coding, of, av = self._coding, self._of, video.library()
@@ -201,8 +205,8 @@ class Segments:
             context.sample_aspect_ratio = of.aspect
             context.flags |= av.codec.context.Flags.closed_gop
             tell_colours(context, coding.colours)
-            for count, (time, rgb) in enumerate(frames, start=1):
-                container.mux(stream.encode(_frame(rgb, time + lead(of), of.tick, coding)))
+            for count, (time, planes) in enumerate(frames, start=1):
+                container.mux(stream.encode(_frame(planes, time + lead(of), of.tick, coding)))
             container.mux(stream.encode())
         return count
 
@@ -223,11 +227,11 @@ def tell_colours(told, colours: Colours) -> None:
     told.color_primaries, told.color_trc = colours.primaries, colours.transfer
 
 
-def _frame(rgb: np.ndarray, time: int, tick: Fraction, coding: Coding):
+def _frame(planes: list[np.ndarray], time: int, tick: Fraction, coding: Coding):
     """A frame, as an encoder takes it."""
     frame = video.library().VideoFrame(coding.width, coding.height, coding.layout.name)
-    for plane, samples in zip(video.planes(frame, coding.layout), yuv.from_rgb(rgb, coding.layout, coding.colours)):
-        plane[:] = samples
+    for view, samples in zip(video.planes(frame, coding.layout), planes):
+        view[:] = samples
     tell_colours(frame, coding.colours)
     frame.pts, frame.time_base = time, tick
     return frame

@@ -15,6 +15,7 @@ from .errors import InputError
 _PARTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087)}
 _PARTS |= {9: (0.2627, 0.0593)}
 RGB, BT709, UNKNOWN, BT601 = 0, 1, 2, 6  # matrices
+_ROWS = 32  # that are computed at once, which is twice as fast as all; samples of colour are of 1, 2 or 4 whole rows
 _LARGE = 1280, 576  # pixels across and down from which on a picture that does not tell its matrix has BT.709's
 
 
@@ -98,6 +99,11 @@ def to_rgb(planes: Sequence[np.ndarray], layout: Layout, colours: Colours) -> np
 
 def from_rgb(rgb: np.ndarray, layout: Layout, colours: Colours) -> list[np.ndarray]:
     """Three planes of samples, rounded, of (H, W, 3) float RGB, about [0, 1]."""
+    bands = (_band(rgb[top : top + _ROWS], layout, colours) for top in range(0, len(rgb), _ROWS))
+    return [np.concatenate(parts) for parts in zip(*bands)]
+
+
+def _band(rgb: np.ndarray, layout: Layout, colours: Colours) -> list[np.ndarray]:
     rgb = rgb.clip(0, 1)
     if layout.rgb:
         return [_rounded(rgb[..., channel] * layout.peak, layout) for channel in (1, 2, 0)]

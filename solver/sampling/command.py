@@ -3,6 +3,7 @@
 Nothing heavy is imported before the arguments have been read, so ``--help`` answers at once.
 """
 
+import os
 from pathlib import Path
 
 from dataset.arguments import whole_number
@@ -43,6 +44,7 @@ def sample_main(weights: int) -> None:
         args.ckpt_path = weights_meant(args.ckpt_path, args.model or "lesrcnn", weights)
         args.test_data_dir = ours_otherwise(args.test_data_dir)
         args.size = wanted_size(args)
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait leave their cores to those beside
         from . import sample
 
         return sample.run(args)

@@ -88,7 +88,7 @@ class Films:
             self.forget(item)  # of frames that are done, no figures are known
             figures = Figures(of, video.look(item.hr), self.sampler.scale, self.protocol, self.channel, self.more)
         parts = Segments(_work_folder(path, key), of, coding)
-        made = parts.write(self._enlarged(of, sampler, parts.frames, figures))
+        made = parts.write(self._enlarged(of, sampler, coding, parts.frames, figures))
         lost = remux.join(path, parts.files, of, coding)
         self.forget(item)
         measured = figures.means() if figures else {}
@@ -110,9 +110,9 @@ class Films:
         return coding, self.sampler.to(coding.height, coding.width) if wanted else self.sampler
 
     def _enlarged(
-        self, of: Video, sampler: Sampler, done: int, figures: Figures | None
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """When each frame is seen, and its pixels enlarged, behind those that are done."""
+        self, of: Video, sampler: Sampler, coding: Coding, done: int, figures: Figures | None
+    ) -> Iterator[tuple[int, list[np.ndarray]]]:
+        """The enlarged frames behind those that are done, as they are written; each step has a thread of its own."""
 
         def network() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
             for frame in background.beside(video.frames(of, skip=done), _WAITING):
@@ -121,10 +121,11 @@ class Films:
         frames = background.beside(network(), _WAITING)
         if figures is not None:
             frames = background.beside(figures.passing(frames), _WAITING)
+        samples = background.beside(((time_, coding.samples(rgb)) for time_, rgb, _ in frames), _WAITING)
         told = {"desc": of.path.name, "unit": "frame", "total": of.frames or None, "initial": min(done, of.frames)}
         with tqdm(**told, disable=None if self.bar else True) as bar:
-            for time_, enlarged, _ in frames:
-                yield time_, enlarged
+            for frame in samples:
+                yield frame
                 bar.update()
 
     def _check_memory(self, of: Video, coding: Coding) -> None:

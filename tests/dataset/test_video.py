@@ -20,7 +20,8 @@ def doubled(path, folder, codec="h264", crf=1, pix_fmt=None):
     of = video.look(path)
     coding = segments.coding(of, (2 * of.height, 2 * of.width), codec, crf, pix_fmt)
     parts = Segments(folder, of, coding)
-    parts.write((frame.time, frame.rgb.repeat(2, 0).repeat(2, 1)) for frame in video.frames(of, parts.frames))
+    large = ((frame.time, frame.rgb.repeat(2, 0).repeat(2, 1)) for frame in video.frames(of, parts.frames))
+    parts.write((time, coding.samples(rgb)) for time, rgb in large)
     result = folder / f"result{coding.suffix}"
     return result, remux.join(result, parts.files, of, coding)
 
