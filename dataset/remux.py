@@ -37,7 +37,8 @@ def join(path: Path, segments: list[Path], of: Video, coding: Coding) -> list[st
     """
     with written_whole(path) as temporary, open(temporary, "w+b") as file, refusing(of.path):
         with video.opened_video(of.path) as source:
-            with video.library().open(file, "w", format=_FORMATS[coding.suffix]) as container:
+            exact = {"fflags": "+bitexact"}  # Matroska would have random numbers
+            with video.library().open(file, "w", format=_FORMATS[coding.suffix], container_options=exact) as container:
                 return _write(container, segments, source, of, coding)
 
 

@@ -27,10 +27,14 @@ _HELD = {".mp4": CODECS[:4], ".m4v": CODECS[:2], ".mov": CODECS[:2], ".webm": CO
 # The most pixels of a frame, and of a side, at the highest level (H.264 and H.265, tables A-1 and A.8: 6.2).
 _LARGEST = {"h264": (139_264 * 256, 16_880), "hevc": (35_651_584, 16_888)}
 _SMALLEST = {"hevc": 64}  # pixels of a side: x265 writes beyond the memory of smaller frames
-# In several threads, beside a network, x264 does not always write the same bytes of the same frames.
-_QUIET = {"h264": {"threads": "1"}, "hevc": {"x265-params": "log-level=none"}, "vp9": {"b": "0"}}
+_OTHER = {
+    "h264": {"threads": "4"},  # however many cores there are: of other threads come other bytes
+    "hevc": {"x265-params": "log-level=none"},
+    "vp9": {"b": "0"},
+    "ffv1": {"level": "3", "slicecrc": "1", "g": "1"},  # each slice has a checksum
+}
+_AVX512 = 256  # OpenCV's number of it (CV_CPU_AVX512_SKX)
 _LEAD = 60  # seconds that all times in a segment are later by: its format has none below 0, as of decoding may be
-_LOSSLESS = {"level": "3", "slicecrc": "1", "g": "1"}  # each slice of FFV1 has a checksum
 
 
 @dataclass(frozen=True)
@@ -217,8 +221,14 @@ def lead(of: Video) -> int:
 
 
 def _options(coding: Coding) -> dict[str, str]:
-    """The encoder's."""
-    return _LOSSLESS if coding.codec == "ffv1" else {"crf": str(coding.crf)} | _QUIET.get(coding.codec, {})
+    """The encoder's, with which the same frames are the same bytes each time."""
+    import cv2
+
+    options = _OTHER.get(coding.codec, {}) | ({} if coding.codec == "ffv1" else {"crf": str(coding.crf)})
+    if coding.codec == "h264" and cv2.checkHardwareSupport(_AVX512):
+        # With AVX-512, x264 (165) lets its choice of quality depend on what memory held before.
+        options["x264-params"] = "asm=AVX2,FMA3,BMI2"
+    return options
 
 
 def tell_colours(told, colours: Colours) -> None:
