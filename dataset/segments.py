@@ -16,7 +16,7 @@ import numpy as np
 
 from . import video, yuv
 from .errors import InputError
-from .files import written_whole
+from .files import fitting_path, written_whole
 from .video import Video
 from .yuv import Colours, Layout
 
@@ -149,6 +149,11 @@ def _layouts(codec: str) -> dict[str, Layout]:
     all_ = [Layout(bits, *side) for bits in (8, 9, 10, 12, 16) for side in sides]
     all_ += [Layout(bits, rgb=True) for bits in (8, 9, 10, 12, 16)]
     return {layout.name: layout for layout in all_ if layout.name in formats}
+
+
+def folder_of(path: Path) -> Path:
+    """The hidden folder in which the segments of a result are, until they are joined."""
+    return fitting_path(path.parent, f".{path.name}", ".segments")
 
 
 # -- segments ----------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ class Films:
 
     def forget(self, item: Item) -> None:
         """Remove the segments of a video."""
-        shutil.rmtree(_hidden(self.path(item)), ignore_errors=True)
+        shutil.rmtree(segments.folder_of(self.path(item)), ignore_errors=True)
 
     def _written(self, of: Video) -> tuple[Coding, Sampler]:
         """How the result of a video is written, and what enlarges frames to the size that it has then."""
@@ -163,14 +163,9 @@ def enlarge_all(films: Films, videos: list[Item], progress: Progress, resume: bo
             scores.skipped.append(str(error))
 
 
-def _hidden(path: Path) -> Path:
-    """The folder of the segments of a result."""
-    return files.fitting_path(path.parent, f".{path.name}", ".segments")
-
-
 def _work_folder(path: Path, key: str) -> Path:
     """The folder of the segments of a result, empty if they depend on anything else."""
-    folder = _hidden(path)
+    folder = segments.folder_of(path)
     note = folder / "made_from.json"
     with suppress(InputError):
         if note.exists() and files.read_json(note, "it is made again") == key:
