@@ -24,9 +24,10 @@ LENGTH = 120  # frames of a segment
 CODECS = ("h264", "hevc", "av1", "vp9", "ffv1")
 _ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9", "ffv1": "ffv1"}
 _HELD = {".mp4": CODECS[:4], ".m4v": CODECS[:2], ".mov": CODECS[:2], ".webm": CODECS[2:4], ".mkv": CODECS}
-# The most pixels of a frame, and of a side, at the highest level (H.264 and H.265, tables A-1 and A.8: 6.2).
-_LARGEST = {"h264": (139_264 * 256, 16_880), "hevc": (35_651_584, 16_888)}
-_SMALLEST = {"hevc": 64}  # pixels of a side: x265 writes beyond the memory of smaller frames
+# The most pixels of a frame, and of a side, at the highest level (H.264 and H.265, tables A-1 and A.8: 6.2), and those
+# that SVT-AV1 takes.
+_LARGEST = {"h264": (139_264 * 256, 16_880), "hevc": (35_651_584, 16_888), "av1": (16_384 * 8_704, 16_384)}
+_SMALLEST = {"hevc": 64, "av1": 4}  # pixels of a side: x265 writes beyond the memory of smaller frames
 _OTHER = {
     "h264": {"threads": "4"},  # however many cores there are: of other threads come other bytes
     "hevc": {"x265-params": "log-level=none"},
@@ -110,12 +111,16 @@ def _check_size(path: Path, height: int, width: int, codec: str, layout: Layout)
     if (height, width) != _even((height, width), layout):
         whole = replace(layout, across=1, down=1).name
         raise InputError(f"{told}, but {layout.name} has even sides only; give --pix_fmt {whole}, or --factor")
+    if not _holds(codec, height, width):
+        others = ", ".join(other for other in CODECS if _holds(other, height, width))
+        raise InputError(f"{told}, which {codec} cannot hold; give --codec one of {others}")
+
+
+def _holds(codec: str, height: int, width: int) -> bool:
+    """Whether a codec can hold frames of so many pixels."""
     pixels, side = _LARGEST.get(codec, (np.inf, np.inf))
-    if -(-height // 16) * -(-width // 16) * 256 > pixels or max(height, width) > side:
-        other = "av1" if codec == "hevc" else "hevc"
-        raise InputError(f"{told}, more than {codec} can hold; give --codec {other} or ffv1")
-    if min(height, width) < _SMALLEST.get(codec, 0):
-        raise InputError(f"{told}, too few for {codec}; give another --codec")
+    few = -(-height // 16) * -(-width // 16) * 256 <= pixels and max(height, width) <= side
+    return few and min(height, width) >= _SMALLEST.get(codec, 0)
 
 
 def suffix_of(path: Path, codec: str) -> str:

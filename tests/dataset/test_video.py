@@ -118,9 +118,9 @@ def test_what_a_codec_cannot_hold_is_told_before(tmp_path):
     found = video.look(clips.write(tmp_path / "clip.mp4", [0, 3600]))
     for size, more, words in (
         ((99, 144), {}, "even sides only; give --pix_fmt yuv444p"),
-        ((6000, 8000), {}, "more than h264 can hold; give --codec hevc or ffv1"),
-        ((64, 17000), {}, "17000x64 pixels, more than h264"),
-        ((32, 48), {"codec": "hevc"}, "too few for hevc"),
+        ((6000, 8000), {}, "which h264 cannot hold; give --codec one of av1, vp9, ffv1"),
+        ((64, 17000), {}, "17000x64 pixels, which h264 cannot hold; give --codec one of vp9, ffv1"),
+        ((32, 48), {"codec": "hevc"}, "which hevc cannot hold; give --codec one of h264, "),
         ((64, 96), {"pix_fmt": "bgr24"}, "h264 knows yuv420p, "),
     ):
         with pytest.raises(InputError, match=words):
