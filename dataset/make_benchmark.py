@@ -24,7 +24,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset import arguments, errors, images, remux, segments, video
+from dataset import arguments, encoding, errors, images, remux, segments, video
 from dataset.bicubic import imresize, modcrop
 from dataset.errors import InputError, Parser
 from dataset.files import read_json, remove_leftovers, sha256_of, write_json
@@ -127,7 +127,7 @@ def write_changed(path: Path, source: Path, change: Callable[[np.ndarray], np.nd
     """
     of = video.look(source)
     size = change(images.from_float(next(video.frames(of)).rgb)).shape[:2]
-    coding = segments.coding(of, size, "ffv1", pix_fmt="gbrp10le")  # FFV1 has no RGB of 8 bits, but 10 hold them
+    coding = encoding.coding(of, size, "ffv1", pix_fmt="gbrp10le")  # FFV1 has no RGB of 8 bits, but 10 hold them
     parts = Segments(segments.folder_of(path), of, coding)
     changed = ((frame.time, change(images.from_float(frame.rgb))) for frame in video.frames(of, skip=parts.frames))
     parts.write((time, coding.samples(rgb / np.float32(255))) for time, rgb in changed)

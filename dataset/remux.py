@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import video
+from .encoding import Coding
 from .files import opened, written_whole
-from .segments import Coding, lead, refusing, tell_colours
+from .segments import lead, refusing, tell_colours
 from .video import Video
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".webm": "webm", ".mkv": "matroska"}

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 from dataset.arguments import whole_number
+from dataset.encoding import CODECS
 from dataset.errors import InputError, Parser, run
 from dataset.files import ours_otherwise
 from dataset.images import WRITTEN
-from dataset.segments import CODECS
 from model import shipped
 
 from ..arguments import (
@@ -108,7 +108,7 @@ def sample_parser(weights: int) -> Parser:
 
 
 def add_coding(group) -> None:
-    """How videos are written, see :func:`dataset.segments.coding`."""
+    """How videos are written, see :func:`dataset.encoding.coding`."""
     what = "of the results: h264 plays everywhere, ffv1 is lossless, and goes into MKV"
     group.add_argument("--codec", choices=CODECS, default="h264", help=what)
     what = "the quality that is kept, 0 to 51: 17 is hardly told from the best, 6 more halve the file"

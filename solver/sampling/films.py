@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dataset import files, remux, segments, video
+from dataset import encoding, files, remux, segments, video
+from dataset.encoding import Coding
 from dataset.errors import InputError, describe
 from dataset.picture import Picture
-from dataset.segments import Coding, Segments
+from dataset.segments import Segments
 from dataset.test_set import Item
 from dataset.video import Video
 
@@ -37,7 +38,7 @@ class Films:
     Attributes:
         sampler: what enlarges.
         folder: of the results: they are in ``SR``, and segments of those that are not done in hidden folders there.
-        codec, crf, pix_fmt: see :func:`dataset.segments.coding`.
+        codec, crf, pix_fmt: see :func:`dataset.encoding.coding`.
         protocol, channel, more: what is measured of those whose original is there, see
             :class:`solver.measuring.moving.Figures`.
         bar: whether a line tells frames per second, and the time that is left.
@@ -63,7 +64,7 @@ class Films:
 
     def path(self, item: Item) -> Path:
         """The result of a video."""
-        return files.fitting_path(self.folder / "SR", item.name, segments.suffix_of(item.lr, self.codec))
+        return files.fitting_path(self.folder / "SR", item.name, encoding.suffix_of(item.lr, self.codec))
 
     def enlarge(self, item: Item, key: str) -> tuple[Row, list[str]]:
         """Enlarge a video, going on with the segments that are there of an earlier run.
@@ -106,7 +107,7 @@ class Films:
         except InputError as error:
             raise InputError(f"{of.path}: {error}") from None
         wanted = isinstance(self.sampler, Sized)
-        coding = segments.coding(of, size, self.codec, self.crf, self.pix_fmt, to_the_pixel=not wanted)
+        coding = encoding.coding(of, size, self.codec, self.crf, self.pix_fmt, to_the_pixel=not wanted)
         return coding, self.sampler.to(coding.height, coding.width) if wanted else self.sampler
 
     def _enlarged(

@@ -7,7 +7,7 @@ import clips
 import numpy as np
 import pytest
 
-from dataset import remux, segments, video, yuv
+from dataset import encoding, remux, segments, video, yuv
 from dataset.errors import InputError
 from dataset.segments import Segments
 from dataset.yuv import Colours, Layout
@@ -19,7 +19,7 @@ UNEVEN = list(accumulate([0, *[3000, 3600, 1500, 4500, 9001] * 4]))  # ticks of 
 def doubled(path, folder, codec="h264", crf=1, pix_fmt=None):
     """Each pixel of a video twice across and down, written as a run writes it; returns the result."""
     of = video.look(path)
-    coding = segments.coding(of, (2 * of.height, 2 * of.width), codec, crf, pix_fmt)
+    coding = encoding.coding(of, (2 * of.height, 2 * of.width), codec, crf, pix_fmt)
     parts = Segments(folder, of, coding)
     large = ((frame.time, frame.rgb.repeat(2, 0).repeat(2, 1)) for frame in video.frames(of, parts.frames))
     parts.write((time, coding.samples(rgb)) for time, rgb in large)
@@ -111,7 +111,7 @@ def test_what_a_format_cannot_hold_is_told(tmp_path):
     path = clips.write(tmp_path / "clip.mp4", [0, 3600], layout=Layout(10, 2, 2), beside=True)
     result, notes = doubled(path, tmp_path / "work", "ffv1")
     assert result.suffix == ".mkv" and notes == ["subtitle (mov_text) is left out, which matroska cannot hold"]
-    assert segments.coding(video.look(path), (64, 96), "vp9").notes == ("10 bits become 8",)
+    assert encoding.coding(video.look(path), (64, 96), "vp9").notes == ("10 bits become 8",)
 
 
 def test_what_a_codec_cannot_hold_is_told_before(tmp_path):
@@ -124,13 +124,13 @@ def test_what_a_codec_cannot_hold_is_told_before(tmp_path):
         ((64, 96), {"pix_fmt": "bgr24"}, "h264 knows yuv420p, "),
     ):
         with pytest.raises(InputError, match=words):
-            segments.coding(found, size, **more)
+            encoding.coding(found, size, **more)
 
 
 def test_odd_sides_have_a_pixel_less_where_the_layout_wants_it(tmp_path):
     found = video.look(clips.write(tmp_path / "clip.mp4", [0, 3600]))
     for pix_fmt, size, notes in (("yuv420p", (98, 144), 1), ("yuv422p", (99, 144), 1), ("yuv444p", (99, 145), 0)):
-        made = segments.coding(found, (99, 145), pix_fmt=pix_fmt, to_the_pixel=False)
+        made = encoding.coding(found, (99, 145), pix_fmt=pix_fmt, to_the_pixel=False)
         assert (made.height, made.width) == size and len(made.notes) == notes
 
 
@@ -173,7 +173,7 @@ def test_bad_files_are_one_clear_line(tmp_path):
         assert str(caught.value).startswith(f"{tmp_path / name}: ")
 
 
-@pytest.mark.parametrize("codec", segments.CODECS)
+@pytest.mark.parametrize("codec", encoding.CODECS)
 def test_the_same_frames_are_the_same_bytes_whatever_memory_held_before(codec, tmp_path):
     """glibc fills memory that is handed out with what it is told (mallopt, M_PERTURB); elsewhere it is as it is."""
     path = clips.write(tmp_path / "clip.mkv", range(0, 1200, 40), (64, 96), tick=clips.MILLISECOND)
