@@ -27,7 +27,7 @@ from .progress import Progress
 from .sampler import Sampler
 from .sizing import Sized
 
-_WAITING = 2  # frames that are decoded, and that are enlarged, before they are wanted
+_WAITING = 2  # frames that each step is ahead of the next
 _KEPT = 60  # frames that an encoder looks at before it writes the first
 
 
@@ -67,7 +67,7 @@ class Films:
         return files.fitting_path(self.folder / "SR", item.name, encoding.suffix_of(item.lr, self.codec))
 
     def enlarge(self, item: Item, key: str) -> tuple[Row, list[str]]:
-        """Enlarge a video, going on with the segments that are there of an earlier run.
+        """Enlarge a video, going on with the segments that are there of an earlier run; they stay until all is noted.
 
         Args:
             item: the video.
@@ -91,7 +91,6 @@ class Films:
         parts = Segments(_work_folder(path, key), of, coding)
         made = parts.write(self._enlarged(of, sampler, coding, parts.frames, figures))
         lost = remux.join(path, parts.files, of, coding)
-        self.forget(item)
         measured = figures.means() if figures else {}
         row = Row(item.name, coding.height, coding.width, time.perf_counter() - start, frames=made, **measured)
         return row, [f"{item.lr}: {note}" for note in (*of.notes, *coding.notes, *lost)]
@@ -133,9 +132,11 @@ class Films:
         """InputError if the frames that are held at once do not fit the memory."""
         small, large = of.height * of.width, coding.height * coding.width
         pixel = 3 * np.dtype(np.float32).itemsize
-        encoder = _KEPT * 1.5 * coding.layout.dtype.itemsize if self.codec != "ffv1" else 0
-        held = (_WAITING + 2) * pixel * (small + large) + int(encoder * large)
-        self.sampler.budget.check_picture(of.path, 3 * pixel * small, held)
+        layout = coding.layout
+        written = layout.dtype.itemsize * (1 + 2 / (layout.across * layout.down))
+        encoder = _KEPT if self.codec != "ffv1" else 0
+        held = (_WAITING + 2) * (pixel * (small + large) + written * large) + encoder * written * large
+        self.sampler.budget.check_picture(of.path, 3 * pixel * small, int(held))
 
 
 def enlarge_all(films: Films, videos: list[Item], progress: Progress, resume: bool, scores: Scores) -> None:
@@ -151,13 +152,14 @@ def enlarge_all(films: Films, videos: list[Item], progress: Progress, resume: bo
     done = progress.done(videos) if resume else {}
     scores.rows += done.values()
     for item in videos:
-        if item in done:
-            continue
         try:
-            if not resume:
+            if item in done or not resume:
                 films.forget(item)
+            if item in done:
+                continue
             row, notes = films.enlarge(item, progress.key(item))
             progress.add(item, row)
+            films.forget(item)
             scores.rows.append(row)
             scores.notes += notes
         except InputError as error:

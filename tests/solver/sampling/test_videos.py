@@ -16,9 +16,11 @@ import torch
 
 import model
 from dataset import bicubic, images, segments, video
+from dataset.errors import InputError
 from dataset.yuv import Layout
 from solver.checkpoint import save_weights
 from solver.measuring.metrics import psnr_ssim
+from solver.sampling.progress import Progress
 from solver.sampling.sampler import Sampler
 
 pytest.importorskip("av")
@@ -118,6 +120,22 @@ def test_killed_twice_and_resumed_it_is_the_same_file(enlarge, root, weights, tm
     result = enlarge("--resume", "--sample_dir", str(tmp_path / "again"), data=path)
     assert (out / "clip_SR.mp4").read_bytes() == whole and result[0] == 0
     assert len(copies) == 15 - len(done) and os.listdir(out) == ["clip_SR.mp4"]
+
+
+def test_a_film_that_is_made_but_not_noted_is_not_made_again(enlarge, tmp_path, monkeypatch):
+    """As after SIGKILL between the two."""
+    clips.write(tmp_path / "in" / "clip.mp4", steady(3))
+
+    def fail(*_):
+        raise InputError("not noted")
+
+    with monkeypatch.context() as change:
+        change.setattr(Progress, "add", fail)
+        assert "skipped: not noted" in enlarge()[1]
+    made = []
+    monkeypatch.setattr(segments.Segments, "_encode", _watched(segments.Segments._encode, made))
+    status, _, files = enlarge("--resume")
+    assert (status, [*files], made) == (0, ["clip_SR.mp4"], [])
 
 
 def _watched(function, calls):
