@@ -5,13 +5,18 @@ without the last rows and columns, so that both sides are multiples of N, and LR
 the HR pictures of those sets it makes their LR pictures, bit for bit. ``--downscale 0.5`` shrinks the given pictures
 first, by bicubic: noise and traces of compression go, and the sharp detail of a benchmark set comes.
 
+Of a video it makes xN/clip_SRF_N_HR.mkv and _LR.mkv, lossless (FFV1), with the video's times: of each frame what it
+would make of a picture in 8 bits.
+
 Run again after an interruption, it goes on where it was. What the set was made from is kept in
 made_from.json; a folder with other pictures in it is left alone.
 """
 
 import argparse
+import shutil
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +24,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset import arguments, errors, images
+from dataset import arguments, encoding, errors, images, remux, segments, video
 from dataset.bicubic import imresize, modcrop
 from dataset.errors import InputError, Parser
 from dataset.files import read_json, remove_leftovers, sha256_of, write_json
 from dataset.parallel import good_ones
+from dataset.segments import Segments
+from dataset.test_set import is_video
 from dataset.transparency import read_seen
 
 
@@ -43,7 +50,7 @@ class Pair:
 
 def main() -> None:
     parser = Parser(__doc__, argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hr", type=Path, required=True, metavar="DIR", help="folder of HR pictures")
+    parser.add_argument("--hr", type=Path, required=True, metavar="DIR", help="folder of HR pictures, or a video")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the set's folder, as dataset/Set5")
     arguments.add_scales(parser)
     parser.add_argument("--keep_names", action="store_true", help="baby_SRF_2_HR.png, not img_001_…, for baby.png")
@@ -56,8 +63,9 @@ def main() -> None:
     args = parser.parse_args()
     args.scales = sorted(set(args.scales))
 
-    sources, out = images.list_images(args.hr, needed=True), args.out
-    names = [source.stem if args.keep_names else f"img_{number:03}" for number, source in enumerate(sources, start=1)]
+    one, out = is_video(args.hr), args.out
+    sources = [args.hr] if one else images.list_images(args.hr, needed=True)
+    names = [source.stem if args.keep_names or one else f"img_{n:03}" for n, source in enumerate(sources, start=1)]
     for name, count in Counter(names).items():
         if count > 1:
             raise InputError(f"{args.hr}: has {count} pictures of the name {name}; leave out --keep_names")
@@ -67,7 +75,7 @@ def main() -> None:
     claim(out, others, boundary=args.boundary, keep_names=args.keep_names, sha256=hashes, **less)
     remove_leftovers(out, recursive=True)
     pairs = [
-        [Pair(source, scale, *pair_files(out, scale, name), args.downscale) for scale in args.scales]
+        [Pair(source, scale, *pair_files(out, scale, name, video=one), args.downscale) for scale in args.scales]
         for source, name in zip(sources, names)
     ]
     made = []
@@ -81,9 +89,10 @@ def main() -> None:
     print(f"{out}: {sum(made)} pairs made, {len(made) - sum(made)} were there already ({scales})")
 
 
-def pair_files(out: Path, scale: int, name: str) -> tuple[Path, Path]:
-    """The HR and LR files of a set's picture, for example ``Set5/x2/img_001_SRF_2_HR.png``."""
-    return tuple(out / f"x{scale}" / f"{name}_SRF_{scale}_{kind}.png" for kind in ("HR", "LR"))
+def pair_files(out: Path, scale: int, name: str, video: bool = False) -> tuple[Path, Path]:
+    """The HR and LR files of a set's picture or video, for example ``Set5/x2/img_001_SRF_2_HR.png``."""
+    suffix = ".mkv" if video else ".png"
+    return tuple(out / f"x{scale}" / f"{name}_SRF_{scale}_{kind}{suffix}" for kind in ("HR", "LR"))
 
 
 def make_pair(pair: Pair, boundary: str) -> bool:
@@ -94,11 +103,36 @@ def make_pair(pair: Pair, boundary: str) -> bool:
     """
     if pair.hr.exists() and pair.lr.exists():
         return False
-    picture = read_seen(pair.source)
-    hr = modcrop(shrunk(picture.rgb, pair.downscale, boundary, pair.source, pair.scale), pair.scale)
-    images.write(pair.hr, images.Picture(hr, grey=picture.grey))
-    images.write(pair.lr, images.Picture(imresize(hr, 1 / pair.scale, boundary=boundary), grey=picture.grey))
+
+    def hr(rgb: np.ndarray) -> np.ndarray:
+        return modcrop(shrunk(rgb, pair.downscale, boundary, pair.source, pair.scale), pair.scale)
+
+    def lr(rgb: np.ndarray) -> np.ndarray:
+        return imresize(hr(rgb), 1 / pair.scale, boundary=boundary)
+
+    picture = None if is_video(pair.source) else read_seen(pair.source)
+    for path, change in ((pair.hr, hr), (pair.lr, lr)):
+        if picture is None:
+            write_changed(path, pair.source, change)
+        else:
+            images.write(path, images.Picture(change(picture.rgb), grey=picture.grey))
     return True
+
+
+def write_changed(path: Path, source: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """A video whose frames, (H, W, 3) uint8, are changed, lossless; see :mod:`dataset.segments`.
+
+    Raises:
+        InputError: if it cannot be read, or the result cannot be written.
+    """
+    of = video.look(source)
+    size = change(images.from_float(next(video.frames(of)).rgb)).shape[:2]
+    coding = encoding.coding(of, size, "ffv1", pix_fmt="gbrp10le")  # FFV1 has no RGB of 8 bits, but 10 hold them
+    parts = Segments(segments.folder_of(path), of, coding)
+    changed = ((frame.time, change(images.from_float(frame.rgb))) for frame in video.frames(of, skip=parts.frames))
+    parts.write((time, coding.samples(rgb / np.float32(255))) for time, rgb in changed)
+    remux.join(path, parts.files, of, coding)
+    shutil.rmtree(segments.folder_of(path))
 
 
 def shrunk(hr: np.ndarray, factor: float, boundary: str, file: Path, scale: int) -> np.ndarray:

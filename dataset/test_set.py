@@ -12,6 +12,7 @@ from pathlib import Path
 from . import images
 from .errors import InputError
 from .files import stem
+from .video import SUFFIXES as VIDEOS
 
 _TAG = re.compile(r"(?<![A-Za-z])(HR|LR|LRBI)(?![A-Za-z])")  # as in img_001_SRF_2_HR.png
 
@@ -56,6 +57,7 @@ class TestSet:
         items: the pictures, in natural order of their names.
         problems: a line for each picture that cannot be used, for example an HR without LR.
         notes: a line for what is there and was not asked for, for example folders in the folder.
+        videos: as items, whose results are called after them: ``clip_SR``; clip_HR and clip_LR are a pair.
     """
 
     __test__ = False  # not a test, whatever pytest makes of the name
@@ -65,6 +67,7 @@ class TestSet:
     items: list[Item]
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    videos: list[Item] = field(default_factory=list)
 
 
 def find(path: Path | str, scale: int, *, recursive: bool = False, make_lr: bool = False) -> TestSet:
@@ -77,7 +80,7 @@ def find(path: Path | str, scale: int, *, recursive: bool = False, make_lr: bool
     - of several sets: ``HR/Set5/x2`` with ``LR/LRBI/Set5/x2`` (one of them is given, or ``HR/Set5``, ``LR/LRBI/Set5``);
     - DIV2K: ``DIV2K_valid_HR/0801.png`` with ``DIV2K_valid_LR_bicubic/X2/0801x2.png``
       (``DIV2K_valid``, ``DIV2K_valid_HR`` or the folder around both is given);
-    - a folder of LR pictures of any names, or one picture: there is no HR.
+    - a folder of LR pictures and videos of any names, or one of them: there is no HR.
 
     Args:
         recursive: take the pictures of a folder's folders too, where there are no pairs.
@@ -88,6 +91,10 @@ def find(path: Path | str, scale: int, *, recursive: bool = False, make_lr: bool
     """
     path = Path(path)
     name = path.resolve().name
+    if is_video(path):
+        if make_lr:
+            raise InputError(f"{path}: --make_lr takes pictures; leave it out to enlarge the video")
+        return TestSet(stem(path), scale, [], videos=_as_videos([path], [], None))
     if path.is_file():
         return TestSet(stem(path), scale, _named([(path, path if make_lr else None)], make_lr))
     if make_lr:
@@ -129,16 +136,20 @@ def _folder(name: str, folder: Path, scale: int, files: list[Path], recursive: b
     if pairs := _pairs(files):
         return TestSet(name, scale, _named(pairs), _unpaired(files, pairs))
     listed, left_out = _listed(folder, recursive)
-    if not listed and any((entry / PROGRESS).exists() for entry in left_out):
+    videos = [file for file in left_out if is_video(file)]
+    left_out = [file for file in left_out if file not in videos]
+    there = listed or videos
+    if not there and any((entry / PROGRESS).exists() for entry in left_out):
         raise InputError(f"{folder}: has no pictures in it but results; to enlarge these again, give their folder SR")
-    if not listed and any(entry.is_dir() and _listed(entry, True)[0] for entry in left_out):
+    if not there and any(entry.is_dir() and _listed(entry, True)[0] for entry in left_out):
         raise InputError(f"{folder}: has no pictures in it, but its folders have; --recursive takes them")
     problems, notes = _told(folder, left_out, recursive)
-    if not listed and problems:
+    if not there and problems:
         raise InputError(problems[0])
-    if not listed:
+    if not there:
         images.list_images(folder, needed=True)  # raises
-    return TestSet(name, scale, _named([(file, None) for file in listed], below=folder), problems, notes)
+    items = _named([(file, None) for file in listed], below=folder)
+    return TestSet(name, scale, items, problems, notes, _as_videos(videos, items, folder))
 
 
 def _listed(folder: Path, recursive: bool) -> tuple[list[Path], list[Path]]:
@@ -310,6 +321,24 @@ def _named(pairs: list[tuple[Path, Path | None]], made: bool = False, below: Pat
                 name += "_"
             counts[_folded(name)] = 1
         items.append(Item(name, lr, hr, made=made))
+    return items
+
+
+def is_video(path: Path) -> bool:
+    """Whether a path is a file that is called as a video is."""
+    return path.suffix.lower() in VIDEOS and path.is_file()
+
+
+def _as_videos(files: list[Path], beside: list[Item], below: Path | None) -> list[Item]:
+    """Items of videos, those with HR and LR in names that are the same otherwise as pairs; no name is one beside."""
+    pairs = _pairs(files)
+    paired = {file for pair in pairs for file in pair}
+    taken, items = {_folded(item.name) for item in beside}, []
+    for item in _named(pairs + [(file, None) for file in files if file not in paired], below=below):
+        name = item.name if item.hr else f"{item.name}_SR"
+        while _folded(name) in taken:
+            name += "_"
+        items.append(replace(item, name=name))
     return items
 
 

@@ -1,7 +1,8 @@
 """How fast this machine samples and trains: ``python results/benchmark.py sampling`` or ``training``.
 
 Each lets its contenders take turns within one run, the published form first; see ``results/turns.py``. ``networks``
-compares all networks, each beside LESRCNN; killed, it goes on. Where a GPU is, it is the GPU that is measured.
+compares all networks, each beside LESRCNN; killed, it goes on. ``video`` enlarges films. Where a GPU is, it is the
+GPU that is measured.
 """
 
 import argparse
@@ -21,10 +22,10 @@ from solver.arguments import positive
 def parser() -> Parser:
     parser = Parser(
         "Measure how fast pictures are enlarged or training steps are made, beside the published form; or what every "
-        "network reaches and takes, beside LESRCNN."
+        "network reaches and takes, beside LESRCNN; or how fast films are enlarged, beside FFmpeg's scaler."
     )
     add = parser.add_argument
-    add("what", choices=("sampling", "training", "networks"), help="what is measured")
+    add("what", choices=("sampling", "training", "networks", "video"), help="what is measured")
     add("--device", choices=("cpu", "cuda"), help="by default a GPU where there is one")
     add("--rounds", type=at_most(1000), default=5, help="turns of each contender, after one more")
     add("--scale", type=int, choices=SCALES, help="by default 2 and 4, of --networks 4, of training 2, of networks all")
@@ -32,8 +33,9 @@ def parser() -> Parser:
     add(
         "--output",
         type=Path,
-        help="by default results/benchmark (.csv and .png), runtime, benchmark_training (.json) or networks",
+        help="by default results/benchmark (.csv and .png), runtime, networks, benchmark_training or _video (.json)",
     )
+    add("--frames", type=at_most(100_000), default=200, help="of the films of video")
     add = parser.add_argument_group("sampling, networks").add_argument
     what = "of the result, as 1080p or 640x360; by default up to 8K, on a CPU to 1080p; of networks 1280x720 alone"
     add("--sizes", nargs="+", help=what)
@@ -64,7 +66,7 @@ def at_most(most: int) -> Callable[[str], int]:
 
 def main() -> None:
     args = parser().parse_args()
-    from results import networks, sampling_speed, training_speed
+    from results import networks, sampling_speed, training_speed, video_speed
 
     args.device = chosen_device(args.device)
     args.output = args.output or Path("results") / usual_name(args.what, args.networks)
@@ -73,14 +75,15 @@ def main() -> None:
     if not args.output.name:
         raise InputError(f"--output {args.output}: is no name of a file")
     with locked(args.output.parent, "another command of results/"):
-        {"sampling": sampling_speed, "training": training_speed, "networks": networks}[args.what].main(args)
+        measured = {"sampling": sampling_speed, "training": training_speed, "networks": networks, "video": video_speed}
+        measured[args.what].main(args)
 
 
 def usual_name(what: str, networks: list[str]) -> str:
     """What the files are called in ``results/``, where :mod:`results.papers` says that tables look for them."""
     runtime = "cfsrcnn/runtime" if "cfsrcnn" in networks else "runtime"
     sampling = runtime if networks else "benchmark"
-    return {"sampling": sampling, "training": "benchmark_training", "networks": "networks"}[what]
+    return {"sampling": sampling, "networks": "networks"}.get(what, f"benchmark_{what}")
 
 
 def chosen_device(name: str | None):

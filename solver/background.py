@@ -4,6 +4,7 @@ The network need not wait for a file then. That pays even on two cores: one thre
 computes on both makes a folder 1.1 to 1.3 times as fast as doing everything in turn (Set14 at x2).
 """
 
+import itertools
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -33,3 +34,16 @@ def ahead(work: Iterable[T], depth: int) -> Iterator[T]:
         if len(begun) > depth:
             yield begun.popleft()
     yield from begun
+
+
+def beside(work: Iterator[T], depth: int = 1) -> Iterator[T]:
+    """What an iterator gives, made in a thread of its own, ``depth`` pieces before they are wanted."""
+    end = object()
+    worker = executor(most=1)
+    try:
+        for piece in ahead((worker.submit(next, work, end) for _ in itertools.count()), depth):
+            if piece.result() is end:
+                return
+            yield piece.result()
+    finally:
+        worker.shutdown(cancel_futures=True)

@@ -24,8 +24,9 @@ from .more import Measure
 class Row:
     """One picture's figures; PSNR in dB, None where there is no HR or too little of it.
 
-    ``height`` and ``width`` are the result's; ``seconds`` is what the network took (of a result written in
-    bands, writing included). ``more`` has the figures that were asked for beside them, as "ifc" and "bicubic_ifc".
+    ``height`` and ``width`` are the result's; ``seconds`` is what the network took (of a result written in bands, and
+    of a video, reading and writing included); ``frames`` is how many were made in them. ``more`` has the figures that
+    were asked for beside PSNR and SSIM, as "ifc" and "bicubic_ifc".
     """
 
     name: str
@@ -37,6 +38,7 @@ class Row:
     bicubic_psnr: float | None = None
     bicubic_ssim: float | None = None
     more: dict[str, float | None] = field(default_factory=dict)
+    frames: int = 1
 
 
 @dataclass

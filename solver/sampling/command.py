@@ -3,8 +3,11 @@
 Nothing heavy is imported before the arguments have been read, so ``--help`` answers at once.
 """
 
+import os
 from pathlib import Path
 
+from dataset.arguments import whole_number
+from dataset.encoding import CODECS
 from dataset.errors import InputError, Parser, run
 from dataset.files import ours_otherwise
 from dataset.images import WRITTEN
@@ -41,6 +44,7 @@ def sample_main(weights: int) -> None:
         args.ckpt_path = weights_meant(args.ckpt_path, args.model or "lesrcnn", weights)
         args.test_data_dir = ours_otherwise(args.test_data_dir)
         args.size = wanted_size(args)
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait leave their cores to those beside
         from . import sample
 
         return sample.run(args)
@@ -63,7 +67,7 @@ def sample_parser(weights: int) -> Parser:
     add("--ckpt_path", type=Path, help=what)
     what = (
         "a benchmark folder (x2/img_001_SRF_2_{HR,LR}.png, or HR beside LR_bicubic/X2 and the like), a DIV2K folder, "
-        "a folder of LR pictures, or one picture"
+        "a folder of LR pictures and videos, or one of them"
     )
     add("--test_data_dir", type=Path, default="dataset/Sample", help=what)
     what = "results go to SAMPLE_DIR/<weights' name>/<data set>/x<scale>/"
@@ -92,6 +96,7 @@ def sample_parser(weights: int) -> Parser:
     what = "file format of the results; png and tif keep 16 bits and alpha"
     add("--format", choices=sorted(s[1:] for s in WRITTEN), default="png", help=what)
     add_size(parser.add_argument_group("any size, instead of --scale"))
+    add_coding(parser.add_argument_group("videos"))
     add = (speed := parser.add_argument_group("speed and memory")).add_argument
     add_sampler(speed)
     add_device(speed)
@@ -100,6 +105,18 @@ def sample_parser(weights: int) -> Parser:
     what = "split the pictures over so many GPUs; for more machines, or processes on CPUs, start this with torchrun"
     add("--num_gpu", type=positive, default=1, help=what)
     return parser
+
+
+def add_coding(group) -> None:
+    """How videos are written, see :func:`dataset.encoding.coding`."""
+    what = "of the results: h264 plays everywhere, ffv1 is lossless, and goes into MKV"
+    group.add_argument("--codec", choices=CODECS, default="h264", help=what)
+    what = "the quality that is kept, 0 to 51: 17 is hardly told from the best, 6 more halve the file"
+    group.add_argument("--crf", type=whole_number(0, 51), default=17, help=what)
+    what = (
+        "the layout of samples, by FFmpeg's name, as yuv444p; by default yuv420p, of 10 bits where the video has them"
+    )
+    group.add_argument("--pix_fmt", help=what)
 
 
 def add_size(group) -> None:

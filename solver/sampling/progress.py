@@ -44,21 +44,22 @@ class Progress:
         for item in items:
             with suppress(InputError, OSError):
                 key, size, row = noted.get(item.name, ("", 0, None))
-                if row and self._result(item).stat().st_size == size and self._key(item) == key:
+                if row and self._result(item).stat().st_size == size and self.key(item) == key:
                     found[item] = row
         return found
 
     def add(self, item: Item, row: Row) -> None:
         """Note that an item's result is written. Several processes may do so at once."""
         try:
-            note = {"of": self._source, "by": self._settings["weights"], "key": self._key(item)}
+            note = {"of": self._source, "by": self._settings["weights"], "key": self.key(item)}
             note |= {"bytes": self._result(item).stat().st_size, "row": asdict(row)}
             with open(self._path, "ab") as file:
                 file.write(json.dumps(note).encode() + b"\n")
         except OSError as error:
             raise InputError(f"{self._path}: cannot be written: {describe(error)}") from None
 
-    def _key(self, item: Item) -> str:
+    def key(self, item: Item) -> str:
+        """A hash of all that the result of an item depends on. Raises InputError if its file cannot be read."""
         pictures = [sha256_of(path) for path in (item.lr, item.hr) if path]
         told = json.dumps(
             [self._settings, pictures, item.page, item.made, os.fsencode(item.name).hex()], sort_keys=True

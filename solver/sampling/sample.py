@@ -31,6 +31,7 @@ from ..measuring.evaluate import Scores, evaluate
 from ..measuring.more import measures
 from ..processes import Group
 from . import memory
+from .films import Films, enlarge_all
 from .output import Output
 from .progress import Progress, forget, made_of
 from .sampler import Sampler
@@ -70,11 +71,11 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     pictures = test_set.find(args.test_data_dir, args.scale, recursive=args.recursive, make_lr=args.make_lr)
     if args.pages == "all":
         pictures = test_set.with_pages(pictures)
-    if any(item.hr for item in pictures.items):
+    if any(item.hr for item in (*pictures.items, *pictures.videos)):
         import skimage.metrics  # noqa: F401  before the sampler looks how much memory the program takes
     sampler = _sampler(args, net, weights, group.device)
     if args.size:
-        if any(item.hr for item in pictures.items):
+        if any(item.hr for item in (*pictures.items, *pictures.videos)):
             raise InputError(
                 f"{args.test_data_dir}: has originals to measure with, which are of a whole scale: give --scale"
             )
@@ -87,12 +88,12 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     progress = Progress(folder, source, settings(args, weights, sampler), output.found)
     mine = share(pictures, group)
     done = output.kept(progress.done(mine.items), mine.items) if args.resume else {}
-    by_name = {item.name: item for item in pictures.items}
+    by_name = {item.name: item for item in (*pictures.items, *pictures.videos)}
     if group.leads:
         times = f"{group.size} x " if group.size > 1 else ""
         print(
             f"{weights.network} {_place(args)} ({shown(weights.path)}) on {times}{device_name(sampler.device)}, "
-            f"{len(pictures.items)} pictures of {shown(args.test_data_dir)}"
+            f"{counted(pictures)} of {shown(args.test_data_dir)}"
         )
 
     start = time.perf_counter()
@@ -111,6 +112,11 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     )
     scores.rows += done.values()
     scores.notes += output.notes
+    if mine.videos:
+        coding = args.codec, args.crf, args.pix_fmt
+        films = Films(sampler, folder, *coding, args.protocol, args.channel, more, bar=group.leads)
+        told = settings(args, weights, sampler) | films.settings
+        enlarge_all(films, mine.videos, Progress(folder, source, told, films.path), args.resume, scores)
     scores = merged(group.gather(scores), pictures)
     if group.leads:
         together, notes = output.join(pictures.items)
@@ -123,8 +129,9 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         report |= {"processes": group.size, "seconds_in_all": time.perf_counter() - start}
         write_report(report, folder)
         print(table(scores, args))
+        what = "results" if pictures.videos else "pictures"
         print(
-            f"{len(scores.rows)} pictures in {shown(folder / 'SR')} after {report['seconds_in_all']:.1f} s, "
+            f"{len(scores.rows)} {what} in {shown(folder / 'SR')} after {report['seconds_in_all']:.1f} s, "
             f"figures in {shown(folder / 'results.csv')} and results.json"
         )
         for note in scores.notes:
@@ -163,6 +170,13 @@ def _place(args: argparse.Namespace) -> str:
     return str(args.size or f"x{args.scale}")
 
 
+def counted(pictures: TestSet) -> str:
+    """How many pictures and videos there are, in words."""
+    pictures, videos = len(pictures.items), len(pictures.videos)
+    many = [f"{pictures} pictures"] * (pictures > 0 or not videos) + [f"{videos} videos"] * (videos > 0)
+    return " and ".join(many)
+
+
 def settings(args: argparse.Namespace, weights: WeightsInfo, sampler: Sampler) -> dict:
     """What a result and its figures depend on beside the picture."""
     flags = ("scale", "protocol", "channel", "self_ensemble", "format", "metadata", "wrap")
@@ -193,15 +207,17 @@ def share(pictures: TestSet, group: Group) -> TestSet:
     return replace(
         pictures,
         items=[item for item in pictures.items if item in mine],
+        videos=pictures.videos[group.rank :: group.size],
         problems=pictures.problems if group.leads else [],
     )
 
 
 def merged(parts: list[Scores], pictures: TestSet) -> Scores:
     """The scores of all processes in the set's order, as one process would have had them."""
-    names = [item.name for item in pictures.items]
+    items = [*pictures.items, *pictures.videos]
+    names = [item.name for item in items]
     rows = [row for part in parts for row in part.rows]
-    told = [shown(path) for item in pictures.items for path in (item.lr, item.hr)]
+    told = [shown(path) for item in items for path in (item.lr, item.hr)]
 
     def place(problem: str) -> int:
         return next((i for i, path in enumerate(told) if problem.startswith(f"{path}: ")), -1)
@@ -225,7 +241,7 @@ def prepare(args: argparse.Namespace, weights: WeightsInfo, pictures: TestSet) -
         if files.lock(folder) is not None:  # until the process ends
             break
         print(f"{shown(folder)}: another command is writing there, so the results go elsewhere")
-    sources = {path.parent for item in pictures.items for path in (item.lr, item.hr) if path}
+    sources = {path.parent for item in (*pictures.items, *pictures.videos) for path in (item.lr, item.hr) if path}
     try:
         for place in filter(Path.exists, (folder / "SR", folder / "HR")):
             if any(place.samefile(source) for source in sources):
@@ -280,7 +296,7 @@ def describe(
 def megapixels_per_second(scores: Scores) -> float | None:
     """Output megapixels by seconds of super-resolving, all pictures together."""
     seconds = sum(row.seconds for row in scores.rows)
-    return sum(row.height * row.width for row in scores.rows) / seconds / 1e6 if seconds else None
+    return sum(row.height * row.width * row.frames for row in scores.rows) / seconds / 1e6 if seconds else None
 
 
 def write_report(report: dict, folder: Path) -> None:

@@ -1,6 +1,5 @@
 """Image in, super-resolved image out: any size, exact, in as much memory as is given."""
 
-import itertools
 import math
 import re
 import sys
@@ -138,13 +137,7 @@ class Sampler:
                 _fill(band, rows.start, parts, rounding)
                 yield band
 
-        made = make()
-        with background.executor(most=1) as worker:
-            next_ones = (worker.submit(next, made, None) for _ in itertools.count())
-            for band in background.ahead(next_ones, depth=1):
-                if band.result() is None:
-                    break
-                yield band.result()
+        yield from background.beside(make())
 
     def outputs(self, rgb: np.ndarray) -> Iterator[Part]:
         """The network's output part by part, before it becomes integers.
@@ -154,6 +147,10 @@ class Sampler:
         """
         for _, parts in self._bands(rgb):
             yield from parts
+
+    def result_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the result of a picture of so many pixels."""
+        return self.scale * height, self.scale * width
 
     def enlarge(self, picture: Picture, rounding: str = "truncate") -> Picture:
         """Super-resolve a picture; alpha is enlarged by bicubic interpolation beside it.

@@ -79,6 +79,15 @@ class Sized:
             items.append(item)
         return replace(pictures, items=items, problems=[*pictures.problems, *problems])
 
+    def result_size(self, height: int, width: int) -> tuple[int, int]:
+        """See :meth:`solver.sampling.sampler.Sampler.result_size`. Raises InputError if no scale reaches it."""
+        self._scale_for(height, width)
+        return self._size.of(height, width)
+
+    def to(self, height: int, width: int) -> "Sized":
+        """The same with another size, in pixels, for all pictures."""
+        return Sized(self._sampler, self._scales, Size(width=width, height=height))
+
     def enlarge(self, picture: Picture, rounding: str = "truncate") -> Picture:
         """See :meth:`solver.sampling.sampler.Sampler.enlarge`."""
         return self.enlarge_in_bands(picture, rounding).joined()

@@ -3,11 +3,13 @@
 import hashlib
 import shutil
 
+import clips
 import numpy as np
 import pytest
 
-from dataset import files, images, test_set
+from dataset import files, images, test_set, video
 from dataset.bicubic import imresize
+from dataset.yuv import Layout
 
 
 @pytest.fixture
@@ -149,3 +151,19 @@ def test_set5_again(reference, tmp_path, command):
     assert done.returncode == 0, done.stderr
     for file in (reference / "Set5" / "x4").iterdir():
         np.testing.assert_array_equal(images.read_rgb(made / "x4" / file.name), images.read_rgb(file))
+
+
+def test_a_video_becomes_a_pair_with_its_times(tmp_path, command):
+    pytest.importorskip("av")
+    times = [0, 40, 200]
+    source = clips.write(tmp_path / "clip.mkv", times, (33, 48), layout=Layout(8), codec="ffv1", tick=clips.MILLISECOND)
+    done = command("dataset/make_benchmark.py", "--hr", source, "--out", tmp_path / "Clip", "--scales", 2)
+    assert done.returncode == 0 and "1 pairs made" in done.stdout, done.stderr
+    (pair,) = test_set.find(tmp_path / "Clip" / "x2", 2).videos
+    assert (pair.lr.name, pair.hr.name) == ("clip_SRF_2_LR.mkv", "clip_SRF_2_HR.mkv")
+    assert [*pair.lr.parent.glob(".*")] == [] and clips.seconds(pair.lr) == clips.seconds(source)
+    read = [video.frames(video.look(path)) for path in (source, pair.hr, pair.lr)]
+    for frames in zip(*read, strict=True):
+        whole, hr, lr = (images.from_float(frame.rgb) for frame in frames)
+        np.testing.assert_array_equal(hr, whole[:32])
+        np.testing.assert_array_equal(lr, imresize(hr, 1 / 2))

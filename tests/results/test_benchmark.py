@@ -9,7 +9,7 @@ import torch
 
 from dataset.errors import InputError
 from dataset.files import locked
-from results import benchmark, sampling_speed, turns
+from results import benchmark, sampling_speed, turns, video_speed
 from results.papers import CFSRCNN
 from results.tables import runtime
 
@@ -153,3 +153,14 @@ def test_a_gpu_that_is_not_there(monkeypatch):
     assert benchmark.chosen_device(None) == torch.device("cpu")
     with pytest.raises(InputError, match="--device cuda"):
         benchmark.chosen_device("cuda")
+
+
+def test_a_film_is_measured_beside_ffmpegs_scaler(measure, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("av")
+    monkeypatch.setattr(video_speed, "FILMS", {"espcn": (3, 48, 32)})
+    measure(f"video --frames 3 --rounds 1 --output {tmp_path}/video")
+    report = json.loads((tmp_path / "video.json").read_text())
+    assert [*report["contenders"]] == ["FFmpeg, bicubic x3", "espcn x3, fp32"]
+    assert report["frames"] == 3 and all(row["frames_per_second"] > 0 for row in report["contenders"].values())
+    assert report["contenders"]["FFmpeg, bicubic x3"]["times_scaler"] == 1
+    assert "x FFmpeg's scaler" in capsys.readouterr().out

@@ -12,13 +12,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import model
-from dataset import files as files_module
 from dataset import images
 from dataset.bicubic import imresize
 from dataset.errors import InputError
 from solver.checkpoint import save_weights
-from solver.sampling import sample
-from solver.sampling.command import sample_parser
 from solver.sampling.sampler import Sampler
 from solver.sampling.wrapping import Wrapping
 
@@ -33,22 +30,6 @@ def weights(tmp_path_factory):
 def net():
     torch.manual_seed(0)
     return model.build("espcn", 2).eval()
-
-
-@pytest.fixture
-def enlarge(weights, tmp_path, capsys):
-    """Enlarge a folder in this process; returns the status, what is told, and the results by their names."""
-
-    def run(*flags, data=tmp_path / "in", ckpt=weights):
-        words = ["--model", "espcn", "--test_data_dir", data, "--ckpt_path", ckpt, "--sample_dir", tmp_path / "out"]
-        status = sample.run(sample_parser(2).parse_args([*map(str, words), *flags]))
-        for held in [*files_module._held]:  # which the end of a process does
-            files_module.unlock(held)
-        folder = tmp_path / "out" / ckpt.stem / data.name / "x2"
-        files = {str(f.relative_to(folder / "SR")): f for f in sorted((folder / "SR").rglob("*")) if f.is_file()}
-        return status, capsys.readouterr().out, files
-
-    return run
 
 
 def rows(tmp_path):

@@ -1,0 +1,185 @@
+"""Videos: their times, colours and turns, what is beside the pictures, and bad files."""
+
+import ctypes
+from itertools import accumulate
+
+import clips
+import numpy as np
+import pytest
+
+from dataset import encoding, remux, segments, video, yuv
+from dataset.errors import InputError
+from dataset.segments import Segments
+from dataset.yuv import Colours, Layout
+
+av = pytest.importorskip("av")
+UNEVEN = list(accumulate([0, *[3000, 3600, 1500, 4500, 9001] * 4]))  # ticks of 1/90,000 s
+
+
+def doubled(path, folder, codec="h264", crf=1, pix_fmt=None):
+    """Each pixel of a video twice across and down, written as a run writes it; returns the result."""
+    of = video.look(path)
+    coding = encoding.coding(of, (2 * of.height, 2 * of.width), codec, crf, pix_fmt)
+    parts = Segments(folder, of, coding)
+    large = ((frame.time, frame.rgb.repeat(2, 0).repeat(2, 1)) for frame in video.frames(of, parts.frames))
+    parts.write((time, coding.samples(rgb)) for time, rgb in large)
+    result = folder / f"result{coding.suffix}"
+    return result, remux.join(result, parts.files, of, coding)
+
+
+@pytest.mark.parametrize(
+    "suffix, codec", [("mp4", "h264"), ("mov", "h264"), ("mkv", "h264"), ("mp4", "vp9"), ("mp4", "av1")]
+)
+def test_times_and_all_other_streams_are_the_originals(suffix, codec, tmp_path, monkeypatch):
+    monkeypatch.setattr(segments, "LENGTH", 8)
+    path = clips.write(tmp_path / f"clip.{suffix}", UNEVEN, turned=90, beside=True)
+    result, notes = doubled(path, tmp_path / "work", codec)
+    assert not notes and len(list((tmp_path / "work").glob("*.nut"))) == 3
+    times = clips.seconds(path)
+    assert len(set(np.diff(times))) > 3 and clips.seconds(result) == times
+    beside = clips.packets(path)
+    assert set(beside) == {"audio", "subtitle"} and clips.packets(result) == beside
+    with av.open(str(path)) as one, av.open(str(result)) as other:
+        assert other.chapters() == one.chapters() != []
+        assert other.metadata["title"] == "A title"
+        assert [s.language for s in other.streams.subtitles] == ["deu"] or suffix == "mov"
+        assert [s.type for s in other.streams][:3] == ["video", "audio", "subtitle"]
+
+
+@pytest.mark.parametrize("turned", [0, 90, 180, 270])
+def test_frames_are_upright(turned, tmp_path):
+    path = clips.write(tmp_path / "clip.mp4", [0, 3600], turned=turned)
+    found = video.look(path)
+    frame = next(video.frames(found))
+    expected = np.rot90(clips.moving(32, 48)(0), turned // 90)
+    assert frame.rgb.shape == (found.height, found.width, 3) == expected.shape
+    assert abs(frame.rgb - expected)[8:-8, 8:-8].max() < 0.06 < abs(frame.rgb - expected[::-1, ::-1]).max()
+    result, _ = doubled(path, tmp_path / "work")
+    assert video.look(result).turns == 0
+    again = next(video.frames(video.look(result))).rgb[::2, ::2]
+    assert abs(again - expected)[8:-8, 8:-8].max() < 0.06
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+@pytest.mark.parametrize(
+    "colours", [clips.BT709, Colours(9, 9, 16, False), Colours(6, 6, 6, True), Colours(5, 5, 6, False)]
+)
+def test_lossless_colours_come_back_within_a_level(bits, colours, tmp_path):
+    layout = Layout(bits)
+    path = clips.write(
+        tmp_path / "clip.mkv", [0, 40, 80], codec="ffv1", layout=layout, colours=colours, tick=clips.MILLISECOND
+    )
+    result, _ = doubled(path, tmp_path / "work", "ffv1")
+    found = video.look(result)
+    assert (found.colours, found.layout) == (colours, layout)
+    with av.open(str(path)) as one, av.open(str(result)) as other:
+        for before, after in zip(one.decode(video=0), other.decode(video=0), strict=True):
+            for small, large in zip(video.planes(before, layout), video.planes(after, layout)):
+                assert abs(large[::2, ::2].astype(int) - small).max() <= 1 and np.ptp(small) > 20
+
+
+@pytest.mark.parametrize(
+    "layout", [Layout(8), Layout(10, 2, 2), Layout(12, 2, 1), Layout(8, 4, 1), Layout(10, rgb=True)]
+)
+def test_rgb_there_and_back(layout):
+    colours = Colours(0 if layout.rgb else 1, 1, 1, layout.rgb)
+    rgb = clips.moving(64, 96)(0)
+    planes = yuv.from_rgb(rgb, layout, colours)
+    error = abs(yuv.to_rgb(planes, layout, colours) - rgb)[8:-8, 8:-8].max() * 255
+    assert error < (1.7 if layout.across == layout.down == 1 else 4)
+
+
+def test_colours_of_the_standard():
+    """White, black, and pure blue and red of BT.709 (part 4) in 8 bits."""
+    rgb = np.array([[[1, 1, 1], [0, 0, 0], [0, 0, 1], [1, 0, 0]]], np.float32)
+    planes = yuv.from_rgb(rgb, Layout(8), clips.BT709)
+    assert np.stack(planes, axis=2).tolist() == [[[235, 128, 128], [16, 128, 128], [32, 240, 118], [63, 102, 240]]]
+
+
+@pytest.mark.parametrize("codec", ["h264", "av1", "ffv1"])
+def test_ten_bits_stay_ten_bits(codec, tmp_path):
+    hdr = Colours(9, 9, 16, False)
+    path = clips.write(
+        tmp_path / "clip.mkv", [0, 40], (64, 64), layout=Layout(10, 2, 2), colours=hdr, tick=clips.MILLISECOND
+    )
+    result, _ = doubled(path, tmp_path / "work", codec)
+    found = video.look(result)
+    assert found.layout.bits == 10 and found.colours == hdr
+
+
+def test_what_a_format_cannot_hold_is_told(tmp_path):
+    path = clips.write(tmp_path / "clip.mp4", [0, 3600], layout=Layout(10, 2, 2), beside=True)
+    result, notes = doubled(path, tmp_path / "work", "ffv1")
+    assert result.suffix == ".mkv" and notes == ["subtitle (mov_text) is left out, which matroska cannot hold"]
+    assert encoding.coding(video.look(path), (64, 96), "vp9").notes == ("10 bits become 8",)
+
+
+def test_what_a_codec_cannot_hold_is_told_before(tmp_path):
+    found = video.look(clips.write(tmp_path / "clip.mp4", [0, 3600]))
+    for size, more, words in (
+        ((99, 144), {}, "even sides only; give --pix_fmt yuv444p"),
+        ((6000, 8000), {}, "which h264 cannot hold; give --codec one of av1, vp9, ffv1"),
+        ((64, 17000), {}, "17000x64 pixels, which h264 cannot hold; give --codec one of vp9, ffv1"),
+        ((32, 48), {"codec": "hevc"}, "which hevc cannot hold; give --codec one of h264, "),
+        ((64, 96), {"pix_fmt": "bgr24"}, "h264 knows yuv420p, "),
+    ):
+        with pytest.raises(InputError, match=words):
+            encoding.coding(found, size, **more)
+
+
+def test_odd_sides_have_a_pixel_less_where_the_layout_wants_it(tmp_path):
+    found = video.look(clips.write(tmp_path / "clip.mp4", [0, 3600]))
+    for pix_fmt, size, notes in (("yuv420p", (98, 144), 1), ("yuv422p", (99, 144), 1), ("yuv444p", (99, 145), 0)):
+        made = encoding.coding(found, (99, 145), pix_fmt=pix_fmt, to_the_pixel=False)
+        assert (made.height, made.width) == size and len(made.notes) == notes
+
+
+def damaged(folder):
+    """Bad files by name, each with words of the message it deserves."""
+    whole = clips.write(folder / "whole.mp4", UNEVEN, beside=True)
+    matroska = clips.write(folder / "whole.mkv", UNEVEN).read_bytes()
+    data = whole.read_bytes()
+    (folder / "half.mp4").write_bytes(data[: len(data) // 2])
+    (folder / "tail.mp4").write_bytes(data[:-9])
+    (folder / "half.mkv").write_bytes(matroska[: len(matroska) // 2])
+    (folder / "empty.mp4").touch()
+    (folder / "text.avi").write_text("no video at all")
+    start = data.index(b"mdat") + 4
+    (folder / "noise.mp4").write_bytes(data[:start] + b"\xff" * 9999 + data[start + 9999 :])
+    with av.open(str(folder / "sound.mp4"), "w") as file:
+        clips._write_sound(file, file.add_stream("aac", rate=48_000, layout="stereo"), 0.1)
+    secret = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": 32 * "1", "encryption_kid": 32 * "2"}
+    with av.open(str(whole)) as source, av.open(str(folder / "secret.mp4"), "w", options=secret) as file:
+        stream = file.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                file.mux(packet)
+    cut_off = "it is cut off: "
+    words = {
+        "half.mp4": cut_off,
+        "tail.mp4": cut_off,
+        "half.mkv": cut_off,
+        "empty.mp4": "empty",
+        "text.avi": "none of mp4",
+    }
+    return words | {"noise.mp4": "invalid data", "sound.mp4": "no pictures, only audio", "secret.mp4": "encrypted"}
+
+
+def test_bad_files_are_one_clear_line(tmp_path):
+    for name, words in damaged(tmp_path).items():
+        with pytest.raises(InputError, match=words) as caught:
+            list(video.frames(video.look(tmp_path / name)))
+        assert str(caught.value).startswith(f"{tmp_path / name}: ")
+
+
+@pytest.mark.parametrize("codec", encoding.CODECS)
+def test_the_same_frames_are_the_same_bytes_whatever_memory_held_before(codec, tmp_path):
+    """glibc fills memory that is handed out with what it is told (mallopt, M_PERTURB); elsewhere it is as it is."""
+    path = clips.write(tmp_path / "clip.mkv", range(0, 1200, 40), (64, 96), tick=clips.MILLISECOND)
+    made = set()
+    for filling in (0x55, 0xAA, 0):
+        getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)(-6, filling)
+        result, _ = doubled(path, tmp_path / f"work_{filling}", codec)
+        made.add(result.read_bytes())
+    assert len(made) == 1
