@@ -1,3 +1,4 @@
+import shutil
 import types
 
 import h5py
@@ -143,3 +144,30 @@ def training_file(tmp_path, picture):
             for scale in (2, 3, 4):
                 file[f"X{scale}/{index}"] = np.ascontiguousarray(bicubic.imresize(hr, 1 / scale))
     return path
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """A headless Chromium, which downloads into ``downloads``; skips where there is none."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("no Chromium with chromedriver is installed")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--window-size=1200,1000",
+        "--disable-dev-shm-usage",
+        "--force-prefers-reduced-motion",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ):
+        options.add_argument(argument)
+    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path / "downloads")})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield driver
+    driver.quit()

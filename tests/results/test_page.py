@@ -163,32 +163,6 @@ def test_committed_page_is_of_the_committed_figures(root):
 # -- in a browser ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def browser(tmp_path):
-    """A headless Chromium; skips where there is none."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("no Chromium with chromedriver is installed")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--window-size=1200,1000",
-        "--disable-dev-shm-usage",
-        "--force-prefers-reduced-motion",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield driver
-    driver.quit()
-
-
 def requests(browser) -> set[str]:
     """Addresses that the page has asked for, but for its own."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
