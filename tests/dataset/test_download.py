@@ -301,7 +301,11 @@ def test_a_server_that_is_silent_does_not_keep_the_command_from_ending(server, t
     for kind in ("HR", "LR"):
         server.answers[f"{SELFEXSR}/Set5/image_SRF_2/img_001_SRF_2_{kind}.png"] = answer
     arguments = ["dataset/download.py", "Set5", "--mirror", server.url, "--root", str(tmp_path)]
-    process = subprocess.Popen([sys.executable, *arguments], cwd=root, stderr=subprocess.DEVNULL)
+
+    def heard():  # what starts the tests may ignore Ctrl-C, which its children would inherit
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    process = subprocess.Popen([sys.executable, *arguments], cwd=root, stderr=subprocess.DEVNULL, preexec_fn=heard)
     assert asked.wait(30)
     process.send_signal(number)
     assert process.wait(30) == status
