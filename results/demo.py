@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 import model
 from dataset.errors import InputError, Parser, describe, run
-from solver.arguments import memory, positive
+from solver.arguments import memory, positive, weights_meant
 
 SCALES = (2, 3, 4)
 PRECISIONS = ("fp32", "bf16", "auto")
@@ -148,18 +148,13 @@ def _sampler(network: str, scale: int, precision: str, memory: int | None):
     from solver.checkpoint import load_network
     from solver.sampling.sampler import Sampler
 
-    net, _ = load_network(_weights(network, scale), network, scale)
+    net, _ = load_network(weights_meant(None, network, scale), network, scale)
     return Sampler(net, scale, precision=precision, memory=memory)
 
 
 def _scales(network: str) -> list[int]:
     """The scales for which weights of a network are there."""
-    return [scale for scale in SCALES if _weights(network, scale).exists()]
-
-
-def _weights(network: str, scale: int) -> Path:
-    own = ROOT / model.shipped(network, scale)
-    return own if own.exists() else ROOT / model.shipped(network, 0)
+    return [scale for scale in SCALES if weights_meant(None, network, scale).exists()]
 
 
 if __name__ == "__main__":
