@@ -4,10 +4,13 @@ A picture is dropped, enlarged, compared with bicubic interpolation by a wipe, a
 ``tcw_sample.py`` makes of it, byte for byte.
 """
 
+import html
 import os
 import shutil
+import socket
 import sys
 import tempfile
+import threading
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,8 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import model
-from dataset.errors import InputError, Parser, describe, run
-from solver.arguments import memory, positive, weights_meant
+from dataset.arguments import whole_number
+from dataset.errors import InputError, Parser, describe, run, shown
+from solver.arguments import memory, weights_meant
 
 SCALES = (2, 3, 4)
 PRECISIONS = ("fp32", "bf16", "auto")
@@ -27,29 +31,41 @@ def parser() -> Parser:
     parser = Parser("Try the networks on a page in the browser: drop a picture, wipe, download.")
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="who may see it; by default this machine alone, 0.0.0.0 is everyone")
-    add("--port", type=positive, default=7860)
+    add("--port", type=whole_number(1, 65535), default=7860, help="where the page is")
     add("--memory", type=memory, help="what the whole process may take, as 2G or 800M; by default half of what is free")
     return parser
 
 
 def main() -> None:
     args = parser().parse_args()
-    with tempfile.TemporaryDirectory(prefix="lesrcnn-") as folder:
+    check_address(args.host, args.port)
+    with tempfile.TemporaryDirectory(prefix="lesrcnn-", ignore_cleanup_errors=True) as folder:
         # Gradio asks for these when it is imported: what is uploaded lies there, and nothing is told to its makers.
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
         page, settings = build(Path(folder), args.memory)
+        page.launch(server_name=args.host, server_port=args.port, share=False, prevent_thread_lock=True, **settings)
         print(f"http://{args.host}:{args.port}, until Ctrl-C", flush=True)
         try:
-            page.launch(server_name=args.host, server_port=args.port, share=False, **settings)
-        except OSError as error:
-            raise InputError(f"--host {args.host} --port {args.port}: {describe(error)}; give another") from None
+            threading.Event().wait()  # a signal ends it
+        finally:
+            page.close(verbose=False)
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise InputError if no page can be at a host and a port, for example because another one is."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except (OSError, TypeError) as error:  # TypeError is of a host that is no name
+        why = describe(error).partition(" (")[0]  # the address follows, once more
+        raise InputError(f"--host {host} --port {port}: {why}; give another") from None
 
 
 def build(folder: Path, memory: int | None = None):
     """The page.
 
     Args:
-        folder: where results lie until the next one of the same visitor is made, or the process ends.
+        folder: where results lie until the same visitor's next one is made, an hour after they have gone, or until the
+            process ends.
         memory: bytes that the process may take, see :class:`solver.sampling.sampler.Sampler`.
 
     Returns:
@@ -67,17 +83,15 @@ def build(folder: Path, memory: int | None = None):
         raise InputError(f"{ROOT}: no weights are there; git checkout brings them back")
 
     def enlarge(path: str | None, network: str, scale: int, precision: str, last: str | None):
-        if last:
-            shutil.rmtree(Path(last).parent.parent, ignore_errors=True)
+        forget(last)
         try:
             if path is None:
                 raise InputError("drop a picture first")
             result, wipe, told = enlarged(Path(path), network, scale, precision, folder, memory)
         except InputError as error:
-            why = str(error).replace(f"{path}:", f"{Path(path or '').name}:")
-            raise gradio.Error(why, print_exception=False) from None
+            raise gradio.Error(as_html([str(error)], path), print_exception=False) from None
         ready = gradio.DownloadButton(f"Download {result.name}", value=str(result), interactive=True)
-        return wipe, ready, told, str(result)
+        return wipe, ready, as_html(told, path), str(result)
 
     def scales_of(network: str, scale: int):
         scales = networks[network]
@@ -86,7 +100,7 @@ def build(folder: Path, memory: int | None = None):
     first = "lesrcnn" if "lesrcnn" in networks else next(iter(networks))
     with gradio.Blocks(title="LESRCNN", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gradio.Markdown("# Super-resolution\nDrop a picture, and wipe between bicubic interpolation and the network.")
-        last = gradio.State(None)
+        last = gradio.State(None, delete_callback=forget)  # an hour after the visitor has gone
         with gradio.Row():
             with gradio.Column(scale=1):
                 picture = gradio.File(label="Picture", type="filepath", elem_id="picture")
@@ -96,12 +110,19 @@ def build(folder: Path, memory: int | None = None):
                 button = gradio.Button("Enlarge", variant="primary", elem_id="enlarge")
             with gradio.Column(scale=3):
                 wipe = gradio.ImageSlider(
-                    label="Bicubic | network", interactive=False, format="png", elem_id="wipe", max_height=800
+                    label="Bicubic | network",
+                    interactive=False,
+                    format="png",
+                    elem_id="wipe",
+                    max_height=800,
+                    buttons=["fullscreen"],  # its own download would be the preview
                 )
-                told = gradio.Markdown(elem_id="told")
+                told = gradio.HTML(elem_id="told")
                 download = gradio.DownloadButton("Download", interactive=False, elem_id="download")
         network.change(scales_of, [network, scale], scale)
-        button.click(enlarge, [picture, network, scale, precision, last], [wipe, download, told, last])
+        button.click(
+            enlarge, [picture, network, scale, precision, last], [wipe, download, told, last], concurrency_limit=1
+        )
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # none from elsewhere
     return page, {"theme": gradio.themes.Default(**fonts), "footer_links": [], "quiet": True}
 
@@ -111,36 +132,39 @@ def enlarged(path: Path, network: str, scale: int, precision: str, folder: Path,
 
     Returns:
         The result's file, in a new folder in ``folder``; bicubic's and its pixels to look at, (H, W, 3) uint8, or None
-        if they are too many; and a line that tells of it.
+        if they are too many; and lines that tell of it.
 
     Raises:
         InputError: if it is no picture, is too large for the memory, or the network is not made for this.
     """
-    import time
-
-    import numpy as np
-
     from dataset import bicubic, images, test_set
+    from solver.measuring.evaluate import evaluate
     from solver.sampling.output import Output
 
-    [item] = test_set.find(path, scale).items or [None]
-    if item is None:
+    pictures = test_set.find(path, scale)
+    if pictures.videos:
         raise InputError(f"{path}: is a video; tcw_sample.py enlarges it")
-    sampler, start = _sampler(network, scale, precision, memory), time.perf_counter()
-    picture = images.read(item.lr)
-    if sampler.too_large(picture.rgb.nbytes):
-        raise InputError(f"{path}: is too large for a page; tcw_sample.py enlarges it in parts")
-    result = sampler.enlarge(picture)
+    sampler = _sampler(network, scale, precision, memory)
     output = Output(Path(tempfile.mkdtemp(dir=folder)), ".png")
-    output.write(item, result)
-    height, width = result.rgb.shape[:2]
-    seconds = time.perf_counter() - start
-    told = f"{width}x{height} pixels after {seconds:.1f} s, by {network} x{scale} in {sampler.precision}"
+    scores = evaluate(sampler, pictures, on_picture=output.write)
+    [row], result = scores.rows, output.path(pictures.items[0])
+    told = f"{row.width}x{row.height} pixels in {row.seconds:.1f} s, by {network} x{scale} in {sampler.precision}"
     wipe = None
-    if height * width <= _PREVIEW:
-        both = bicubic.enlarge(picture.rgb, scale), result.rgb
-        wipe = tuple(images.from_float(rgb / np.iinfo(rgb.dtype).max) for rgb in both)
-    return output.path(item), wipe, told
+    if row.height * row.width <= _PREVIEW and not sampler.too_large(images.held_bytes(path)):
+        wipe = bicubic.enlarge(images.read_rgb(path), scale), images.read_rgb(result)
+    return result, wipe, [told, *scores.notes, *output.notes]
+
+
+def as_html(lines: list[str], path: str | None) -> str:
+    """Lines in which no name means anything to a browser, and without the folder that an upload lies in."""
+    where = f"{shown(Path(path).parent)}{os.sep}" if path else ""
+    return "<br>".join(html.escape(shown(line).replace(where, "") if where else line) for line in lines)
+
+
+def forget(result: str | None) -> None:
+    """Remove a result, and the folder that was made for it."""
+    if result:
+        shutil.rmtree(Path(result).parents[1], ignore_errors=True)
 
 
 @lru_cache(maxsize=4)
@@ -149,7 +173,10 @@ def _sampler(network: str, scale: int, precision: str, memory: int | None):
     from solver.sampling.sampler import Sampler
 
     net, _ = load_network(weights_meant(None, network, scale), network, scale)
-    return Sampler(net, scale, precision=precision, memory=memory)
+    sampler = Sampler(net, scale, precision=precision, memory=memory)
+    if line := sampler.budget.take_the_least():
+        print(line, file=sys.stderr)
+    return sampler
 
 
 def _scales(network: str) -> list[int]:

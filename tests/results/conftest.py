@@ -1,3 +1,4 @@
+import json
 import shutil
 import types
 
@@ -171,3 +172,17 @@ def browser(tmp_path):
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def elsewhere(browser):
+    """What a page has asked for at other addresses than its own, which begins with ``own``; data in it aside."""
+
+    def asked(own: str) -> set[str]:
+        messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+        sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+        urls = {r["request"]["url"] for r in sent if r["documentURL"].startswith(own)}  # not the browser's start page
+        assert urls  # it is seen at all
+        return {url for url in urls if not url.startswith(("data:", own))}
+
+    return asked

@@ -163,17 +163,6 @@ def test_committed_page_is_of_the_committed_figures(root):
 # -- in a browser ------------------------------------------------------------------------------------
 
 
-def requests(browser) -> set[str]:
-    """Addresses that the page has asked for, but for its own."""
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    sent = {
-        r["request"]["url"] for r in sent if r["documentURL"].startswith("file:")
-    }  # not the browser's own start page
-    assert sent  # it is seen at all
-    return {url for url in sent if not url.startswith(("data:", "file:"))}
-
-
 def test_page_of_any_names_works(hostile, browser):
     path, pictures = hostile
     browser.get(path.as_uri())
@@ -183,7 +172,7 @@ def test_page_of_any_names_works(hostile, browser):
     assert not [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
 
 
-def test_page_works(report, browser):
+def test_page_works(report, browser, elsewhere):
     from selenium.webdriver import ActionChains, Keys
     from selenium.webdriver.common.by import By
 
@@ -279,5 +268,5 @@ def test_page_works(report, browser):
     browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     assert abs(int(divider.get_attribute("aria-valuenow")) - 80) <= 1
 
-    assert not requests(browser)
+    assert not elsewhere("file:")
     assert not [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
