@@ -103,9 +103,9 @@ def address(root, tmp_path):
         assert process.stdout.readline() == f"http://127.0.0.1:{port}, until Ctrl-C\n"
         yield f"http://127.0.0.1:{port}/"
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)  # Ctrl-C may be ignored by what starts the tests, and so by it
         _, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and said == "\ndemo.py: interrupted\n"
+    assert process.returncode == 143 and not said
     assert not list(temporary.iterdir())
 
 
