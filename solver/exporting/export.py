@@ -149,7 +149,9 @@ def lr_patches(folder: Path, scale: int) -> torch.Tensor:
     """
     random, side, patches = np.random.default_rng(0), _SIDE * scale, []
     files = list(random.permutation(images.list_images(folder, needed=True)))
-    for file in files[:_PATCHES]:
+    for file in files:
+        if len(patches) >= _PATCHES:
+            break
         rgb = images.read(file).rgb
         if min(rgb.shape[:2]) < side:
             continue
