@@ -19,6 +19,8 @@ from .table import in_markdown
 _SCORE = {"psnr": PSNR, "ssim": SSIM, "paper": ([(PSNR, SSIM)], None)}
 _TRAINING = {"steps_in_all": COUNT, "hours_in_all": AMOUNT, "hardware": {"device": str}}
 _CARD = {"scales": some([SCALES]), "protocol": PROTOCOLS, "training": _TRAINING, "test": {str: {str: _SCORE}}}
+_LOST = {"lost": {"psnr": float, "ssim": float}}
+_INT8_CARD = {"sha256": str, "figures": {"Set5": _LOST, "Set14": _LOST}}
 
 
 def results_section(entries: list[dict], protocol: str) -> str:
@@ -52,6 +54,25 @@ def weights_section(cards: list[Path], root: Path) -> str:
             paper = ", ".join(f"{figures['paper'][0]:.2f}" for figures in found if figures["paper"]) or "-"
             linked = f"[`{name}`]({name.with_suffix('.json')})"
             lines.append(f"| {linked} | x{scale} | {card['protocol']} | {ours} | {paper} | {how} |")
+    return "\n".join(lines)
+
+
+def int8_section(cards: list[Path], root: Path) -> str:
+    """What the files of 8 bits that ship lose to float32, read off their cards, as a Markdown table.
+
+    Raises:
+        InputError: if a card is damaged.
+    """
+    lines = ["| file | Set5, dB | Set14, dB | SSIM |", "| --- | --- | --- | --- |"]
+    for path in cards:
+        card = read_json(
+            path, _INT8_CARD | {"file": path.with_suffix(".onnx").name}, "make it again with results/ship_int8.py"
+        )
+        name = path.with_suffix(".onnx").relative_to(root)
+        lost = [card["figures"][test_set]["lost"] for test_set in ("Set5", "Set14")]
+        decibels = " | ".join(f"{one['psnr']:.3f}" for one in lost)
+        similarity = max(one["ssim"] for one in lost)
+        lines.append(f"| [`{name}`]({name.with_suffix('.json')}) | {decibels} | {similarity:.4f} |")
     return "\n".join(lines)
 
 

@@ -156,7 +156,7 @@ def forms(job: Job, folder: Path, calibrate: Path | None) -> Iterator[Form]:
     if has_bf16(_CPU):
         yield Form("PyTorch", "bf16", job.method.path)
     own = Torch(job.net, job.scale, _CPU)
-    files = {"fp32": folder / "net.onnx", "int8": export.default_path(job.weights, job.scale, "int8", "int8")}
+    files = {"fp32": folder / "net.onnx", "int8": graph.beside(job.weights, job.scale, ".onnx", "int8")}
     said = {precision: export.say(job.net, job.weights, job.scale, precision) for precision in files}
     export.write_onnx(files["fp32"], own, said["fp32"])
     if calibrate and not files["int8"].exists():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import model
 from dataset.errors import InputError, describe
-from dataset.files import opened
+from dataset.files import opened, stem
 from model.ops import Network
 
 from .archive import brief
@@ -141,6 +141,12 @@ def read(path: Path) -> Graph:
         return Graph(path, _said(path, _check_onnx, content), content)
     content, beside = _bytes(path), _bytes(path.with_suffix(".bin"))
     return Graph(path, _said(path, _check_openvino, content, beside), content, beside)
+
+
+def beside(weights: WeightsInfo, scale: int, suffix: str, precision: str) -> Path:
+    """Where weights are exported to, beside them: ``lesrcnn_x2.onnx``, ``lesrcnn_x2_fp16.xml``."""
+    name = stem(weights.path) + f"_x{scale}" * weights.multi_scale + f"_{precision}" * (precision != "fp32")
+    return weights.path.with_name(name + suffix)
 
 
 def package(name: str, requirements: str = "requirements-export.txt"):

@@ -8,6 +8,7 @@ import torch
 
 from dataset.errors import InputError
 
+_INT8 = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 _BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # processor flags: of Intel and AMD, and of Arm
 
 
@@ -67,6 +68,12 @@ def has_bf16(device: torch.device) -> bool:
         return device.type == "xpu" and torch.xpu.is_bf16_supported()
     info = _cpuinfo()
     return bool(_BF16 & {*info.get("flags", "").split(), *info.get("Features", "").split()})
+
+
+def has_int8() -> bool:
+    """Whether the CPU has instructions that multiply and add bytes: VNNI, AMX, or Arm's."""
+    info = _cpuinfo()
+    return bool(_INT8 & {*info.get("flags", "").split(), *info.get("Features", "").split()})
 
 
 def precision_for(wanted: str, device: torch.device) -> tuple[str, str]:

@@ -14,11 +14,11 @@ import torch
 
 from dataset import bicubic, images
 from dataset.errors import InputError, shown
-from dataset.files import stem, written_whole
+from dataset.files import written_whole
 from model.ops import Network
 
 from ..checkpoint import WeightsInfo, load_network, save_weights
-from ..graph import INPUT, OUTPUT, SAYS, Graph, Said, openvino_core, package, read
+from ..graph import INPUT, OUTPUT, SAYS, Graph, Said, beside, openvino_core, package, read
 from ..sampling.backends.exported import Exported
 from ..sampling.backends.torch import Torch
 from ..sampling.sampler import PRECISIONS
@@ -29,7 +29,7 @@ SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "int8": ".onnx", "safetensors":
 SUFFIXES |= {"coreml": coreml.SUFFIX, "ncnn": ncnn.SUFFIX}
 _OPSET = 17
 _DIMENSIONS = {INPUT: {0: "batch", 2: "height", 3: "width"}, OUTPUT: {0: "batch", 2: "sr_height", 3: "sr_width"}}
-_PATCHES, _SIDE = 128, 32  # to calibrate by: how many, of so many LR pixels a side
+PATCHES, SIDE = 128, 32  # to calibrate by: how many, of so many LR pixels a side
 _FAR = 2.0  # grey levels
 
 
@@ -51,7 +51,7 @@ def main(args: argparse.Namespace) -> None:
     if args.out and args.out.suffix != Path("net" + SUFFIXES[args.to]).suffix:
         raise InputError(f"--out {args.out}: expected a name that ends in {SUFFIXES[args.to]}")
     for scale in scales:
-        path = args.out or default_path(weights, scale, args.to, args.precision)
+        path = args.out or beside(weights, scale, SUFFIXES[args.to], args.precision)
         # What only stores its weights in fp16, or converts them itself, is made of the network in float32.
         dtype = PRECISIONS[args.precision] if args.to in ("onnx", "openvino") else torch.float32
         own = Torch(net, scale, CPU, dtype)
@@ -68,12 +68,6 @@ def _near(far: float | None) -> str:
     if far is None:
         return "not compared with PyTorch: Core ML computes on macOS alone"
     return f"within {far:.1e} of PyTorch"
-
-
-def default_path(weights: WeightsInfo, scale: int, to: str, precision: str) -> Path:
-    """Beside the weights: ``lesrcnn_x2.onnx``, ``lesrcnn_x2_fp16.xml``."""
-    name = stem(weights.path) + f"_x{scale}" * weights.multi_scale + f"_{precision}" * (precision != "fp32")
-    return weights.path.with_name(name + SUFFIXES[to])
 
 
 def say(net: Network, weights: WeightsInfo, scale: int, precision: str) -> Said:
@@ -147,15 +141,15 @@ def lr_patches(folder: Path, scale: int) -> torch.Tensor:
     Raises:
         InputError: if no picture is as large as a patch.
     """
-    random, side, patches = np.random.default_rng(0), _SIDE * scale, []
+    random, side, patches = np.random.default_rng(0), SIDE * scale, []
     files = list(random.permutation(images.list_images(folder, needed=True)))
     for file in files:
-        if len(patches) >= _PATCHES:
+        if len(patches) >= PATCHES:
             break
         rgb = images.read(file).rgb
         if min(rgb.shape[:2]) < side:
             continue
-        for _ in range(-(-_PATCHES // len(files))):
+        for _ in range(-(-PATCHES // len(files))):
             top, left = (int(random.integers(length - side + 1)) for length in rgb.shape[:2])
             hr = np.ascontiguousarray(rgb[top : top + side, left : left + side])
             patches.append(images.to_tensor(bicubic.imresize(hr, 1 / scale), CPU))

@@ -3,8 +3,9 @@
 What comes out is such a graph again, with QuantizeLinear and DequantizeLinear around them (QDQ), which OpenVINO and
 ONNX Runtime read. The layers that face the picture stay in float32. All else is chosen by calibration pictures:
 
-- channels are made about equally loud (:mod:`.evening`);
-- the range of a layer's input: the geometric mean of the largest value and of the range with the least squared error;
+- the factors of its input's channels: quiet ones are made louder, and their weights smaller, or they would be lost in
+  the step that all channels share (cross-layer equalisation: Nagel et al., arXiv 1906.04721);
+- its range: the geometric mean of the largest value and of the range with the least squared error;
 - its weights, one scale for each output channel, rounded so that the rounding of one is made good by those to come
   (GPTQ: Frantar et al., arXiv 2210.17323);
 - its bias, so that the mean of each output channel stays what it was.
@@ -13,7 +14,8 @@ Each layer is given the features of the exact network. If it were given those of
 learn to mend their errors for these pictures, and make them worse for others.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,13 +23,16 @@ import torch
 from torch.nn import functional as F
 
 from ..graph import OUTPUT, package
-from .evening import evened
 from .nodes import Values, computed, convolve, is_convolution, options, walk
 
 _POSITIONS = 12_000  # of features that a layer's weights are rounded by
-_DAMPING = 0.1  # of the mean of the inputs' squares, added to each
+_DAMPING = 0.005  # of the mean of the inputs' squares, added to each
 _SHRUNK = (1.0, 0.95, 0.9, 0.85, 0.8)  # of a channel's largest weight: ranges of weights that are tried
 _CLIPS = 0.98 ** np.arange(80)  # of a tensor's largest value: ranges of features that are tried
+_EVENNESS = (0.0, 0.25, 0.5, 0.75, 1.0)  # 1: all channels are as loud as the loudest; the best is taken
+_LOUDER = 256.0  # times, at most
+_FEW_PATCHES = 32  # are enough to tell what an error does
+_PLACES = 4  # by 4, in which a patch's errors are summed up
 _FEW = 3  # channels of a picture
 
 
@@ -59,41 +64,65 @@ def quantised(content: bytes, pictures: torch.Tensor) -> tuple[bytes, float]:
     weights = {
         tensor.name: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy()) for tensor in model.graph.initializer
     }
-    weights = evened(model.graph, weights, pictures)
-    layers, error = _calibrated(model.graph, weights, pictures)
+    _share_nothing(model.graph, weights)
+    inside = _inside(model.graph, weights)
+    gradients = _gradients(model.graph, weights, pictures[:_FEW_PATCHES], inside)
+    layers, brighter, error = _calibrated(model.graph, weights, pictures, inside, gradients)
     _rewrite(model.graph, layers, weights, onnx)
+    _add(model.graph, -brighter, onnx)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(), error
 
 
 @dataclass
 class Layer:
-    """A quantised convolution: its input's range, whole-numbered weights, their steps and its bias."""
+    """A quantised convolution: its input's factors and range, whole-numbered weights, their steps and its bias.
 
+    Shapes: ``factors`` (I,), ``weight`` (O, I, h, w), ``steps`` and ``bias`` (O,).
+    """
+
+    factors: torch.Tensor
     input: Range
     weight: torch.Tensor
     steps: torch.Tensor
     bias: torch.Tensor
 
     def __call__(self, node, x: torch.Tensor) -> torch.Tensor:
-        return convolve(node, self.input.rounded(x), self.weight * self.steps.view(-1, 1, 1, 1), self.bias)
+        x = self.input.rounded(x * self.factors.view(-1, 1, 1))
+        return convolve(node, x, self.weight * self.steps.view(-1, 1, 1, 1), self.bias)
+
+
+def _gradients(graph, weights: Values, pictures: torch.Tensor, names: Container[str]) -> dict[str, torch.Tensor]:
+    """What these features (N, O, H, W) tell on the result: gradients of its sum with random signs.
+
+    What is changed in a place, times these, is by its mean square what changes in the result. Missing is what passes
+    through an operation that has no gradient here.
+    """
+    found = {}
+    for node, values in walk(graph, weights, pictures):
+        [name] = node.output
+        if name in names:
+            if not values[name].requires_grad:
+                values[name].requires_grad_()
+            values[name].retain_grad()
+            found[name] = values[name]
+    signs = torch.randint(2, values[OUTPUT].shape, generator=_random()) * 2.0 - 1
+    (values[OUTPUT] * signs).sum().backward()
+    return {name: x.grad for name, x in found.items() if x.grad is not None}
 
 
 @torch.inference_mode()
-def _calibrated(graph, weights: Values, pictures: torch.Tensor) -> tuple[dict[str, Layer], float]:
-    """The layers by their outputs' names, and the root mean square of the error, in grey levels."""
-    ranges: dict[str, Range] = {}
+def _calibrated(
+    graph, weights: Values, pictures: torch.Tensor, inside: dict[str, str], gradients: dict[str, torch.Tensor]
+) -> tuple[dict[str, Layer], torch.Tensor, float]:
+    """The layers by their outputs' names; by how much results are too bright then, (1, 3, 1, 1); and the root mean
+    square of what else they are off, in grey levels.
+    """
     layers: dict[str, Layer] = {}
     for node, values in walk(graph, weights, pictures):
-        if not is_convolution(node, weights) or min(weights[node.input[1]].shape[:2]) <= _FEW:
-            continue
-        source, [name] = node.input[0], node.output
-        x, weight = values[source], weights[node.input[1]]
-        if source not in ranges:
-            ranges[source] = _range_of(x)
-        rounded = _gptq(weight, ranges[source].rounded(x), node)
-        layer = layers[name] = Layer(ranges[source], *rounded, torch.zeros(len(weight)))
-        layer.bias = (values[name] - layer(node, x)).mean((0, 2, 3))
+        if node.output[0] in inside:
+            same = [layer for name, layer in layers.items() if inside[name] == node.input[0]]
+            layers[node.output[0]] = _layer(node, values, same, gradients.get(node.output[0]))
     exact = values[OUTPUT]
 
     def coarsely(node, values: Values) -> torch.Tensor:
@@ -102,7 +131,55 @@ def _calibrated(graph, weights: Values, pictures: torch.Tensor) -> tuple[dict[st
 
     for _, values in walk(graph, weights, pictures, coarsely):
         pass
-    return layers, float(255 * (values[OUTPUT] - exact).square().mean().sqrt())
+    change = values[OUTPUT] - exact
+    mean = change.mean((0, 2, 3), keepdim=True)
+    return layers, mean, float(255 * (change - mean).square().mean().sqrt())
+
+
+def _layer(node, values: Values, same: list[Layer], gradient: torch.Tensor | None) -> Layer:
+    """A convolution in 8 bits.
+
+    Args:
+        same: those with the same input, whose factors and range it takes.
+        gradient: see :func:`_gradients`.
+    """
+    x, weight, *bias = (values[name] for name in node.input)
+    windows = _windows(x, node, weight.shape[2:])
+    results = windows @ weight.flatten(1).T
+    best, least = None, math.inf
+    loudest = x.abs().amax((0, 2, 3))
+    for factors in [same[0].factors] if same else (_factors(loudest, evenness) for evenness in _EVENNESS):
+        range = same[0].input if same else _range_of(x * factors.view(-1, 1, 1))
+        inverse = torch.where(factors > 0, 1 / factors, 0)
+        rounded = range.rounded(windows * factors.repeat_interleave(weight[0, 0].numel()))
+        whole, steps = _gptq(weight * inverse.view(1, -1, 1, 1), rounded)
+        missed = results - rounded @ (whole.flatten(1) * steps[:, None]).T
+        layer = Layer(factors, range, whole, steps, missed.mean(0) + sum(bias))
+        change = layer(node, x[:_FEW_PATCHES]) - values[node.output[0]][:_FEW_PATCHES]
+        if gradient is not None:
+            change = F.adaptive_avg_pool2d((change * gradient).sum(1), _PLACES)
+        if (error := float(change.square().mean())) < least:
+            best, least = layer, error
+    return best
+
+
+def _factors(loudest: torch.Tensor, evenness: float) -> torch.Tensor:
+    """What channels, so loud at most, are multiplied by; those that no picture makes sound are silenced."""
+    return torch.where(loudest > 0, (loudest.max() / loudest).clamp_max(_LOUDER) ** evenness, 0)
+
+
+def _inside(graph, weights: Values) -> dict[str, str]:
+    """Outputs and inputs of the convolutions that neither read the picture nor have none behind them."""
+    heard, found = set(), {}
+    for node in reversed(graph.node):
+        if heard.isdisjoint(node.output):
+            if node.op_type in ("Conv", "ConvTranspose"):
+                heard.update(node.input)
+            continue
+        heard.update(node.input)
+        if is_convolution(node, weights) and weights[node.input[1]].shape[1] > _FEW:
+            found[node.output[0]] = node.input[0]
+    return found
 
 
 def _range_of(x: torch.Tensor) -> Range:
@@ -115,17 +192,16 @@ def _range_of(x: torch.Tensor) -> Range:
     return Range((best.step * steps[0].step) ** 0.5, signed)
 
 
-def _gptq(weight: torch.Tensor, x: torch.Tensor, node) -> tuple[torch.Tensor, torch.Tensor]:
+def _gptq(weight: torch.Tensor, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Whole-numbered weights from -127 to 127 and the step of each output channel.
 
     Args:
         weight: (O, I, h, w).
-        x: its inputs (N, I, H, W), rounded.
+        inputs: what it sees at some places, rounded: (places, I * h * w).
     """
     outputs = len(weight)
     columns = weight.flatten(1).double()
-    windows = _windows(x, node, weight.shape[2:]).double()
-    windows -= windows.mean(0)  # the mean is the bias's to correct
+    windows = inputs.double() - inputs.double().mean(0)  # the mean is the bias's to correct
     hessian = windows.T @ windows / len(windows)
     hessian += torch.eye(len(hessian)) * (_DAMPING * hessian.diagonal().mean() + 1e-12)
     order = hessian.diagonal().argsort(descending=True)
@@ -150,7 +226,8 @@ def _windows(x: torch.Tensor, node, kernel: torch.Size) -> torch.Tensor:
     """What a convolution sees at random places: (places, I * h * w)."""
     top, left, *_ = options(node).get("pads", (0, 0, 0, 0))
     padded = F.pad(x, (left, left, top, top))
-    places = [torch.randint(size, (_POSITIONS,), generator=_random(i)) for i, size in enumerate((len(x), *x.shape[2:]))]
+    sizes = len(x), *(size - length + 1 for size, length in zip(padded.shape[2:], kernel))
+    places = [torch.randint(size, (_POSITIONS,), generator=_random(i)) for i, size in enumerate(sizes)]
     rows, columns = (place[:, None] + torch.arange(size) for place, size in zip(places[1:], kernel))
     seen = padded[places[0][:, None, None], :, rows[:, :, None], columns[:, None, :]]  # (places, h, w, I)
     return seen.permute(0, 3, 1, 2).flatten(1)
@@ -173,6 +250,18 @@ def _rectify_before_shuffling(graph) -> None:
             assert (shuffle.input[0], relu.input[0], relu.output[0]) == (inside, between, outside)
 
 
+def _share_nothing(graph, weights: Values) -> None:
+    """Give each convolution weights of its own, where a network has them in common."""
+    taken = set()
+    for node in graph.node:
+        if node.op_type == "Conv":
+            for index, name in enumerate(node.input[1:], 1):
+                if name in taken and name in weights:
+                    node.input[index] = f"{node.output[0]}.own.{index}"
+                    weights[node.input[index]] = weights[name]
+                taken.add(name)
+
+
 def _users(graph) -> dict[str, list]:
     users = {name: [] for node in graph.node for name in node.output}
     for node in graph.node:
@@ -181,38 +270,67 @@ def _users(graph) -> dict[str, list]:
     return users
 
 
+def _add(graph, amount: torch.Tensor, onnx) -> None:
+    """Add so much to the result."""
+    [last] = [node for node in graph.node if OUTPUT in node.output]
+    last.output[:] = [f"{OUTPUT}.before"]
+    graph.initializer.append(onnx.numpy_helper.from_array(amount.numpy(), f"{OUTPUT}.amount"))
+    graph.node.append(onnx.helper.make_node("Add", [f"{OUTPUT}.before", f"{OUTPUT}.amount"], [OUTPUT]))
+
+
 def _rewrite(graph, layers: dict[str, Layer], weights: Values, onnx) -> None:
-    """Put the quantised layers into the graph, and these weights where they are not."""
+    """Put the quantised layers into the graph; ``weights`` are changed."""
     make, constant = onnx.helper.make_node, onnx.numpy_helper.from_array
-    made_by = {node.output[0]: node for node in graph.node}
-    rounded: dict[str, str] = {}  # a tensor -> it in 8 bits and back
+    made_by, users = {node.output[0]: node for node in graph.node}, _users(graph)
+    inputs = {node.input[0]: layers[node.output[0]] for node in graph.node if node.output[0] in layers}
+    added, rounded = {}, {}  # initialisers by name; a tensor -> it in 8 bits and back
 
     def kept(name: str, array: np.ndarray) -> str:
-        graph.initializer.append(constant(array, name))
+        added[name] = constant(array, name)
         return name
 
-    def round_trip(name: str, range: Range) -> Iterator:
+    def loudened(source: str, factors: torch.Tensor) -> bool:
+        """Multiply the channels of a tensor where they are made, if a convolution makes them, and for this alone."""
+        maker = made_by[source]
+        while maker.op_type in ("Relu", "DepthToSpace") and len(users[source]) == 1:
+            if maker.op_type == "DepthToSpace":
+                factors = factors.repeat_interleave(options(maker)["blocksize"] ** 2)
+            source = maker.input[0]
+            maker = made_by[source]
+        if maker.op_type != "Conv" or len(users[source]) > 1 or maker.input[1] not in weights:
+            return False
+        if layer := layers.get(source):
+            layer.steps, layer.bias = layer.steps * factors, layer.bias * factors
+            return True
+        for name in maker.input[1:]:
+            weights[name] = weights[name] * factors.view(-1, *[1] * (weights[name].ndim - 1))
+        return True
+
+    def round_trip(name: str, layer: Layer) -> Iterator:
         """The nodes that round a tensor."""
-        kind = np.int8 if range.signed else np.uint8
-        grid = [kept(f"{name}.step", np.float32(range.step)), kept(f"{name}.zero", kind(0))]
-        yield make("QuantizeLinear", [name, *grid], [f"{name}.whole"])
+        kind = np.int8 if layer.input.signed else np.uint8
+        grid = [kept(f"{name}.step", np.float32(layer.input.step)), kept(f"{name}.zero", kind(0))]
+        source = name
+        if name not in folded and not (layer.factors == 1).all():
+            source = f"{name}.even"
+            yield make("Mul", [name, kept(f"{name}.factors", layer.factors.view(1, -1, 1, 1).numpy())], [source])
+        yield make("QuantizeLinear", [source, *grid], [f"{name}.whole"])
         yield make("DequantizeLinear", [f"{name}.whole", *grid], [f"{name}.rounded"])
         rounded[name] = f"{name}.rounded"
 
+    folded = {name for name, layer in inputs.items() if loudened(name, layer.factors)}
+    shuffled = {made_by[name].input[0]: inputs[name] for name in folded if made_by[name].op_type == "DepthToSpace"}
+    folded |= shuffled.keys()
     nodes = []
-    inputs = {node.input[0]: layers[node.output[0]].input for node in graph.node if node.output[0] in layers}
-    shuffled = {
-        made_by[name].input[0]: range for name, range in inputs.items() if made_by[name].op_type == "DepthToSpace"
-    }
     for node in graph.node:
         layer = layers.get(node.output[0])
         if layer:
             name, sources = node.output[0], list(node.input)
-            grid = [
-                kept(f"{name}.steps", layer.steps.numpy()),
-                kept(f"{name}.zeros", np.zeros(len(layer.steps), np.int8)),
-            ]
-            weight = kept(f"{name}.weight", layer.weight.to(torch.int8).numpy())
+            sounds = layer.steps > 0
+            steps = torch.where(sounds, layer.steps, 1)
+            grid = [kept(f"{name}.steps", steps.numpy()), kept(f"{name}.zeros", np.zeros(len(steps), np.int8))]
+            weight = layer.weight * sounds.view(-1, 1, 1, 1)
+            weight = kept(f"{name}.weight", weight.to(torch.int8).numpy())
             nodes.append(make("DequantizeLinear", [weight, *grid], [f"{name}.weights"], axis=0))
             node.input[:] = [rounded[sources[0]], f"{name}.weights", kept(f"{name}.bias", layer.bias.numpy())]
         elif node.op_type == "DepthToSpace" and node.input[0] in rounded:
@@ -222,11 +340,8 @@ def _rewrite(graph, layers: dict[str, Layer], weights: Values, onnx) -> None:
             if name in inputs or name in shuffled:
                 nodes += round_trip(name, inputs.get(name) or shuffled[name])
     used = {name for node in nodes for name in node.input}
-    own = [tensor for tensor in graph.initializer if tensor.name in used]
-    for tensor in own:
-        if tensor.name in weights:
-            tensor.CopyFrom(constant(weights[tensor.name].numpy(), tensor.name))
+    own = [constant(tensor.numpy(), name) for name, tensor in weights.items() if name in used]
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
-    graph.initializer.extend(own)
+    graph.initializer.extend([*own, *added.values()])

@@ -1,7 +1,8 @@
-"""The operations of an exported network, computed by PyTorch one after the other."""
+"""The operations of an exported network, computed one after the other: the heavy ones by PyTorch, all else by ONNX."""
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -24,7 +25,7 @@ def walk(graph, weights: Values, pictures: torch.Tensor, compute: Callable | Non
     for index, node in enumerate(graph.node):
         values[node.output[0]] = (compute or computed)(node, values)
         yield node, values
-        for name in {name for name in node.input if last_use[name] == index} - weights.keys():
+        for name in {name for name in node.input if name and last_use[name] == index} - weights.keys():
             del values[name]
 
 
@@ -34,22 +35,25 @@ def computed(node, values: Values) -> torch.Tensor:
     Raises:
         InputError: if its operation is not known here.
     """
-    inputs, given = [values[name] for name in node.input], options(node)
+    inputs, given = [values.get(name) for name in node.input], options(node)
     match node.op_type:
         case "Conv":
             return convolve(node, *inputs)
         case "DepthToSpace" if given.get("mode") == b"CRD":
             return F.pixel_shuffle(inputs[0], given["blocksize"])
-        case "Constant":
-            from onnx.numpy_helper import to_array
+        case "Pad" if given.get("mode") == b"edge" and len(inputs[1]) == 8:
+            _, _, top, left, _, _, bottom, right = inputs[1].tolist()
+            return F.pad(inputs[0], (left, right, top, bottom), "replicate")
+        case "PRelu":
+            return torch.where(inputs[0] > 0, inputs[0], inputs[0] * inputs[1])
+    simple = {"Relu": F.relu, "Tanh": torch.tanh, "Add": torch.add, "Sub": torch.sub, "Mul": torch.mul}
+    if node.op_type in simple:
+        return simple[node.op_type](*inputs)
+    from onnx.reference import ReferenceEvaluator
 
-            return torch.from_numpy(to_array(given["value"]).copy())
-        case "Concat" if given["axis"] == 1:
-            return torch.cat(inputs, dim=1)
-    simple = {"Relu": F.relu, "Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Identity": torch.clone}
-    if node.op_type not in simple:
-        raise InputError(f"--to int8: {node.op_type} is not known there; such a network stays in float32")
-    return simple[node.op_type](*inputs)
+    given = {name: x.detach().numpy() for name, x in zip(node.input, inputs) if name}
+    [output] = ReferenceEvaluator(node).run(None, given)
+    return torch.from_numpy(np.array(output, order="C"))
 
 
 def convolve(node, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:

@@ -31,6 +31,7 @@ from ..measuring.evaluate import Scores, evaluate
 from ..measuring.more import measures
 from ..processes import Group
 from . import memory
+from .eight_bits import in_int8
 from .films import Films, enlarge_all
 from .output import Output
 from .progress import Progress, forget, made_of
@@ -147,8 +148,9 @@ def _sampler(args: argparse.Namespace, net: Network | Graph, weights: WeightsInf
     """What enlarges, as :class:`Sampler` does."""
 
     def make(scale: int) -> Sampler:
+        where = {"device": device, "backend": args.backend, "compile": args.compile}
         return Sampler(
-            net,
+            in_int8(net, weights, scale, args.precision, **where),
             scale,
             device,
             tile=args.tile,

@@ -94,6 +94,8 @@ class Sampler:
             print(note, file=sys.stderr)
         if self.precision == "fp16" and self.device.type == "cpu" and not _cpu_has_fp16():
             raise InputError("--precision fp16: this CPU does not compute in fp16; take bf16")
+        if self.precision == "int8" and isinstance(net, Network):
+            raise InputError("--precision int8: is of exported networks; make one with solver/export.py --to int8")
         if self.device.type == "cuda":
             machine.exact_fp32()
         reach = net.reach(scale)
