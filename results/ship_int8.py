@@ -15,7 +15,7 @@ from dataset import test_set
 from dataset.errors import InputError, Parser, run
 from dataset.files import locked, sha256_of, write_text
 from results import measure, readme
-from results.measure import PAPER_SCALES
+from results.measure import PAPER_SCALES as SCALES
 from results.ship_weights import SAMPLE, TEST_SETS, compact
 
 NETWORKS = ("lesrcnn", "espcn")
@@ -30,9 +30,14 @@ def main() -> None:
     add("--data", type=Path, default=ROOT / "dataset", help="folder that holds Set5 and Set14")
     add("--validation", type=Path, nargs="+", default=[SAMPLE], help="sets to measure on beside them")
     args = parser.parse_args()
+    for folder in args.validation:
+        if folder.name in TEST_SETS:
+            raise InputError(
+                f"--validation {folder}: {folder.name} is a test set, which is measured beside in any case"
+            )
     with locked(ROOT / "results", "another command of results/"):
         for network in args.networks:
-            for scale in PAPER_SCALES:
+            for scale in SCALES:
                 ship(network, scale, args)
         readme.replace(ROOT / "README.md", "int8", readme.int8_section(cards(), ROOT))
 
@@ -57,8 +62,6 @@ def ship(network: str, scale: int, args) -> None:
     for folder in [*args.validation, *(args.data / name for name in TEST_SETS)]:
         pictures = test_set.find(folder, scale)
         exact, coarse = (measure.rounded(measure.scores(one, pictures, net.protocol)) for one in (weights, path))
-        if folder.name in figures:
-            raise InputError(f"--validation {folder}: {folder.name} is given twice, or a test set")
         lost = {name: round(exact[name] - coarse[name], 6) for name in exact}
         figures[folder.name] = coarse | {"lost": lost, "pictures": len(pictures.items)}
     card = {
@@ -80,7 +83,7 @@ def ship(network: str, scale: int, args) -> None:
 
 def cards() -> list[Path]:
     """The cards of the files of 8 bits that ship."""
-    paths = [ROOT / model.shipped(network, scale) for network in NETWORKS for scale in PAPER_SCALES]
+    paths = [ROOT / model.shipped(network, scale) for network in NETWORKS for scale in SCALES]
     cards = [path.with_name(f"{path.stem}_int8.json") for path in paths]
     return [path for path in cards if path.exists()]
 

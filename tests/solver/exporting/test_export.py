@@ -1,6 +1,7 @@
 """Networks out of PyTorch: every one of them, in each form, computed by other programs."""
 
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -31,7 +32,7 @@ def written(tmp_path):
         scale = scale or net.scale
         save_weights(net, tmp_path / "net.pth")
         net, weights = load_network(tmp_path / "net.pth")
-        path = export.default_path(weights, scale, to, precision)
+        path = graph.beside(weights, scale, export.SUFFIXES[to], precision)
         how = {"onnx": export.write_onnx, "openvino": export.write_openvino}[to]
         dtype = {"fp32": torch.float32, "fp16": torch.float16}[precision]
         how(path, Torch(net, scale, torch.device("cpu"), dtype), export.say(net, weights, scale, precision))
@@ -146,13 +147,42 @@ def test_the_released_weights_give_their_figures(reference, runtime, tmp_path):
     assert (round(found.psnr, 2), round(found.mean("ssim"), 4)) == (31.88, 0.8903)
 
 
-def test_the_readme_s_lines_need_no_pytorch(root, written, command, picture, tmp_path):
+@pytest.mark.parametrize("height, width", [(1, 1), (17, 33)])
+def test_opencv_computes_it(written, picture, height, width):
+    import cv2
+
+    torch.manual_seed(0)
+    net = lively(model.build("lesrcnn", 2))
+    network = cv2.dnn.readNetFromONNX(str(written(net)))
+    x = images.to_tensor(picture(height, width), "cpu")
+    network.setInput(x.numpy())
+    with torch.inference_mode():
+        assert np.abs(network.forward() - net(x).numpy()).max() < 1e-5
+
+
+def test_chainner_finds_its_scale(written):
+    """It opens a file's bytes, and infers the shape of the result of 16x16 pixels."""
+    for scale in (2, 4):
+        told = onnx.load_model_from_string(written(lively(model.build("lesrcnn", scale))).read_bytes())
+        for name, dimension in enumerate((1, 3, 16, 16)):
+            told.graph.input[0].type.tensor_type.shape.dim[name].dim_value = dimension
+        inferred = onnx.shape_inference.infer_shapes(told, strict_mode=True).graph.output[0].type.tensor_type.shape.dim
+        assert [side.dim_value for side in inferred] == [1, 3, 16 * scale, 16 * scale]
+
+
+def test_the_readme_s_lines_need_two_packages(root, written, picture, tmp_path):
+    """In a new environment: ONNX Runtime and Pillow, and what they bring."""
+    python = tmp_path / "environment/bin/python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "environment"], check=True)
+    install = [python, "-m", "pip", "install", "--quiet", "onnxruntime", "Pillow"]
+    if (got := subprocess.run(install, capture_output=True, text=True)).returncode:
+        pytest.skip(f"these packages cannot be had: {got.stderr.strip().splitlines()[-1]}")
     [lines] = re.findall(r"<!-- without-pytorch -->\n```python\n(.*?)```", (root / "README.md").read_text(), re.S)
     net, rgb = model.build("lesrcnn", 2), picture(20, 24)
     net.init_identity()
     written(net).rename(tmp_path / "lesrcnn_x2.onnx")
     images.write_rgb(tmp_path / "picture.png", rgb)
-    done = command("-c", f"import sys\nsys.modules['torch'] = None\n{lines}", cwd=tmp_path)
+    done = subprocess.run([python, "-c", lines], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     made = images.read(tmp_path / "enlarged.png").rgb.astype(int)
     assert np.abs(made - Sampler(net.eval(), 2)(rgb, rounding="round")).max() <= 1
