@@ -127,6 +127,15 @@ def run(content, x):
     return torch.from_numpy(runtime.InferenceSession(content, settings).run(None, {"input": x.numpy()})[0])
 
 
+def test_opencv_computes_it(patches, quick):
+    cv2 = pytest.importorskip("cv2", "5")
+    small, error = int8.quantised(onnx_of(start(2)), patches)
+    network = cv2.dnn.readNetFromONNX(np.frombuffer(small, np.uint8))
+    network.setInput(patches[:1].numpy())
+    far = 255 * (torch.from_numpy(network.forward()) - run(small, patches[:1])).square().mean().sqrt()
+    assert far < error
+
+
 def test_results_are_as_bright_as_before(patches, quick):
     net = start(2)
     small, error = int8.quantised(onnx_of(net), patches)
