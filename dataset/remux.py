@@ -53,6 +53,7 @@ def _write(container, segments: list[Path], source, of: Video, coding: Coding) -
             out.time_base = of.tick
             tell_colours(out.codec_context, coding.colours)
             out.codec_context.sample_aspect_ratio = of.aspect
+            out.codec_context.framerate = of.rate  # or Matroska would tell its ticks instead: 1000 a second
             if coding.codec == "hevc" and coding.suffix != ".mkv":
                 out.codec_context.codec_tag = "hvc1"  # without which Apple's players do not play it
         elif stream.type == "attachment":
@@ -114,26 +115,32 @@ def _frames(segments: list[Path], stream, of: Video) -> Iterator:
     A packet is to be decoded no later than its frame is seen, and each later than the one before. So the times of
     decoding are those of the frames in order, ``depth`` packets later: the most that a frame overtakes.
     """
-    depth, step = _depth(segments), max(1, round(1 / of.rate / of.tick))
+    depth, count, latest = _order(segments)
+    step, last = max(1, round(1 / of.rate / of.tick)), video.last_duration(of)
     waiting, number = [], 0  # times of frames that are not yet those of decoding
     for packet in _packets(segments):
+        ends = packet.pts == latest or number == count - 1  # formats take the end of all from either
         time = round(packet.pts * packet.time_base / of.tick) - lead(of)
         heapq.heappush(waiting, time)
         packet.pts, packet.time_base = time, of.tick
         packet.dts = waiting[0] - (depth - number) * step if number < depth else heapq.heappop(waiting)
-        packet.stream, packet.duration = stream, step
+        packet.stream, packet.duration = stream, last if ends else step
         number += 1
         yield packet
 
 
-def _depth(segments: list[Path]) -> int:
-    """How many packets of later frames are before one of an earlier frame, at most."""
-    depth = 0
+def _order(segments: list[Path]) -> tuple[int, int, int]:
+    """How many packets of later frames are before one of an earlier frame, at most; how many there are; the last time.
+
+    The time is in a segment's ticks.
+    """
+    depth, count, latest = 0, 0, 0
     for segment in segments:
         times = [packet.pts for packet in _packets([segment])]
         place = {time: number for number, time in enumerate(sorted(times))}
         depth = max([depth, *(number - place[time] for number, time in enumerate(times))])
-    return depth
+        count, latest = count + len(times), max([latest, *times])
+    return depth, count, latest
 
 
 def _packets(segments: list[Path]) -> Iterator:

@@ -150,6 +150,15 @@ def frames(video: Video, skip: int = 0) -> Iterator[Frame]:
         raise InputError(f"{video.path}: not a readable video: it has no frame")
 
 
+def last_duration(video: Video) -> int:
+    """How long the last frame is seen, in ticks: as long as the file says of its last packet, or as most are seen."""
+    duration = 0
+    with opened_video(video.path) as container, _readable(video.path):
+        for packet in container.demux(pictures(container)):
+            duration = packet.duration if packet.size else duration  # the end has none
+    return duration or max(1, round(1 / video.rate / video.tick))
+
+
 @contextmanager
 def opened_video(path: Path) -> Iterator:
     """A video's file, by PyAV; nothing but the file itself is read, whatever it says.
