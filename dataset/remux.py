@@ -19,7 +19,7 @@ _OF_THE_FILE = ("encoder", "major_brand", "minor_version", "compatible_brands", 
 _NOT_HELD = {"matroska": {"mov_text"}}
 
 
-def join(path: Path, segments: list[Path], of: Video, coding: Coding) -> list[str]:
+def join(path: Path, segments: list[Path], of: Video, coding: Coding, strip: bool = False) -> list[str]:
     """Write the result of a video, whole or not at all.
 
     Frames have the times of the video's to the tick, where the format has such ticks: those of MKV are milliseconds.
@@ -29,6 +29,7 @@ def join(path: Path, segments: list[Path], of: Video, coding: Coding) -> list[st
         segments: files that :class:`dataset.segments.Segments` has written.
         of: the video that was enlarged.
         coding: how the segments are written; its suffix says the format.
+        strip: whether titles, places and the like are left out; languages stay.
 
     Returns:
         A line for each thing of the video that the format cannot hold.
@@ -40,13 +41,13 @@ def join(path: Path, segments: list[Path], of: Video, coding: Coding) -> list[st
         with video.opened_video(of.path) as source:
             exact = {"fflags": "+bitexact"}  # Matroska would have random numbers
             with video.library().open(file, "w", format=_FORMATS[coding.suffix], container_options=exact) as container:
-                return _write(container, segments, source, of, coding)
+                return _write(container, segments, source, of, coding, strip)
 
 
-def _write(container, segments: list[Path], source, of: Video, coding: Coding) -> list[str]:
+def _write(container, segments: list[Path], source, of: Video, coding: Coding, strip: bool) -> list[str]:
     pictures = video.pictures(source)
-    kept, streams, notes = _told(source.metadata), {}, []
-    container.metadata.update(kept)
+    streams, notes = {}, []
+    container.metadata.update(_told(source.metadata, strip))
     for stream in source.streams:
         if stream is pictures:
             out = _stream_of(segments[0], container)
@@ -70,7 +71,7 @@ def _write(container, segments: list[Path], source, of: Video, coding: Coding) -
             out = container.add_stream_from_template(stream)
             out.time_base = stream.time_base
         out.disposition = stream.disposition
-        out.metadata.update(_told(stream.metadata))
+        out.metadata.update(_told(stream.metadata, strip))
         streams[stream.index] = out
     container.set_chapters(source.chapters())
     others = [stream for stream in source.streams if stream.index in streams and stream is not pictures]
@@ -86,8 +87,10 @@ def _stream_of(segment: Path, container):
         return container.add_stream_from_template(source.streams.video[0], opaque=True)
 
 
-def _told(metadata: dict[str, str]) -> dict[str, str]:
-    return {name: text for name, text in metadata.items() if name.lower() not in _OF_THE_FILE}
+def _told(metadata: dict[str, str], strip: bool) -> dict[str, str]:
+    """What metadata tell of what is in a file, or its language alone."""
+    told = {name: text for name, text in metadata.items() if name.lower() not in _OF_THE_FILE}
+    return {name: text for name, text in told.items() if name == "language"} if strip else told
 
 
 def _holds(container, stream) -> bool:

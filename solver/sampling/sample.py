@@ -113,7 +113,7 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     scores.rows += done.values()
     scores.notes += output.notes
     if mine.videos:
-        coding = args.codec, args.crf, args.pix_fmt
+        coding = args.codec, args.crf, args.pix_fmt, args.metadata == "strip"
         films = Films(sampler, folder, *coding, args.protocol, args.channel, more, bar=group.leads)
         told = settings(args, weights, sampler) | films.settings
         enlarge_all(films, mine.videos, Progress(folder, source, told, films.path), args.resume, scores)
