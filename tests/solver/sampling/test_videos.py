@@ -88,6 +88,7 @@ def test_frames_of_a_wanted_size_have_even_sides(enlarge, tmp_path):
     assert abs(made - expected).mean() < 0.01 < abs(made - expected[::-1]).mean()
     status, told, _ = enlarge("--width", "97", data=path)
     assert status == 2 and "clip.mkv: is 48x32, and would be 97x65, but these weights enlarge by 2 at most" in told
+    assert "take others, as x3/tcw_sample.py does, or" in told
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
