@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dataset import errors, files, images, test_set
+from dataset import encoding, errors, files, images, test_set
 from dataset.errors import InputError, shown
 from dataset.test_set import Item, TestSet
 from model.ops import Network
@@ -73,6 +73,8 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         pictures = test_set.with_pages(pictures)
     if any(item.hr for item in (*pictures.items, *pictures.videos)):
         import skimage.metrics  # noqa: F401  before the sampler looks how much memory the program takes
+    if pictures.videos and args.pix_fmt:
+        encoding.named(args.codec, args.pix_fmt)  # before pictures are enlarged
     sampler = _sampler(args, net, weights, group.device)
     if args.size:
         if any(item.hr for item in (*pictures.items, *pictures.videos)):

@@ -102,6 +102,14 @@ def test_titles_are_left_out_where_that_is_asked_for_and_languages_stay(suffix, 
         assert (b"A title" in made.read_bytes()) == titles
 
 
+def test_a_layout_that_the_codec_does_not_know_is_refused_before_pictures_are_enlarged(enlarge, picture, tmp_path):
+    images.write_rgb(tmp_path / "in" / "a.png", picture(9, 9))
+    clips.write(tmp_path / "in" / "clip.mp4", steady(3))
+    with pytest.raises(InputError, match="--pix_fmt yuv: h264 knows yuv420p, "):
+        enlarge("--pix_fmt", "yuv")
+    assert not list((tmp_path / "out").rglob("*.png"))
+
+
 def test_what_is_done_stays_and_another_setting_is_made(enlarge, tmp_path):
     clips.write(tmp_path / "in" / "clip.mp4", steady(3))
     first = enlarge()[2]["clip_SR.mp4"].stat()
