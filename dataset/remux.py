@@ -14,7 +14,14 @@ from .segments import lead, refusing, tell_colours
 from .video import Video
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".webm": "webm", ".mkv": "matroska"}
-_OF_THE_FILE = ("encoder", "major_brand", "minor_version", "compatible_brands", "rotate")  # not of what is in it
+_OF_THE_FILE = (
+    "encoder",
+    "major_brand",
+    "minor_version",
+    "compatible_brands",
+    "rotate",
+    "alpha_mode",
+)  # not of what is in it
 # What Matroska cannot hold, although its writer takes it for subtitles or data like others.
 _NOT_HELD = {"matroska": {"mov_text"}}
 

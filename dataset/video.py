@@ -112,6 +112,7 @@ def look(path: Path) -> Video:
         aspect = Fraction(stream.sample_aspect_ratio or 1)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         alpha = any(component.is_alpha for component in kind.components)
+        alpha |= any(name.lower() == "alpha_mode" for name in stream.metadata)  # of VP8 and VP9, which is not decoded
         notes = ["its transparency is left out"] * alpha
         notes += ["it is interlaced, and each two fields are enlarged as one picture"] * frame.interlaced_frame
         told = {beside.type.name for beside in frame.side_data} & _SCREEN

@@ -139,6 +139,16 @@ def test_what_a_format_cannot_hold_is_told(tmp_path):
     assert encoding.coding(video.look(path), (64, 96), "vp9").notes == ("10 bits become 8",)
 
 
+def test_transparency_that_is_not_decoded_is_told_and_the_result_claims_none(tmp_path):
+    with av.open(str(tmp_path / "clip.webm"), "w") as file:
+        stream = file.add_stream("libvpx-vp9", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuva420p"
+        file.mux([*stream.encode(av.VideoFrame(48, 32, "yuva420p")), *stream.encode()])
+    result, _ = doubled(tmp_path / "clip.webm", tmp_path / "work", "vp9")
+    assert video.look(tmp_path / "clip.webm").notes == ("its transparency is left out",)
+    assert video.look(result).notes == ()
+
+
 def test_what_a_codec_cannot_hold_is_told_before(tmp_path):
     found = video.look(clips.write(tmp_path / "clip.mp4", [0, 3600]))
     for size, more, words in (
