@@ -58,7 +58,10 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--cuda: no CUDA GPU is available; leave the flag out to compute on the CPU")
     device = "cuda" if args.cuda else args.device
     memory.one_heap()
-    return processes.together(partial(sample, args), args.num_gpu if device or args.num_gpu > 1 else 0, device)
+    try:
+        return processes.together(partial(sample, args), args.num_gpu if device or args.num_gpu > 1 else 0, device)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("with --resume, the same command goes on from here") from None
 
 
 def sample(args: argparse.Namespace, group: Group) -> int:
