@@ -343,7 +343,8 @@ def _as_videos(files: list[Path], beside: list[Item], below: Path | None) -> lis
     paired = {file for pair in pairs for file in pair}
     taken, items = {_folded(item.name) for item in beside}, []
     for item in _named(pairs + [(file, None) for file in files if file not in paired], below=below):
-        name = item.name if item.hr else f"{item.name}_SR"
+        told = _TAG.search(stem(item.lr)) and not _TAG.search(item.name)  # clip_LR's is clip_SR already
+        name = item.name if item.hr or told else f"{item.name}_SR"
         while _folded(name) in taken:
             name += "_"
         items.append(replace(item, name=name))
