@@ -154,7 +154,8 @@ def enlarged(path: Path, network: str, scale: int, precision: str, folder: Path,
     wipe = None
     if row.height * row.width <= _PREVIEW and not sampler.too_large(images.held_bytes(path)):
         wipe = bicubic.enlarge(_seen(path), scale), _seen(result)
-    return result, wipe, [told, *scores.notes, *output.notes]
+    large = ["it is too large to be shown here, but not to be downloaded"] * (wipe is None)
+    return result, wipe, [told, *large, *scores.notes, *output.notes]
 
 
 def _seen(path: Path):

@@ -62,6 +62,13 @@ def test_the_wipe_shows_transparency_on_white_and_16_bits_as_8(enlarged, tmp_pat
         assert (seen[:, :24] == 255).all() and abs(seen[:, 36:].astype(int) - round(40_000 / 257)).max() <= 2
 
 
+def test_a_result_that_is_too_large_to_be_shown_is_told_of(enlarged, picture, monkeypatch, tmp_path):
+    images.write_rgb(tmp_path / "a.png", picture(20, 30))
+    monkeypatch.setattr(demo, "_PREVIEW", 60 * 40 - 1)
+    result, wipe, told = enlarged(tmp_path / "a.png")
+    assert wipe is None and "too large to be shown" in told[1] and images.size(result) == (40, 60)
+
+
 def test_what_a_picture_loses_is_told(enlarged, picture, tmp_path):
     first, second = (Image.fromarray(picture(20, 30, seed)) for seed in (0, 1))
     first.save(tmp_path / "a.gif", save_all=True, append_images=[second])
