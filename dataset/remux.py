@@ -22,6 +22,7 @@ _OF_THE_FILE = (
     "rotate",
     "alpha_mode",
 )  # not of what is in it
+_OF_THE_PACKETS = ("bps", "number_of_bytes")  # with which names begin that mkvmerge tells of a stream
 # What Matroska cannot hold, although its writer takes it for subtitles or data like others.
 _NOT_HELD = {"matroska": {"mov_text"}}
 
@@ -78,7 +79,9 @@ def _write(container, segments: list[Path], source, of: Video, coding: Coding, s
             out = container.add_stream_from_template(stream)
             out.time_base = stream.time_base
         out.disposition = stream.disposition
-        out.metadata.update(_told(stream.metadata, strip))
+        told = _told(stream.metadata, strip)
+        old = [name for name in told if stream is pictures and name.lower().startswith(_OF_THE_PACKETS)]
+        out.metadata.update({name: text for name, text in told.items() if name not in old})
         streams[stream.index] = out
     container.set_chapters(source.chapters())
     others = [stream for stream in source.streams if stream.index in streams and stream is not pictures]

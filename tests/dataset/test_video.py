@@ -139,6 +139,17 @@ def test_what_a_format_cannot_hold_is_told(tmp_path):
     assert encoding.coding(video.look(path), (64, 96), "vp9").notes == ("10 bits become 8",)
 
 
+def test_what_is_told_of_the_packets_of_before_is_not_told_of_the_result(tmp_path):
+    with av.open(str(tmp_path / "clip.mkv"), "w") as file:
+        stream = file.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        stream.metadata.update({"BPS": "123", "NUMBER_OF_BYTES-eng": "456", "title": "A title"})
+        file.mux([*stream.encode(av.VideoFrame(48, 32, "yuv420p")), *stream.encode()])
+    result, _ = doubled(tmp_path / "clip.mkv", tmp_path / "work")
+    with av.open(str(result)) as file:
+        assert {*file.streams.video[0].metadata} == {"title", "DURATION"}
+
+
 def test_transparency_that_is_not_decoded_is_told_and_the_result_claims_none(tmp_path):
     with av.open(str(tmp_path / "clip.webm"), "w") as file:
         stream = file.add_stream("libvpx-vp9", rate=25)
