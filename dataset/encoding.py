@@ -68,7 +68,7 @@ def coding(
     Raises:
         InputError: if the codec cannot hold it; the message tells which can.
     """
-    layout = _given(codec, pix_fmt) if pix_fmt else _chosen(of.layout, codec)
+    layout = named(codec, pix_fmt) if pix_fmt else _chosen(of.layout, codec)
     height, width = size if to_the_pixel else _even(size, layout)
     _check_size(of.path, height, width, codec, layout)
     notes = [f"{of.layout.bits} bits become {layout.bits}"] * (layout.bits < of.layout.bits)
@@ -110,8 +110,8 @@ def suffix_of(path: Path, codec: str) -> str:
     return suffix if codec in _HELD.get(suffix, ()) else ".mkv"
 
 
-def _given(codec: str, name: str) -> Layout:
-    """The layout of a name of FFmpeg's."""
+def named(codec: str, name: str) -> Layout:
+    """The layout of a name of FFmpeg's. Raises InputError if the codec does not know it."""
     known = _layouts(codec)
     if name not in known:
         raise InputError(f"--pix_fmt {name}: {codec} knows {', '.join(known)}")

@@ -45,8 +45,8 @@ def run(main: Callable[[], int | None]) -> None:
     """Run a command's ``main`` and leave the process with its exit status.
 
     0 or what ``main`` returns; 2 and one line on standard error for an :class:`InputError`, and where the file system
-    or the memory refuses; 130 after Ctrl-C and 143 after SIGTERM, both of which unwind the stack, so nothing half-made
-    stays.
+    or the memory refuses; 130 after Ctrl-C, with what its KeyboardInterrupt says, and 143 after SIGTERM, both of which
+    unwind the stack, so nothing half-made stays.
     """
 
     def terminate(signum, frame):
@@ -75,8 +75,8 @@ def run(main: Callable[[], int | None]) -> None:
         if isinstance(error, OSError):
             _say_no_more(sys.stdout)
         status = 2
-    except KeyboardInterrupt:
-        print(f"\n{program}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"\n{program}: interrupted{f'; {stop}' * bool(str(stop))}", file=sys.stderr)
         status = 130
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing of ours is left to unwind

@@ -25,7 +25,7 @@ from .streams import encoding_bytes as encoding_bytes
 from .tiff import Tiff
 
 WRITTEN = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-SUFFIXES = (*WRITTEN, ".jpe", ".jfif", *rarer.SUFFIXES)  # of what is read
+SUFFIXES = (*WRITTEN, ".apng", ".jpe", ".jfif", *rarer.SUFFIXES)  # of what is read
 _KINDS = ", ".join(suffix[1:] for suffix in SUFFIXES)
 _OTHERS = ".heic .heif .hif .jxl .avif .jp2 .j2k .psd .xcf .ico .cur .dds .pcx .pam .pfm .exr .hdr"
 _OTHERS += " .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf"  # of cameras
@@ -36,6 +36,7 @@ MAX_PIXELS = 2**29
 _MOST_METADATA = 2**22  # bytes, also of what they are inflated to
 _ORIENTATION = 0x0112  # EXIF's tag
 _ANIMATED = ("PNG", "WEBP", "GIF", "AVIF", "JXL")  # others' further pictures are previews, depths, the other eye's
+_ALL = "tcw_sample.py --pages all takes all"
 _LEFT_OUT = "its metadata is damaged or too large, and left out"
 
 Image.MAX_IMAGE_PIXELS = None  # ours is the limit: Pillow's own would only warn
@@ -300,7 +301,7 @@ def _decoded(file: BinaryIO, source: Container, page: int | None, exif: bytes | 
             notes = (_LEFT_OUT,)
         frames = getattr(image, "n_frames", 1) if source.format in _ANIMATED else 1
         if frames > 1 and page is None:
-            notes += (f"it holds {frames} pictures, of which this is the first",)
+            notes += (f"it holds {frames} pictures, of which this is the first; {_ALL}",)
         if source.bits <= 8:
             if source.key and image.mode == "L":  # Pillow compares it with what it has stretched to 8 bits
                 image.info["transparency"] = int.from_bytes(source.key[:2]) * (255 // (2**source.bits - 1))
@@ -384,7 +385,7 @@ def _from_tiff(file: BinaryIO, source: Tiff, page: int | None = None) -> Picture
             raise ValueError(source.refusal) from None
         picture = _from_pillow(image, source.orientation, beside)
     if source.pages > 1 and page is None:
-        notes += (f"it holds {source.pages} pictures, of which this is the first",)
+        notes += (f"it holds {source.pages} pictures, of which this is the first; {_ALL}",)
     return replace(picture, notes=notes)
 
 

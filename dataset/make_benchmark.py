@@ -63,6 +63,8 @@ def main() -> None:
     args = parser.parse_args()
     args.scales = sorted(set(args.scales))
 
+    if line := video.unread(args.hr):
+        raise InputError(line)
     one, out = is_video(args.hr), args.out
     sources = [args.hr] if one else images.list_images(args.hr, needed=True)
     names = [source.stem if args.keep_names or one else f"img_{n:03}" for n, source in enumerate(sources, start=1)]
@@ -87,6 +89,8 @@ def main() -> None:
         made += new
     scales = ", ".join(f"x{scale}" for scale in args.scales)
     print(f"{out}: {sum(made)} pairs made, {len(made) - sum(made)} were there already ({scales})")
+    if films := [] if one else [file for file in args.hr.iterdir() if is_video(file)]:
+        print(f"{args.hr}: {len(films)} videos are left out, as {min(films).name}; give --hr one of them at a time")
 
 
 def pair_files(out: Path, scale: int, name: str, video: bool = False) -> tuple[Path, Path]:

@@ -9,10 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from . import images
+from . import images, video
 from .errors import InputError
 from .files import stem
-from .video import SUFFIXES as VIDEOS
 
 _TAG = re.compile(r"(?<![A-Za-z])(HR|LR|LRBI)(?![A-Za-z])")  # as in img_001_SRF_2_HR.png
 
@@ -95,6 +94,8 @@ def find(path: Path | str, scale: int, *, recursive: bool = False, make_lr: bool
         if make_lr:
             raise InputError(f"{path}: --make_lr takes pictures; leave it out to enlarge the video")
         return TestSet(stem(path), scale, [], videos=_as_videos([path], [], None))
+    if line := video.unread(path):
+        raise InputError(line)
     if path.is_file():
         return TestSet(stem(path), scale, _named([(path, path if make_lr else None)], make_lr))
     if make_lr:
@@ -168,10 +169,10 @@ def _listed(folder: Path, recursive: bool) -> tuple[list[Path], list[Path]]:
 
 
 def _told(folder: Path, left_out: list[Path], recursive: bool) -> tuple[list[str], list[str]]:
-    """Of files and folders that are left out: a line for each picture, and one for all others together."""
-    others = [file for file in left_out if images.is_of_another_kind(file)]
-    problems = [f"{file}: {file.suffix[1:].upper()} is not read here; save it as PNG" for file in others]
-    left_out = [file for file in left_out if not images.is_of_another_kind(file)]
+    """Of files and folders that are left out: a line for each picture and video, and one for all others together."""
+    unread = {file: line for file in left_out if (line := _unread(file))}
+    problems = [*unread.values()]
+    left_out = [file for file in left_out if file not in unread]
     if not left_out:
         return problems, []
     names = [f"{file.relative_to(folder)}{'/' * file.is_dir()}" for file in left_out[:_NAMED]]
@@ -180,6 +181,13 @@ def _told(folder: Path, left_out: list[Path], recursive: bool) -> tuple[list[str
         not recursive and any(file.is_dir() for file in left_out)
     )
     return problems, [f"{folder}: {len(left_out)} left out, no pictures: {', '.join(names)}{more}{advice}"]
+
+
+def _unread(file: Path) -> str | None:
+    """A line for a picture or a video of a kind that is not read."""
+    if images.is_of_another_kind(file):
+        return f"{file}: {file.suffix[1:].upper()} is not read here; save it as PNG"
+    return video.unread(file)
 
 
 def _pairs(files: list[Path]) -> list[tuple[Path, Path]]:
@@ -326,7 +334,7 @@ def _named(pairs: list[tuple[Path, Path | None]], made: bool = False, below: Pat
 
 def is_video(path: Path) -> bool:
     """Whether a path is a file that is called as a video is."""
-    return path.suffix.lower() in VIDEOS and path.is_file()
+    return path.suffix.lower() in video.SUFFIXES and path.is_file()
 
 
 def _as_videos(files: list[Path], beside: list[Item], below: Path | None) -> list[Item]:
@@ -335,7 +343,8 @@ def _as_videos(files: list[Path], beside: list[Item], below: Path | None) -> lis
     paired = {file for pair in pairs for file in pair}
     taken, items = {_folded(item.name) for item in beside}, []
     for item in _named(pairs + [(file, None) for file in files if file not in paired], below=below):
-        name = item.name if item.hr else f"{item.name}_SR"
+        told = _TAG.search(stem(item.lr)) and not _TAG.search(item.name)  # clip_LR's is clip_SR already
+        name = item.name if item.hr or told else f"{item.name}_SR"
         while _folded(name) in taken:
             name += "_"
         items.append(replace(item, name=name))

@@ -5,7 +5,7 @@ FFmpeg decodes them, by PyAV, which is imported only where a video is met.
 
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +20,7 @@ from .files import opened
 from .yuv import Colours, Layout
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
+_OTHERS = ".mts .m2ts .mpg .mpeg .vob .wmv .asf .flv .f4v .3gp .3g2 .ogv .rm .rmvb .dv .mxf .ts".split()
 _KINDS = ", ".join(suffix[1:] for suffix in SUFFIXES)
 _BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # with which a MOV or MP4 begins
 _SEGMENT = b"\x18\x53\x80\x67"  # Matroska's id of all that a file holds
@@ -27,6 +28,18 @@ _SCREEN = {"MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL"}  # kinds of data
 _STEPS = 10_000  # boxes of a file that are looked at, at most
 _MOST_PIXELS = 2**26  # of a frame
 _ENCRYPTED = "it is encrypted; save it without a password first"
+
+
+def unread(path: Path) -> str | None:
+    """A line for a file that is a video of a kind that is not read, by its suffix; TypeScript's is ``.ts``, too."""
+    kind = path.suffix.lower()
+    if kind not in _OTHERS or not path.is_file():
+        return None
+    if kind == ".ts":
+        with suppress(InputError), opened(path) as file:
+            if read_at(file, 0, 189)[::188] != b"GG":  # with which each packet of MPEG-TS begins
+                return None
+    return f"{path}: {kind[1:].upper()} is not read here; make an MKV of it first, as by ffmpeg -c copy"
 
 
 @dataclass(frozen=True)
@@ -99,6 +112,7 @@ def look(path: Path) -> Video:
         aspect = Fraction(stream.sample_aspect_ratio or 1)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         alpha = any(component.is_alpha for component in kind.components)
+        alpha |= any(name.lower() == "alpha_mode" for name in stream.metadata)  # of VP8 and VP9, which is not decoded
         notes = ["its transparency is left out"] * alpha
         notes += ["it is interlaced, and each two fields are enlarged as one picture"] * frame.interlaced_frame
         told = {beside.type.name for beside in frame.side_data} & _SCREEN
@@ -148,6 +162,15 @@ def frames(video: Video, skip: int = 0) -> Iterator[Frame]:
                 yield Frame(time, frame.duration or step, _pixels(frame, video))
     if not number:
         raise InputError(f"{video.path}: not a readable video: it has no frame")
+
+
+def last_duration(video: Video) -> int:
+    """How long the last frame is seen, in ticks: as long as the file says of its last packet, or as most are seen."""
+    duration = 0
+    with opened_video(video.path) as container, _readable(video.path):
+        for packet in container.demux(pictures(container)):
+            duration = packet.duration if packet.size else duration  # the end has none
+    return duration or max(1, round(1 / video.rate / video.tick))
 
 
 @contextmanager

@@ -83,13 +83,13 @@ def build(folder: Path, memory: int | None = None):
         raise InputError(f"{ROOT}: no weights are there; git checkout brings them back")
 
     def enlarge(path: str | None, network: str, scale: int, precision: str, last: str | None):
-        forget(last)
         try:
             if path is None:
                 raise InputError("drop a picture first")
             result, wipe, told = enlarged(Path(path), network, scale, precision, folder, memory)
-        except InputError as error:
-            raise gradio.Error(as_html([str(error)], path), print_exception=False) from None
+        except InputError as error:  # what was made before stays
+            return gradio.skip(), gradio.skip(), f"<strong>{as_html([str(error)], path)}</strong>", last
+        forget(last)
         ready = gradio.DownloadButton(f"Download {result.name}", value=str(result), interactive=True)
         return wipe, ready, as_html(told, path), str(result)
 
@@ -108,21 +108,23 @@ def build(folder: Path, memory: int | None = None):
                 scale = gradio.Radio(networks[first], value=networks[first][0], label="Scale", elem_id="scale")
                 precision = gradio.Radio(PRECISIONS, value="fp32", label="Precision", elem_id="precision")
                 button = gradio.Button("Enlarge", variant="primary", elem_id="enlarge")
+                told = gradio.HTML(elem_id="told")
+                download = gradio.DownloadButton("Download", interactive=False, elem_id="download")
             with gradio.Column(scale=3):
                 wipe = gradio.ImageSlider(
                     label="Bicubic | network",
                     interactive=False,
                     format="png",
                     elem_id="wipe",
-                    max_height=800,
+                    max_height="calc(100vh - 180px)",  # all of it is seen, beside what it is made by
                     buttons=["fullscreen"],  # its own download would be the preview
                 )
-                told = gradio.HTML(elem_id="told")
-                download = gradio.DownloadButton("Download", interactive=False, elem_id="download")
         network.change(scales_of, [network, scale], scale)
-        button.click(
-            enlarge, [picture, network, scale, precision, last], [wipe, download, told, last], concurrency_limit=1
-        )
+        results, chosen = [wipe, download, told, last], [picture, network, scale, precision, last]
+        at_once = {"outputs": button, "queue": False, "show_progress": "hidden"}
+        begun = button.click(lambda: gradio.Button("Enlarging …", interactive=False), **at_once)
+        ended = begun.then(enlarge, chosen, results, concurrency_limit=1, show_progress_on=wipe)
+        ended.then(lambda: gradio.Button("Enlarge", interactive=True), **at_once)
     fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}  # none from elsewhere
     return page, {"theme": gradio.themes.Default(**fonts), "footer_links": [], "quiet": True}
 
@@ -151,8 +153,19 @@ def enlarged(path: Path, network: str, scale: int, precision: str, folder: Path,
     told = f"{row.width}x{row.height} pixels in {row.seconds:.1f} s, by {network} x{scale} in {sampler.precision}"
     wipe = None
     if row.height * row.width <= _PREVIEW and not sampler.too_large(images.held_bytes(path)):
-        wipe = bicubic.enlarge(images.read_rgb(path), scale), images.read_rgb(result)
-    return result, wipe, [told, *scores.notes, *output.notes]
+        wipe = bicubic.enlarge(_seen(path), scale), _seen(result)
+    large = ["it is too large to be shown here, but not to be downloaded"] * (wipe is None)
+    return result, wipe, [told, *large, *scores.notes, *output.notes]
+
+
+def _seen(path: Path):
+    """A picture as a screen shows it, (H, W, 3) uint8: on white, and in sRGB."""
+    from dataset import formats, images
+
+    picture = images.read(path)
+    alpha = None if picture.alpha is None else images.to_uint8(picture.alpha)
+    picture = images.Picture(images.to_uint8(picture.rgb), alpha, metadata=picture.metadata)
+    return formats.fitted(images.Bands.of(picture), ".bmp").joined().rgb
 
 
 def as_html(lines: list[str], path: str | None) -> str:

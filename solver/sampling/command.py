@@ -91,7 +91,7 @@ def sample_parser(weights: int) -> Parser:
     add("--resume", action="store_true", help=what)
     what = "textures that tile: what lies beyond an edge is the opposite one"
     add("--wrap", action="store_true", help=what)
-    what = "EXIF, XMP, dpi and texts of the pictures; the colour profile is kept in any case"
+    what = "EXIF, XMP, dpi and texts of pictures, titles and places of videos; colour profiles are kept in any case"
     add("--metadata", choices=("keep", "strip"), default="keep", help=what)
     what = "file format of the results; png and tif keep 16 bits and alpha"
     add("--format", choices=sorted(s[1:] for s in WRITTEN), default="png", help=what)

@@ -39,6 +39,7 @@ class Films:
         sampler: what enlarges.
         folder: of the results: they are in ``SR``, and segments of those that are not done in hidden folders there.
         codec, crf, pix_fmt: see :func:`dataset.encoding.coding`.
+        strip: see :func:`dataset.remux.join`.
         protocol, channel, more: what is measured of those whose original is there, see
             :class:`solver.measuring.moving.Figures`.
         bar: whether a line tells frames per second, and the time that is left.
@@ -49,6 +50,7 @@ class Films:
     codec: str = "h264"
     crf: int = 17
     pix_fmt: str | None = None
+    strip: bool = False
     protocol: str = "published"
     channel: str = "luma"
     more: dict[str, Measure] = field(default_factory=dict)
@@ -90,7 +92,7 @@ class Films:
             figures = Figures(of, video.look(item.hr), self.sampler.scale, self.protocol, self.channel, self.more)
         parts = Segments(_work_folder(path, key), of, coding)
         made = parts.write(self._enlarged(of, sampler, coding, parts.frames, figures))
-        lost = remux.join(path, parts.files, of, coding)
+        lost = remux.join(path, parts.files, of, coding, self.strip)
         measured = figures.means() if figures else {}
         row = Row(item.name, coding.height, coding.width, time.perf_counter() - start, frames=made, **measured)
         return row, [f"{item.lr}: {note}" for note in (*of.notes, *coding.notes, *lost)]

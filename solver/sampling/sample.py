@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from dataset import errors, files, images, test_set
+from dataset import encoding, errors, files, images, test_set
 from dataset.errors import InputError, shown
 from dataset.test_set import Item, TestSet
 from model.ops import Network
@@ -59,7 +59,10 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--cuda: no CUDA GPU is available; leave the flag out to compute on the CPU")
     device = "cuda" if args.cuda else args.device
     memory.one_heap()
-    return processes.together(partial(sample, args), args.num_gpu if device or args.num_gpu > 1 else 0, device)
+    try:
+        return processes.together(partial(sample, args), args.num_gpu if device or args.num_gpu > 1 else 0, device)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("with --resume, the same command goes on from here") from None
 
 
 def sample(args: argparse.Namespace, group: Group) -> int:
@@ -74,6 +77,8 @@ def sample(args: argparse.Namespace, group: Group) -> int:
         pictures = test_set.with_pages(pictures)
     if any(item.hr for item in (*pictures.items, *pictures.videos)):
         import skimage.metrics  # noqa: F401  before the sampler looks how much memory the program takes
+    if pictures.videos and args.pix_fmt:
+        encoding.named(args.codec, args.pix_fmt)  # before pictures are enlarged
     sampler = _sampler(args, net, weights, group.device)
     if args.size:
         if any(item.hr for item in (*pictures.items, *pictures.videos)):
@@ -114,7 +119,7 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     scores.rows += done.values()
     scores.notes += output.notes
     if mine.videos:
-        coding = args.codec, args.crf, args.pix_fmt
+        coding = args.codec, args.crf, args.pix_fmt, args.metadata == "strip"
         films = Films(sampler, folder, *coding, args.protocol, args.channel, more, bar=group.leads)
         told = settings(args, weights, sampler) | films.settings
         enlarge_all(films, mine.videos, Progress(folder, source, told, films.path), args.resume, scores)

@@ -12,6 +12,8 @@ from dataset.picture import Bands, Picture
 from dataset.test_set import TestSet
 from dataset.transparency import covered
 
+_LARGEST = 4  # of the scales that weights ship for
+
 
 @dataclass(frozen=True)
 class Size:
@@ -110,8 +112,10 @@ class Sized:
         for scale in (1, *self._scales):
             if scale * height >= wanted[0] and scale * width >= wanted[1]:
                 return scale
+        needed = max(-(-large // small) for large, small in zip(wanted, (height, width)))
+        others = f"others, as x{needed}/tcw_sample.py does" if needed <= _LARGEST else "others"
         sizes = f"is {width}x{height}, and would be {wanted[1]}x{wanted[0]}"
-        raise _TooFar(f"{sizes}, but these weights enlarge by {self.scale} at most; take others, or a smaller size")
+        raise _TooFar(f"{sizes}, but these weights enlarge by {self.scale} at most; take {others}, or a smaller size")
 
     def _sampler(self, scale: int):
         if scale not in self._samplers:

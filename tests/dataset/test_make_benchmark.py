@@ -153,6 +153,15 @@ def test_set5_again(reference, tmp_path, command):
         np.testing.assert_array_equal(images.read_rgb(made / "x4" / file.name), images.read_rgb(file))
 
 
+def test_videos_that_are_not_taken_are_told_of(hr, tmp_path, command):
+    for name in ("a.mp4", "b.mov", "c.wmv"):
+        (hr / name).touch()
+    done = command("dataset/make_benchmark.py", "--hr", hr, "--out", tmp_path / "o", "--scales", 2)
+    assert done.returncode == 0 and "2 videos are left out, as a.mp4; give --hr one of them" in done.stdout
+    done = command("dataset/make_benchmark.py", "--hr", hr / "c.wmv", "--out", tmp_path / "p")
+    assert done.returncode == 2 and "c.wmv: WMV is not read here" in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_a_video_becomes_a_pair_with_its_times(tmp_path, command):
     pytest.importorskip("av")
     times = [0, 40, 200]

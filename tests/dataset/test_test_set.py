@@ -200,3 +200,11 @@ def test_a_folder_called_after_a_scale_is_a_benchmark_only_with_pairs(tmp_path):
     assert [item.name for item in test_set.find(tmp_path, 2, recursive=True).items] == ["x1/c", "x2/b"]
     made = test_set.find(tmp_path, 2, recursive=True, make_lr=True)
     assert [item.hr for item in made.items] == [tmp_path / "x2/b.png"]
+
+
+def test_the_result_of_a_video_has_sr_in_its_name_once(tmp_path):
+    for name in ("clip.mp4", "film_LR.mp4", "a_LR.mp4", "a_LR.mkv"):
+        (tmp_path / name).touch()
+    names = {item.lr.name: item.name for item in test_set.find(tmp_path, 2).videos}
+    assert names["clip.mp4"] == "clip_SR" and names["film_LR.mp4"] == "film_SR"
+    assert {names["a_LR.mp4"], names["a_LR.mkv"]} == {"a_LR_mp4_SR", "a_LR_mkv_SR"}

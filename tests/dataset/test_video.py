@@ -1,6 +1,7 @@
 """Videos: their times, colours and turns, what is beside the pictures, and bad files."""
 
 import ctypes
+from fractions import Fraction
 from itertools import accumulate
 
 import clips
@@ -44,6 +45,30 @@ def test_times_and_all_other_streams_are_the_originals(suffix, codec, tmp_path, 
         assert other.metadata["title"] == "A title"
         assert [s.language for s in other.streams.subtitles] == ["deu"] or suffix == "mov"
         assert [s.type for s in other.streams][:3] == ["video", "audio", "subtitle"]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+def test_the_last_frame_is_seen_as_long_and_the_rate_is_told(suffix, tmp_path):
+    tick = clips.MILLISECOND if suffix == "mkv" else Fraction(1, 90_000)
+    path = tmp_path / f"clip.{suffix}"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=25, options={"bf": "0"})
+        context, stream.time_base = stream.codec_context, tick
+        context.width, context.height, context.pix_fmt, context.time_base = 48, 32, "yuv420p", tick
+        frames = [av.VideoFrame(48, 32, "yuv420p") for _ in range(3)]
+        for number, frame in enumerate(frames):
+            frame.pts, frame.time_base = round(number / 25 / tick), tick
+        packets = [packet for frame in (*frames, None) for packet in stream.encode(frame)]
+        packets[-1].duration = round(2 / packets[-1].time_base)
+        file.mux(packets)
+    result, _ = doubled(path, tmp_path / "work")
+
+    def told(of):
+        with av.open(str(of)) as file:
+            stream = file.streams.video[0]
+            return file.duration, stream.average_rate, [p.duration for p in file.demux(stream) if p.size]
+
+    assert told(result) == told(path) and told(path)[0] == 2_080_000
 
 
 @pytest.mark.parametrize("turned", [0, 90, 180, 270])
@@ -112,6 +137,27 @@ def test_what_a_format_cannot_hold_is_told(tmp_path):
     result, notes = doubled(path, tmp_path / "work", "ffv1")
     assert result.suffix == ".mkv" and notes == ["subtitle (mov_text) is left out, which matroska cannot hold"]
     assert encoding.coding(video.look(path), (64, 96), "vp9").notes == ("10 bits become 8",)
+
+
+def test_what_is_told_of_the_packets_of_before_is_not_told_of_the_result(tmp_path):
+    with av.open(str(tmp_path / "clip.mkv"), "w") as file:
+        stream = file.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        stream.metadata.update({"BPS": "123", "NUMBER_OF_BYTES-eng": "456", "title": "A title"})
+        file.mux([*stream.encode(av.VideoFrame(48, 32, "yuv420p")), *stream.encode()])
+    result, _ = doubled(tmp_path / "clip.mkv", tmp_path / "work")
+    with av.open(str(result)) as file:
+        assert {*file.streams.video[0].metadata} == {"title", "DURATION"}
+
+
+def test_transparency_that_is_not_decoded_is_told_and_the_result_claims_none(tmp_path):
+    with av.open(str(tmp_path / "clip.webm"), "w") as file:
+        stream = file.add_stream("libvpx-vp9", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuva420p"
+        file.mux([*stream.encode(av.VideoFrame(48, 32, "yuva420p")), *stream.encode()])
+    result, _ = doubled(tmp_path / "clip.webm", tmp_path / "work", "vp9")
+    assert video.look(tmp_path / "clip.webm").notes == ("its transparency is left out",)
+    assert video.look(result).notes == ()
 
 
 def test_what_a_codec_cannot_hold_is_told_before(tmp_path):

@@ -54,6 +54,21 @@ def test_the_wipe_shows_bicubic_and_the_result(enlarged, picture, tmp_path):
     assert told[0].startswith("60x40 pixels")
 
 
+def test_the_wipe_shows_transparency_on_white_and_16_bits_as_8(enlarged, tmp_path):
+    deep = np.full((20, 30, 3), 40_000, np.uint16)
+    alpha = np.repeat(np.uint16([[0, 65_535]]), 15, axis=1).repeat(20, axis=0)
+    images.write(tmp_path / "a.png", images.Picture(deep, alpha=alpha))
+    for seen in enlarged(tmp_path / "a.png")[1]:
+        assert (seen[:, :24] == 255).all() and abs(seen[:, 36:].astype(int) - round(40_000 / 257)).max() <= 2
+
+
+def test_a_result_that_is_too_large_to_be_shown_is_told_of(enlarged, picture, monkeypatch, tmp_path):
+    images.write_rgb(tmp_path / "a.png", picture(20, 30))
+    monkeypatch.setattr(demo, "_PREVIEW", 60 * 40 - 1)
+    result, wipe, told = enlarged(tmp_path / "a.png")
+    assert wipe is None and "too large to be shown" in told[1] and images.size(result) == (40, 60)
+
+
 def test_what_a_picture_loses_is_told(enlarged, picture, tmp_path):
     first, second = (Image.fromarray(picture(20, 30, seed)) for seed in (0, 1))
     first.save(tmp_path / "a.gif", save_all=True, append_images=[second])
@@ -155,9 +170,20 @@ def test_a_picture_is_dropped_wiped_and_downloaded(visit, browser, address, else
     assert not elsewhere(address)
 
 
-def test_what_is_no_picture_is_one_line(visit, browser, tmp_path):
+def test_what_is_no_picture_is_one_line_that_stays_as_does_the_result_before(visit, browser, picture, tmp_path):
+    images.write_rgb(tmp_path / "good.png", picture(20, 30))
     (tmp_path / "a.png").write_bytes(b"a text")
-    wait = visit(tmp_path / "a.png")
-    text = wait(lambda _: "not a readable" in (seen := browser.find_element("css selector", "body").text) and seen)
-    assert "\na.png: not a readable picture" in text
-    assert "Traceback" not in text and str(tmp_path) not in text
+    wait = visit(tmp_path / "good.png")
+    wait(lambda _: "90x60 pixels" in browser.find_element("css selector", "#told").text)
+    browser.find_element("css selector", "#picture button[aria-label]").click()
+    wait(lambda _: browser.find_elements("css selector", "#picture input[type=file]"))
+    browser.find_element("css selector", "#picture input[type=file]").send_keys(str(tmp_path / "a.png"))
+    wait(lambda _: "B ⇣" in browser.find_element("css selector", "#picture").text)
+    wait(lambda _: browser.find_element("css selector", "#enlarge").is_enabled())
+    browser.find_element("css selector", "#enlarge").click()
+    told = wait(lambda _: "not a readable" in (seen := browser.find_element("css selector", "#told").text) and seen)
+    assert told.startswith("a.png: not a readable picture") and str(tmp_path) not in told
+    assert "Traceback" not in browser.find_element("css selector", "body").text
+    browser.find_element("css selector", "#download").click()
+    [kept] = wait(lambda _: list((tmp_path / "downloads").glob("*.png")))
+    assert images.read_rgb(kept).shape == (60, 90, 3)

@@ -58,21 +58,29 @@ def test_folders_in_folders_are_mirrored_or_told_of(enlarge, picture, tmp_path):
 def test_a_picture_of_a_kind_that_is_not_read_is_told_of(enlarge, picture, tmp_path):
     images.write_rgb(tmp_path / "in" / "a.png", picture(9, 9))
     (tmp_path / "in" / "b.HEIC").touch()
+    (tmp_path / "in" / "c.wmv").touch()
+    (tmp_path / "in" / "d.ts").write_bytes(2 * (b"G" + bytes(187)))
+    (tmp_path / "in" / "e.ts").write_text("Great TypeScript")
     status, told, files = enlarge()
     assert (status, [*files]) == (2, ["a.png"]) and "in/b.HEIC: HEIC is not read here" in told
+    assert "in/c.wmv: WMV is not read here" in told and "in/d.ts: TS is not read here" in told
+    assert "1 left out, no pictures: e.ts" in told
+    with pytest.raises(InputError, match="c.wmv: WMV is not read here; make an MKV of it"):
+        enlarge(data=tmp_path / "in" / "c.wmv")
 
 
 def test_frames_become_an_animation_and_pages_pages(enlarge, picture, tmp_path):
     (tmp_path / "in").mkdir()
     frames = [Image.fromarray(picture(12, 16, seed=n)) for n in range(3)]
     several = {"save_all": True, "append_images": frames[1:]}
-    frames[0].save(tmp_path / "in" / "film.png", duration=[40, 80, 120], loop=2, **several)
+    frames[0].save(tmp_path / "in" / "film.apng", "PNG", duration=[40, 80, 120], loop=2, **several)
     tifffile.imwrite(
         tmp_path / "in" / "scan.tif", np.stack([picture(9, 9, seed=n) for n in range(2)]), photometric="rgb"
     )
     status, told, files = enlarge()
     assert (status, [*files]) == (0, ["film.png", "scan.png"])
-    assert "film.png: it holds 3 pictures" in told and "scan.tif: it holds 2 pictures" in told
+    assert "film.apng: it holds 3 pictures, of which this is the first; tcw_sample.py --pages all" in told
+    assert "scan.tif: it holds 2 pictures" in told
     status, told, files = enlarge("--pages", "all")
     assert (status, [*files]) == (0, ["film.png", "scan.png", "scan_1.png", "scan_2.png"])
     assert images.film(files["film.png"]) == ([40, 80, 120], 2) and "it holds" not in told

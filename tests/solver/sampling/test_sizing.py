@@ -81,7 +81,9 @@ def test_metadata_tell_the_size(sized, picture):
 
 
 def test_a_size_beyond_the_largest_scale_is_refused(sized, picture):
-    with pytest.raises(InputError, match="is 25x20, and would be 101x81, but these weights enlarge by 4 at most"):
+    with pytest.raises(
+        InputError, match="is 25x20, and would be 101x81, but these weights enlarge by 4 at most; take others, or"
+    ):
         sized(Size(width=101)).enlarge(images.Picture(picture(20, 25)))
 
 

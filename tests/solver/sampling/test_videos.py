@@ -23,7 +23,7 @@ from solver.measuring.metrics import psnr_ssim
 from solver.sampling.progress import Progress
 from solver.sampling.sampler import Sampler
 
-pytest.importorskip("av")
+av = pytest.importorskip("av")
 # Segments of 20 frames, as a video of a test is short, and no progress that nobody reads.
 SHORT = """if True:
     import runpy, sys
@@ -88,6 +88,26 @@ def test_frames_of_a_wanted_size_have_even_sides(enlarge, tmp_path):
     assert abs(made - expected).mean() < 0.01 < abs(made - expected[::-1]).mean()
     status, told, _ = enlarge("--width", "97", data=path)
     assert status == 2 and "clip.mkv: is 48x32, and would be 97x65, but these weights enlarge by 2 at most" in told
+    assert "take others, as x3/tcw_sample.py does, or" in told
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_titles_are_left_out_where_that_is_asked_for_and_languages_stay(suffix, enlarge, tmp_path):
+    path = clips.write(tmp_path / "in" / f"clip.{suffix}", steady(10), beside=True)
+    for flags, titles in ((), 1), (("--metadata", "strip"), 0):
+        made = enlarge(*flags, data=path)[2][f"clip_SR.{suffix}"]
+        with av.open(str(made)) as file:
+            assert file.metadata.get("title", "") == "A title" * titles
+            assert [stream.language for stream in file.streams.subtitles] == ["deu"]
+        assert (b"A title" in made.read_bytes()) == titles
+
+
+def test_a_layout_that_the_codec_does_not_know_is_refused_before_pictures_are_enlarged(enlarge, picture, tmp_path):
+    images.write_rgb(tmp_path / "in" / "a.png", picture(9, 9))
+    clips.write(tmp_path / "in" / "clip.mp4", steady(3))
+    with pytest.raises(InputError, match="--pix_fmt yuv: h264 knows yuv420p, "):
+        enlarge("--pix_fmt", "yuv")
+    assert not list((tmp_path / "out").rglob("*.png"))
 
 
 def test_what_is_done_stays_and_another_setting_is_made(enlarge, tmp_path):
