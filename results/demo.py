@@ -23,7 +23,7 @@ from dataset.errors import InputError, Parser, describe, run, shown
 from solver.arguments import memory, weights_meant
 
 SCALES = (2, 3, 4)
-PRECISIONS = ("fp32", "bf16", "auto")
+PRECISIONS = ("fp32", "bf16", "int8", "auto")
 _PREVIEW = 2**24  # pixels of a result that is shown
 
 
@@ -182,10 +182,14 @@ def forget(result: str | None) -> None:
 
 @lru_cache(maxsize=4)
 def _sampler(network: str, scale: int, precision: str, memory: int | None):
+    import torch
+
     from solver.checkpoint import load_network
+    from solver.sampling.eight_bits import in_int8
     from solver.sampling.sampler import Sampler
 
-    net, _ = load_network(weights_meant(None, network, scale), network, scale)
+    net, weights = load_network(weights_meant(None, network, scale), network, scale)
+    net = in_int8(net, weights, scale, precision, device=torch.device("cpu"))
     sampler = Sampler(net, scale, precision=precision, memory=memory)
     if line := sampler.budget.take_the_least():
         print(line, file=sys.stderr)

@@ -28,7 +28,8 @@ _QUALITY = {"crf": "17"}  # the command's own
 
 
 def main(args: argparse.Namespace) -> None:
-    precisions = {"espcn": ["fp32"], "lesrcnn": args.precision or ["fp32", "bf16"]}
+    eight_bits = ["int8"] * (args.device.type == "cpu" and not args.precision)
+    precisions = {"espcn": ["fp32", *eight_bits], "lesrcnn": (args.precision or ["fp32", "bf16"]) + eight_bits}
     with tempfile.TemporaryDirectory() as folder:
         films = {network: Path(folder) / f"{network}.mp4" for network in FILMS}
         for network, film in films.items():
