@@ -4,26 +4,29 @@ What comes out is such a graph again, with QuantizeLinear and DequantizeLinear a
 ONNX Runtime read. The layers that face the picture stay in float32. All else is chosen by calibration pictures:
 
 - the factors of its input's channels: quiet ones are made louder, and their weights smaller, or they would be lost in
-  the step that all channels share (cross-layer equalisation: Nagel et al., arXiv 1906.04721);
+  the step that all channels share (cross-layer equalisation: Nagel et al., arXiv 1906.04721). Of several degrees the one
+  is taken whose errors change the result least, by the network's gradients;
 - its range: the geometric mean of the largest value and of the range with the least squared error;
 - its weights, one scale for each output channel, rounded so that the rounding of one is made good by those to come
   (GPTQ: Frantar et al., arXiv 2210.17323);
 - its bias, so that the mean of each output channel stays what it was.
 
 Each layer is given the features of the exact network. If it were given those of the rounded layers before it, it would
-learn to mend their errors for these pictures, and make them worse for others.
+learn to mend their errors for these pictures, and make them worse for others. At the end the result as a whole is made
+as bright as it was.
 """
 
 import math
-from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from collections.abc import Container
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from ..graph import OUTPUT, package
-from .nodes import Values, computed, convolve, is_convolution, options, walk
+from . import rewriting
+from .nodes import Values, computed, is_convolution, options, walk
+from .rewriting import Layer, Range
 
 _POSITIONS = 12_000  # of features that a layer's weights are rounded by
 _DAMPING = 0.005  # of the mean of the inputs' squares, added to each
@@ -34,18 +37,6 @@ _LOUDER = 256.0  # times, at most
 _FEW_PATCHES = 32  # are enough to tell what an error does
 _PLACES = 4  # by 4, in which a patch's errors are summed up
 _FEW = 3  # channels of a picture
-
-
-@dataclass(frozen=True)
-class Range:
-    """How features are rounded: to ``step`` times whole numbers, from 0 to 255 or, ``signed``, from -127 to 127."""
-
-    step: float
-    signed: bool
-
-    def rounded(self, x: torch.Tensor) -> torch.Tensor:
-        lowest, highest = (-127, 127) if self.signed else (0, 255)
-        return (x / self.step).round().clamp_(lowest, highest).mul_(self.step)
 
 
 def quantised(content: bytes, pictures: torch.Tensor) -> tuple[bytes, float]:
@@ -60,36 +51,18 @@ def quantised(content: bytes, pictures: torch.Tensor) -> tuple[bytes, float]:
     """
     onnx = package("onnx")
     model = onnx.load_model_from_string(content)
-    _rectify_before_shuffling(model.graph)
+    rewriting.rectify_before_shuffling(model.graph)
     weights = {
         tensor.name: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy()) for tensor in model.graph.initializer
     }
-    _share_nothing(model.graph, weights)
+    rewriting.share_nothing(model.graph, weights)
     inside = _inside(model.graph, weights)
     gradients = _gradients(model.graph, weights, pictures[:_FEW_PATCHES], inside)
     layers, brighter, error = _calibrated(model.graph, weights, pictures, inside, gradients)
-    _rewrite(model.graph, layers, weights, onnx)
-    _add(model.graph, -brighter, onnx)
+    rewriting.rewrite(model.graph, layers, weights)
+    rewriting.add(model.graph, -brighter)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(), error
-
-
-@dataclass
-class Layer:
-    """A quantised convolution: its input's factors and range, whole-numbered weights, their steps and its bias.
-
-    Shapes: ``factors`` (I,), ``weight`` (O, I, h, w), ``steps`` and ``bias`` (O,).
-    """
-
-    factors: torch.Tensor
-    input: Range
-    weight: torch.Tensor
-    steps: torch.Tensor
-    bias: torch.Tensor
-
-    def __call__(self, node, x: torch.Tensor) -> torch.Tensor:
-        x = self.input.rounded(x * self.factors.view(-1, 1, 1))
-        return convolve(node, x, self.weight * self.steps.view(-1, 1, 1, 1), self.bias)
 
 
 def _gradients(graph, weights: Values, pictures: torch.Tensor, names: Container[str]) -> dict[str, torch.Tensor]:
@@ -235,113 +208,3 @@ def _windows(x: torch.Tensor, node, kernel: torch.Size) -> torch.Tensor:
 
 def _random(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def _rectify_before_shuffling(graph) -> None:
-    """Let a rectification come before the pixel shuffle before it: they move pixels only, and it is the same."""
-    users = _users(graph)
-    for shuffle in graph.node:
-        if shuffle.op_type == "DepthToSpace" and [user.op_type for user in users[shuffle.output[0]]] == ["Relu"]:
-            [relu] = users[shuffle.output[0]]
-            inside, between, outside = shuffle.input[0], shuffle.output[0], relu.output[0]
-            shuffle.op_type, relu.op_type = "Relu", "DepthToSpace"
-            relu.attribute.extend(shuffle.attribute)
-            del shuffle.attribute[:]
-            assert (shuffle.input[0], relu.input[0], relu.output[0]) == (inside, between, outside)
-
-
-def _share_nothing(graph, weights: Values) -> None:
-    """Give each convolution weights of its own, where a network has them in common."""
-    taken = set()
-    for node in graph.node:
-        if node.op_type == "Conv":
-            for index, name in enumerate(node.input[1:], 1):
-                if name in taken and name in weights:
-                    node.input[index] = f"{node.output[0]}.own.{index}"
-                    weights[node.input[index]] = weights[name]
-                taken.add(name)
-
-
-def _users(graph) -> dict[str, list]:
-    users = {name: [] for node in graph.node for name in node.output}
-    for node in graph.node:
-        for name in node.input:
-            users.setdefault(name, []).append(node)
-    return users
-
-
-def _add(graph, amount: torch.Tensor, onnx) -> None:
-    """Add so much to the result."""
-    [last] = [node for node in graph.node if OUTPUT in node.output]
-    last.output[:] = [f"{OUTPUT}.before"]
-    graph.initializer.append(onnx.numpy_helper.from_array(amount.numpy(), f"{OUTPUT}.amount"))
-    graph.node.append(onnx.helper.make_node("Add", [f"{OUTPUT}.before", f"{OUTPUT}.amount"], [OUTPUT]))
-
-
-def _rewrite(graph, layers: dict[str, Layer], weights: Values, onnx) -> None:
-    """Put the quantised layers into the graph; ``weights`` are changed."""
-    make, constant = onnx.helper.make_node, onnx.numpy_helper.from_array
-    made_by, users = {node.output[0]: node for node in graph.node}, _users(graph)
-    inputs = {node.input[0]: layers[node.output[0]] for node in graph.node if node.output[0] in layers}
-    added, rounded = {}, {}  # initialisers by name; a tensor -> it in 8 bits and back
-
-    def kept(name: str, array: np.ndarray) -> str:
-        added[name] = constant(array, name)
-        return name
-
-    def loudened(source: str, factors: torch.Tensor) -> bool:
-        """Multiply the channels of a tensor where they are made, if a convolution makes them, and for this alone."""
-        maker = made_by[source]
-        while maker.op_type in ("Relu", "DepthToSpace") and len(users[source]) == 1:
-            if maker.op_type == "DepthToSpace":
-                factors = factors.repeat_interleave(options(maker)["blocksize"] ** 2)
-            source = maker.input[0]
-            maker = made_by[source]
-        if maker.op_type != "Conv" or len(users[source]) > 1 or maker.input[1] not in weights:
-            return False
-        if layer := layers.get(source):
-            layer.steps, layer.bias = layer.steps * factors, layer.bias * factors
-            return True
-        for name in maker.input[1:]:
-            weights[name] = weights[name] * factors.view(-1, *[1] * (weights[name].ndim - 1))
-        return True
-
-    def round_trip(name: str, layer: Layer) -> Iterator:
-        """The nodes that round a tensor."""
-        kind = np.int8 if layer.input.signed else np.uint8
-        grid = [kept(f"{name}.step", np.float32(layer.input.step)), kept(f"{name}.zero", kind(0))]
-        source = name
-        if name not in folded and not (layer.factors == 1).all():
-            source = f"{name}.even"
-            yield make("Mul", [name, kept(f"{name}.factors", layer.factors.view(1, -1, 1, 1).numpy())], [source])
-        yield make("QuantizeLinear", [source, *grid], [f"{name}.whole"])
-        yield make("DequantizeLinear", [f"{name}.whole", *grid], [f"{name}.rounded"])
-        rounded[name] = f"{name}.rounded"
-
-    folded = {name for name, layer in inputs.items() if loudened(name, layer.factors)}
-    shuffled = {made_by[name].input[0]: inputs[name] for name in folded if made_by[name].op_type == "DepthToSpace"}
-    folded |= shuffled.keys()
-    nodes = []
-    for node in graph.node:
-        layer = layers.get(node.output[0])
-        if layer:
-            name, sources = node.output[0], list(node.input)
-            sounds = layer.steps > 0
-            steps = torch.where(sounds, layer.steps, 1)
-            grid = [kept(f"{name}.steps", steps.numpy()), kept(f"{name}.zeros", np.zeros(len(steps), np.int8))]
-            weight = layer.weight * sounds.view(-1, 1, 1, 1)
-            weight = kept(f"{name}.weight", weight.to(torch.int8).numpy())
-            nodes.append(make("DequantizeLinear", [weight, *grid], [f"{name}.weights"], axis=0))
-            node.input[:] = [rounded[sources[0]], f"{name}.weights", kept(f"{name}.bias", layer.bias.numpy())]
-        elif node.op_type == "DepthToSpace" and node.input[0] in rounded:
-            node.input[0] = rounded[node.input[0]]
-        nodes.append(node)
-        for name in node.output:
-            if name in inputs or name in shuffled:
-                nodes += round_trip(name, inputs.get(name) or shuffled[name])
-    used = {name for node in nodes for name in node.input}
-    own = [constant(tensor.numpy(), name) for name, tensor in weights.items() if name in used]
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend([*own, *added.values()])
