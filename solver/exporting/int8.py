@@ -4,8 +4,8 @@ What comes out is such a graph again, with QuantizeLinear and DequantizeLinear a
 ONNX Runtime read. The layers that face the picture stay in float32. All else is chosen by calibration pictures:
 
 - the factors of its input's channels: quiet ones are made louder, and their weights smaller, or they would be lost in
-  the step that all channels share (cross-layer equalisation: Nagel et al., arXiv 1906.04721). Of several degrees the one
-  is taken whose errors change the result least, by the network's gradients;
+  the step that all channels share (cross-layer equalisation: Nagel et al., arXiv 1906.04721). Of several degrees the
+  one is taken whose errors change the result least, by the network's gradients;
 - its range: the geometric mean of the largest value and of the range with the least squared error;
 - its weights, one scale for each output channel, rounded so that the rounding of one is made good by those to come
   (GPTQ: Frantar et al., arXiv 2210.17323);
