@@ -17,6 +17,9 @@ PROTOCOLS = ("published", "modern")  # the others make the LR themselves
 class Figures:
     """What is measured of a video against its original, frame by frame.
 
+    Attributes:
+        rows: of each frame so far, its figures by their names.
+
     Args:
         of: the video that is enlarged.
         hr: its original.
@@ -36,7 +39,7 @@ class Figures:
             raise InputError(f"{hr.path}: videos are measured by --protocol {' or '.join(PROTOCOLS)}, not {protocol}")
         self._of, self._hr, self._more = of, hr, more
         self._how = scale, protocol, channel
-        self._rows: list[dict[str, float | None]] = []
+        self.rows: list[dict[str, float | None]] = []
 
     def passing(self, frames: Iterator[tuple[int, np.ndarray, np.ndarray]]) -> Iterator[tuple]:
         """The frames as they come, measured: of each its time, the result and the LR, float RGB.
@@ -48,17 +51,17 @@ class Figures:
         for time, sr, lr in frames:
             hr = next(originals, None)
             if hr is None:
-                raise InputError(f"{self._hr.path}: has {len(self._rows)} frames, fewer than {self._of.path}")
-            self._rows.append(self._figures(sr, lr, images.from_float(hr.rgb)))
+                raise InputError(f"{self._hr.path}: has {len(self.rows)} frames, fewer than {self._of.path}")
+            self.rows.append(self._figures(sr, lr, images.from_float(hr.rgb)))
             yield time, sr, lr
         if next(originals, None) is not None:
-            raise InputError(f"{self._hr.path}: has more than the {len(self._rows)} frames of {self._of.path}")
+            raise InputError(f"{self._hr.path}: has more than the {len(self.rows)} frames of {self._of.path}")
 
     def means(self) -> dict:
         """What a row of :class:`solver.measuring.evaluate.Row` has of them."""
         means = {}
-        for name in self._rows[0]:
-            known = [row[name] for row in self._rows if row[name] is not None]
+        for name in self.rows[0]:
+            known = [row[name] for row in self.rows if row[name] is not None]
             means[name] = float(np.mean(known)) if known else None
         more = {name: means.pop(name) for name in [*means] if name.removeprefix("bicubic_") in self._more}
         return means | {"more": more}

@@ -37,7 +37,8 @@ class Films:
 
     Attributes:
         sampler: what enlarges.
-        folder: of the results: they are in ``SR``, and segments of those that are not done in hidden folders there.
+        folder: of the results: they are in ``SR``, segments of those that are not done in hidden folders there, and the
+            figures of the frames in ``frames``.
         codec, crf, pix_fmt: see :func:`dataset.encoding.coding`.
         strip: see :func:`dataset.remux.join`.
         protocol, channel, more: what is measured of those whose original is there, see
@@ -93,7 +94,12 @@ class Films:
         parts = Segments(_work_folder(path, key), of, coding)
         made = parts.write(self._enlarged(of, sampler, coding, parts.frames, figures))
         lost = remux.join(path, parts.files, of, coding, self.strip)
-        measured = figures.means() if figures else {}
+        measured = {}
+        if figures:
+            measured = figures.means()
+            table = files.fitting_path(self.folder / "frames", item.name, ".csv")
+            rows = [{"frame": number} | row for number, row in enumerate(figures.rows, 1)]
+            files.write_csv(table, rows)
         row = Row(item.name, coding.height, coding.width, time.perf_counter() - start, frames=made, **measured)
         return row, [f"{item.lr}: {note}" for note in (*of.notes, *coding.notes, *lost)]
 
