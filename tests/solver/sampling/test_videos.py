@@ -219,7 +219,7 @@ def test_a_pair_is_measured_frame_by_frame(enlarge, tmp_path, protocol):
         row = next(csv.DictReader(file))
     assert np.allclose([float(row["psnr"]), float(row["ssim"])], np.mean(expected, axis=0), atol=1e-6)
     assert float(row["ifc"]) > 0 and float(row["bicubic_psnr"]) > 10
-    with open(next((tmp_path / "out").rglob("frames/clip.csv"))) as file:
+    with open(next((tmp_path / "out").rglob("frames/clip_SR.csv"))) as file:
         rows = list(csv.DictReader(file))
     assert [row["frame"] for row in rows] == ["1", "2", "3"] and float(rows[0]["bicubic_ifc"]) > 0
     assert np.allclose([(float(row["psnr"]), float(row["ssim"])) for row in rows], expected, atol=1e-6)
