@@ -5,6 +5,7 @@ Nothing is encoded anew: packets are copied as they are.
 
 import heapq
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 from . import video
@@ -15,6 +16,7 @@ from .video import Video
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".webm": "webm", ".mkv": "matroska"}
 _OF_THE_FILE = ("encoder", "major_brand", "minor_version", "compatible_brands", "rotate")  # not of what is in it
+_LONGEST = 2**31 - 1  # ticks that MP4 can tell of a packet
 # What Matroska cannot hold, although its writer takes it for subtitles or data like others.
 _NOT_HELD = {"matroska": {"mov_text"}}
 
@@ -74,7 +76,9 @@ def _write(container, segments: list[Path], source, of: Video, coding: Coding) -
     container.set_chapters(source.chapters())
     others = [stream for stream in source.streams if stream.index in streams and stream is not pictures]
     video_out = streams[pictures.index]
-    for packet in heapq.merge(_frames(segments, video_out, of), _others(source, others, streams), key=_when):
+    for packet in heapq.merge(
+        _frames(segments, video_out, of, _end(source, pictures)), _others(source, others, streams), key=_when
+    ):
         container.mux_one(packet)
     return notes
 
@@ -108,32 +112,46 @@ def _others(source, streams: list, out: dict) -> Iterator:
             yield packet
 
 
-def _frames(segments: list[Path], stream, of: Video) -> Iterator:
+def _end(source, stream) -> int:
+    """When the last frame of a video is seen no more, in its ticks; 0 if it is not known."""
+    if stream.duration:
+        return (stream.start_time or 0) + stream.duration
+    return int(((source.start_time or 0) + (source.duration or 0)) / stream.time_base / 10**6)  # with all else, as MKV
+
+
+def _frames(segments: list[Path], stream, of: Video, end: int) -> Iterator:
     """The packets of all segments, and when each is to be decoded.
 
     A packet is to be decoded no later than its frame is seen, and each later than the one before. So the times of
     decoding are those of the frames in order, ``depth`` packets later: the most that a frame overtakes.
+
+    How long each is seen follows from the next one's time; of the last one it is told, to ``end``.
     """
-    depth, step = _depth(segments), max(1, round(1 / of.rate / of.tick))
-    waiting, number = [], 0  # times of frames that are not yet those of decoding
-    for packet in _packets(segments):
+    depth, count, last = _order(segments)
+    step, last = max(1, round(1 / of.rate / of.tick)), round(last / of.tick) - lead(of)
+    end = min(end, last + _LONGEST) if end > last else last + step
+    waiting = []  # times of frames that are not yet those of decoding
+    for number, packet in enumerate(_packets(segments)):
         time = round(packet.pts * packet.time_base / of.tick) - lead(of)
         heapq.heappush(waiting, time)
         packet.pts, packet.time_base = time, of.tick
         packet.dts = waiting[0] - (depth - number) * step if number < depth else heapq.heappop(waiting)
-        packet.stream, packet.duration = stream, step
-        number += 1
+        packet.stream, packet.duration = stream, end - last if time == last else step
+        if number == count - 1 and time < last:  # MP4 tells times by how long each packet before took
+            packet.duration = max(1, end - packet.dts - depth * step)
         yield packet
 
 
-def _depth(segments: list[Path]) -> int:
-    """How many packets of later frames are before one of an earlier frame, at most."""
-    depth = 0
+def _order(segments: list[Path]) -> tuple[int, int, Fraction]:
+    """How many packets of later frames are before one of an earlier frame, at most; how many packets there are; and
+    the time of the last frame in seconds, as segments have it."""
+    depth = count = last = 0
     for segment in segments:
-        times = [packet.pts for packet in _packets([segment])]
+        times = [packet.pts * packet.time_base for packet in _packets([segment])]
         place = {time: number for number, time in enumerate(sorted(times))}
         depth = max([depth, *(number - place[time] for number, time in enumerate(times))])
-    return depth
+        count, last = count + len(times), max([last, *times])
+    return depth, count, last
 
 
 def _packets(segments: list[Path]) -> Iterator:

@@ -28,7 +28,9 @@ _OTHER = {
     "ffv1": {"level": "3", "slicecrc": "1", "g": "1"},  # each slice has a checksum
 }
 _AVX512 = 256  # OpenCV's number of it (CV_CPU_AVX512_SKX)
-_LEAD = 60  # seconds that all times in a segment are later by: its format has none below 0, as of decoding may be
+# Seconds that all times in a segment are later by: its format has none below 0, as of decoding may be, by as long as
+# some frames are seen.
+LEAD = 10**8
 
 
 def folder_of(path: Path) -> Path:
@@ -99,7 +101,7 @@ class Segments:
 
 def lead(of: Video) -> int:
     """Ticks by which the times in a segment are later than the video's."""
-    return round(_LEAD / of.tick)
+    return round(LEAD / of.tick)
 
 
 def _options(coding: Coding) -> dict[str, str]:

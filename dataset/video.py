@@ -61,10 +61,9 @@ class Video:
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame: when it is seen first, and for how long, in ticks; and its pixels, (H, W, 3) float32 RGB in [0, 1]."""
+    """A frame: when it is seen first, in ticks, and its pixels, (H, W, 3) float32 RGB in [0, 1]."""
 
     time: int
-    duration: int
     rgb: np.ndarray
 
 
@@ -144,8 +143,10 @@ def frames(video: Video, skip: int = 0) -> Iterator[Frame]:
             number += 1
             if (frame.height, frame.width) != sides:
                 raise InputError(f"{video.path}: frame {number} has another size than those before it; cut it there")
+            if frame.is_corrupt:  # the decoder has filled it by others
+                raise InputError(f"{video.path}: is damaged at frame {number}; copy it again, or cut it there")
             if number > skip:
-                yield Frame(time, frame.duration or step, _pixels(frame, video))
+                yield Frame(time, _pixels(frame, video))
     if not number:
         raise InputError(f"{video.path}: not a readable video: it has no frame")
 

@@ -46,6 +46,25 @@ def test_times_and_all_other_streams_are_the_originals(suffix, codec, tmp_path, 
         assert [s.type for s in other.streams][:3] == ["video", "audio", "subtitle"]
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_pictures_may_stay_for_long_and_the_last_one_too(suffix, tmp_path):
+    slides = [40 * second * 90_000 for second in range(5)]
+    short, path = clips.write(tmp_path / f"short.{suffix}", slides), tmp_path / f"clip.{suffix}"
+    with av.open(str(short)) as before, av.open(str(path), "w") as after:
+        stream = after.add_stream_from_template(before.streams.video[0])
+        packets = [packet for packet in before.demux() if packet.pts is not None]
+        for packet in packets:
+            if packet.pts == max(other.pts for other in packets):
+                packet.duration = round(7 / packet.time_base)
+            packet.stream = stream
+            after.mux_one(packet)
+    result, _ = doubled(path, tmp_path / "work")
+    assert clips.seconds(result) == clips.seconds(path)
+    with av.open(str(path)) as one, av.open(str(result)) as other:
+        assert one.duration == other.duration == 167_000_000
+        assert one.streams[0].duration == other.streams[0].duration
+
+
 @pytest.mark.parametrize("turned", [0, 90, 180, 270])
 def test_frames_are_upright(turned, tmp_path):
     path = clips.write(tmp_path / "clip.mp4", [0, 3600], turned=turned)
@@ -171,6 +190,18 @@ def test_bad_files_are_one_clear_line(tmp_path):
         with pytest.raises(InputError, match=words) as caught:
             list(video.frames(video.look(tmp_path / name)))
         assert str(caught.value).startswith(f"{tmp_path / name}: ")
+
+
+def test_a_frame_that_the_decoder_fills_by_others_is_damage(tmp_path):
+    path = clips.write(tmp_path / "clip.mp4", [0, 3600, 7200], (96, 96))
+    with av.open(str(path)) as file:
+        second = [packet for packet in file.demux() if packet.pts is not None][1]
+        place = second.pos + second.size // 2
+    data = bytearray(path.read_bytes())
+    data[place : place + 8] = bytes(8)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"clip.mp4: is damaged at frame [23]; copy it again, or cut it there"):
+        list(video.frames(video.look(path)))
 
 
 @pytest.mark.parametrize("codec", encoding.CODECS)
