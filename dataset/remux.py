@@ -4,18 +4,21 @@ Nothing is encoded anew: packets are copied as they are.
 """
 
 import heapq
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 from . import video
 from .encoding import Coding
+from .errors import InputError
 from .files import opened, written_whole
 from .segments import lead, refusing, tell_colours
 from .video import Video
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".webm": "webm", ".mkv": "matroska"}
 _OF_THE_FILE = ("encoder", "major_brand", "minor_version", "compatible_brands", "rotate")  # not of what is in it
+_COUNTING = ("mp4", "mov")  # formats that write a stream of time codes by themselves
 _LONGEST = 2**31 - 1  # ticks that MP4 can tell of a packet
 # What Matroska cannot hold, although its writer takes it for subtitles or data like others.
 _NOT_HELD = {"matroska": {"mov_text"}}
@@ -38,47 +41,63 @@ def join(path: Path, segments: list[Path], of: Video, coding: Coding) -> list[st
     Raises:
         InputError: if it cannot be written.
     """
-    with written_whole(path) as temporary, open(temporary, "w+b") as file, refusing(of.path):
-        with video.opened_video(of.path) as source:
-            exact = {"fflags": "+bitexact"}  # Matroska would have random numbers
-            with video.library().open(file, "w", format=_FORMATS[coding.suffix], container_options=exact) as container:
-                return _write(container, segments, source, of, coding)
+    with written_whole(path) as temporary:
+        try:
+            return _written(temporary, segments, of, coding, beside=True)
+        except InputError as error:  # of what FFmpeg refuses, and the pictures took hours
+            notes = _written(temporary, segments, of, coding, beside=False)
+            why = str(error).removeprefix(f"{of.path}: ").partition(";")[0]
+            return [*notes, f"all beside the pictures is left out, as it {why}"]
 
 
-def _write(container, segments: list[Path], source, of: Video, coding: Coding) -> list[str]:
+def _written(temporary: Path, segments: list[Path], of: Video, coding: Coding, beside: bool) -> list[str]:
+    exact = {"fflags": "+bitexact"}  # Matroska would have random numbers
+    with open(temporary, "w+b") as file, refusing(of.path), video.opened_video(of.path) as source:
+        with video.library().open(file, "w", format=_FORMATS[coding.suffix], container_options=exact) as container:
+            return _write(container, segments, source, of, coding, beside)
+
+
+def _write(container, segments: list[Path], source, of: Video, coding: Coding, beside: bool) -> list[str]:
     pictures = video.pictures(source)
-    kept, streams, notes = _told(source.metadata), {}, []
-    container.metadata.update(kept)
-    for stream in source.streams:
+    streams, notes, unknown = {}, [], 0
+    container.metadata.update(_told(source.metadata, container))
+    matroska = container.format.name == "matroska"
+    for stream in source.streams if beside else [pictures]:
         if stream is pictures:
             out = _stream_of(segments[0], container)
             out.time_base = of.tick
             tell_colours(out.codec_context, coding.colours)
             out.codec_context.sample_aspect_ratio = of.aspect
+            notes += _tell_time_code(out, container, source, of.rate)
             if coding.codec == "hevc" and coding.suffix != ".mkv":
                 out.codec_context.codec_tag = "hvc1"  # without which Apple's players do not play it
-        elif stream.type == "attachment":
+        elif matroska and stream.type == "attachment":
             container.add_attachment(stream.metadata.get("filename", "attachment"), stream.mimetype or "", stream.data)
             continue
-        elif stream.codec_context is None:  # as the list of chapters, which is written anew
+        elif matroska and video.is_cover(stream):
+            container.add_attachment(*_cover(of, stream))
+            continue
+        elif (
+            stream.codec_context is None and stream.type == "data"
+        ):  # as the chapters and the time code, which are written anew
+            unknown += "timecode" not in stream.metadata
             continue
         elif not _holds(container, stream):
-            notes.append(
-                f"{stream.type} ({stream.codec_context.name}) is left out, which {container.format.name} cannot hold"
-            )
+            name = f" ({stream.codec_context.name})" if stream.codec_context else ""
+            notes.append(f"{stream.type}{name} is left out, which {container.format.name} cannot hold")
             continue
         else:
-            out = container.add_stream_from_template(stream)
+            out = container.add_stream_from_template(stream, opaque=True)  # or it would ask for an encoder
             out.time_base = stream.time_base
         out.disposition = stream.disposition
-        out.metadata.update(_told(stream.metadata))
+        out.metadata.update(_told(stream.metadata, container))
         streams[stream.index] = out
-    container.set_chapters(source.chapters())
+    chapters = source.chapters()
+    container.set_chapters(chapters)
+    notes += ["data of a kind that is not known are left out"] * (unknown > bool(chapters))
     others = [stream for stream in source.streams if stream.index in streams and stream is not pictures]
-    video_out = streams[pictures.index]
-    for packet in heapq.merge(
-        _frames(segments, video_out, of, _end(source, pictures)), _others(source, others, streams), key=_when
-    ):
+    frames = _frames(segments, streams[pictures.index], of, _end(source, pictures))
+    for packet in heapq.merge(frames, _others(source, others, streams), key=_when):
         container.mux_one(packet)
     return notes
 
@@ -89,13 +108,38 @@ def _stream_of(segment: Path, container):
         return container.add_stream_from_template(source.streams.video[0], opaque=True)
 
 
-def _told(metadata: dict[str, str]) -> dict[str, str]:
-    return {name: text for name, text in metadata.items() if name.lower() not in _OF_THE_FILE}
+def _cover(of: Video, stream) -> tuple[str, str, bytes]:
+    """Name, kind and content of a picture that stands for the whole, as an attachment."""
+    kind = stream.codec_context.name.replace("mjpeg", "jpeg")
+    with video.opened_video(of.path) as source:
+        content = next(bytes(packet) for packet in source.demux(source.streams[stream.index]) if packet.size)
+    return stream.metadata.get("filename", f"cover.{kind}"), stream.metadata.get("mimetype", f"image/{kind}"), content
+
+
+def _told(metadata: dict[str, str], container) -> dict[str, str]:
+    left_out = (*_OF_THE_FILE, *["timecode"] * (container.format.name in _COUNTING))
+    return {name: text for name, text in metadata.items() if name.lower() not in left_out}
+
+
+def _tell_time_code(out, container, source, rate: Fraction) -> list[str]:
+    """Tell the number of the first frame, if a format counts them by itself, or a note that it cannot."""
+    told = (item for metadata in (source, *source.streams.video) for item in metadata.metadata.items())
+    code = next((text for name, text in told if name.lower() == "timecode"), None)
+    if code is None or container.format.name not in _COUNTING:
+        return []
+    found = re.fullmatch(r"\d\d:\d\d:\d\d([:;.])\d\d", code)
+    # What leaves out numbers (;) is of 30 or 60 frames a second.
+    if not found or not 0 < round(rate) < 256 or found[1] != ":" and round(rate) % 30:
+        return [f"the time code {code} is left out, which {container.format.name} cannot hold"]
+    out.metadata["timecode"], out.codec_context.framerate = code, rate
+    return []
 
 
 def _holds(container, stream) -> bool:
     """Whether a format can hold a stream."""
-    return stream.codec_context.name in container.supported_codecs - _NOT_HELD.get(container.format.name, set())
+    return stream.codec_context and stream.codec_context.name in container.supported_codecs - _NOT_HELD.get(
+        container.format.name, set()
+    )
 
 
 def _when(packet) -> float:

@@ -133,6 +133,52 @@ def test_what_a_format_cannot_hold_is_told(tmp_path):
     assert encoding.coding(video.look(path), (64, 96), "vp9").notes == ("10 bits become 8",)
 
 
+def written_beside(path, codec=None, **metadata):
+    """A video with things beside it: a second one, in a codec, or metadata of the first."""
+    frames = [av.VideoFrame(64, 64, "yuv420p") for _ in range(3)]
+    with av.open(str(path), "w") as file:
+        form = {"rate": 25, "width": 64, "height": 64, "pix_fmt": "yuv420p"}
+        streams = [file.add_stream(name, **form) for name in ("libx264", codec) if name]
+        streams[0].metadata.update(metadata)
+        if "cover" in path.name:
+            file.add_attachment("cover.png", "image/png", b"\x89PNG\r\n\x1a\n of a disc")
+        for stream in streams:
+            for number, frame in enumerate(frames):
+                frame.pts, frame.time_base = number, clips.MILLISECOND * 40
+                file.mux(stream.encode(frame))
+            file.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    "code, told", [("01:00:00:10", []), ("01:00:00;10", ["the time code 01:00:00;10 is left out"])]
+)
+def test_a_time_code_is_kept_or_told(code, told, tmp_path):
+    path = written_beside(tmp_path / "clip.mkv", timecode=code).rename(
+        tmp_path / "clip.mov"
+    )  # 25 frames leave out none
+    result, notes = doubled(path, tmp_path / "work")
+    assert [note.partition(", ")[0] for note in notes] == told
+    with av.open(str(result)) as file:
+        assert file.streams.video[0].metadata.get("timecode") == (None if told else code)
+
+
+def test_a_second_video_and_a_cover_stay_as_they_are(tmp_path):
+    path = written_beside(tmp_path / "cover.mkv", "libsvtav1")
+    result, notes = doubled(path, tmp_path / "work")
+    with av.open(str(path)) as one, av.open(str(result)) as other:
+        kept = [[bytes(packet) for packet in file.demux(file.streams.video[1:])] for file in (one, other)]
+        assert notes == [] and kept[0] == kept[1] and len(kept[0]) > 4
+        assert [video.is_cover(stream) for stream in other.streams] == [False, False, True]
+
+
+def test_what_stands_beside_the_pictures_does_not_lose_them(tmp_path):
+    path = written_beside(tmp_path / "clip.avi", "rawvideo")
+    result, notes = doubled(path, tmp_path / "work")
+    assert notes == ["all beside the pictures is left out, as it cannot be written: invalid argument"]
+    assert len(clips.seconds(result)) == 3
+
+
 def test_what_a_codec_cannot_hold_is_told_before(tmp_path):
     found = video.look(clips.write(tmp_path / "clip.mp4", [0, 3600]))
     for size, more, words in (
