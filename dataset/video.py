@@ -3,6 +3,7 @@
 FFmpeg decodes them, by PyAV, which is imported only where a video is met.
 """
 
+import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ class Video:
         path: the file.
         height, width: of a frame, upright.
         turns: quarter turns anticlockwise that make a stored frame upright.
+        mirrored: whether left and right are changed before that.
         tick: the unit of its times, in seconds.
         rate: frames per second, on average.
         frames: about how many it has; 0 if it is not known.
@@ -50,6 +52,7 @@ class Video:
     height: int
     width: int
     turns: int
+    mirrored: bool
     tick: Fraction
     rate: Fraction
     frames: int
@@ -88,7 +91,7 @@ def look(path: Path) -> Video:
         if frame is None:
             raise ValueError("it has no frame")
         kind = frame.format
-        turns = round(frame.rotation / 90) % 4
+        turns, mirrored = _upright(frame)
         sides = (frame.height, frame.width)[:: -1 if turns % 2 else 1]
         if frame.height * frame.width > _MOST_PIXELS:
             raise ValueError(f"its frames have {frame.width}x{frame.height} pixels, more than {_MOST_PIXELS:,}")
@@ -106,6 +109,7 @@ def look(path: Path) -> Video:
             path,
             *sides,
             turns=turns,
+            mirrored=mirrored,
             tick=stream.time_base,
             rate=Fraction(rate),
             frames=stream.frames or int((container.duration or 0) / 1e6 * rate),
@@ -224,6 +228,8 @@ def _end_of_boxes(file: BinaryIO) -> int:
     """Where the last box of a MOV or MP4 ends (ISO/IEC 14496-12, 4.2); also notices what is encrypted."""
     place = 0
     for _ in range(_STEPS):
+        if place >= file_size(file):
+            break
         head = read_at(file, place, 16)
         if len(head) < 8:
             break
@@ -259,6 +265,15 @@ def _number(data: bytes) -> tuple[int, int]:
     return number & (2 ** (7 * length) - 1), length
 
 
+def _upright(frame) -> tuple[int, bool]:
+    """What makes a frame upright: quarter turns anticlockwise, and whether left and right are changed before."""
+    matrix = next((bytes(told) for told in frame.side_data if told.type.name == "DISPLAYMATRIX"), bytes(36))
+    a, b, _, c, d = struct.unpack_from("=5i", matrix)  # a player shows (x, y) at (a * x + c * y, b * x + d * y)
+    mirrored = a * d < b * c
+    angle = math.atan2(-b, -a) if mirrored else math.atan2(b, a)
+    return -round(angle / (math.pi / 2)) % 4, mirrored
+
+
 def _layout(kind, bits: int) -> Layout:
     """The planar layout that samples of a format are brought to."""
     if kind.is_rgb or kind.has_palette:
@@ -274,7 +289,7 @@ def _pixels(frame, video: Video) -> np.ndarray:
     if frame.format.name != layout.name:
         frame = frame.reformat(format=layout.name, src_color_range=range_, dst_color_range=range_)
     rgb = yuv.to_rgb(planes(frame, layout), layout, video.colours)
-    return np.ascontiguousarray(np.rot90(rgb, video.turns))
+    return np.ascontiguousarray(np.rot90(rgb[:, ::-1] if video.mirrored else rgb, video.turns))
 
 
 def planes(frame, layout: Layout) -> list[np.ndarray]:

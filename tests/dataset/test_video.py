@@ -1,6 +1,7 @@
 """Videos: their times, colours and turns, what is beside the pictures, and bad files."""
 
 import ctypes
+import struct
 from itertools import accumulate
 
 import clips
@@ -77,6 +78,28 @@ def test_frames_are_upright(turned, tmp_path):
     assert video.look(result).turns == 0
     again = next(video.frames(video.look(result))).rgb[::2, ::2]
     assert abs(again - expected)[8:-8, 8:-8].max() < 0.06
+
+
+@pytest.mark.parametrize(
+    "matrix, expected",
+    [
+        ((-1, 0, 0, 1), lambda stored: stored[:, ::-1]),
+        ((1, 0, 0, -1), lambda stored: stored[::-1]),
+        ((0, 1, 1, 0), lambda stored: stored.transpose(1, 0, 2)),
+        ((0, -1, -1, 0), lambda stored: stored[::-1, ::-1].transpose(1, 0, 2)),
+        ((0, 0, 0, 0), lambda stored: stored),
+    ],
+)
+def test_mirrored_frames_are_as_players_show_them(matrix, expected, tmp_path):
+    path = clips.write(tmp_path / "clip.mp4", [0])
+    (stored,) = video.frames(video.look(path))
+    data = bytearray(path.read_bytes())
+    a, b, c, d = (value << 16 for value in matrix)
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    of = video.look(path)
+    (shown,) = video.frames(of)
+    assert shown.rgb.shape == (of.height, of.width, 3) and np.array_equal(shown.rgb, expected(stored.rgb))
 
 
 @pytest.mark.parametrize("bits", [8, 10])
