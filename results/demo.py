@@ -83,13 +83,13 @@ def build(folder: Path, memory: int | None = None):
         raise InputError(f"{ROOT}: no weights are there; git checkout brings them back")
 
     def enlarge(path: str | None, network: str, scale: int, precision: str, last: str | None):
-        forget(last)
         try:
             if path is None:
                 raise InputError("drop a picture first")
             result, wipe, told = enlarged(Path(path), network, scale, precision, folder, memory)
         except InputError as error:
             raise gradio.Error(as_html([str(error)], path), print_exception=False) from None
+        forget(last)  # only now, as the page still offers it
         ready = gradio.DownloadButton(f"Download {result.name}", value=str(result), interactive=True)
         return wipe, ready, as_html(told, path), str(result)
 
@@ -141,13 +141,20 @@ def enlarged(path: Path, network: str, scale: int, precision: str, folder: Path,
     from solver.measuring.evaluate import evaluate
     from solver.sampling.output import Output
 
+    if not path.is_file():  # a request may say more than the page lets a visitor say
+        raise InputError(f"{path}: is no file; drop a picture")
     pictures = test_set.find(path, scale)
     if pictures.videos:
         raise InputError(f"{path}: is a video; tcw_sample.py enlarges it")
     sampler = _sampler(network, scale, precision, memory)
     output = Output(Path(tempfile.mkdtemp(dir=folder)), ".png")
-    scores = evaluate(sampler, pictures, on_picture=output.write)
-    [row], result = scores.rows, output.path(pictures.items[0])
+    result = output.path(pictures.items[0])
+    try:
+        scores = evaluate(sampler, pictures, on_picture=output.write)
+    except InputError:
+        forget(str(result))
+        raise
+    [row] = scores.rows
     told = f"{row.width}x{row.height} pixels in {row.seconds:.1f} s, by {network} x{scale} in {sampler.precision}"
     wipe = None
     if row.height * row.width <= _PREVIEW and not sampler.too_large(images.held_bytes(path)):

@@ -81,6 +81,28 @@ def test_a_result_is_forgotten_with_its_folder(enlarged, picture, tmp_path):
     demo.forget(None)
 
 
+def test_a_failure_leaves_nothing_and_a_folder_is_no_picture(enlarged, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"a text")
+    for path, words in ((tmp_path / "a.png", "not a readable picture"), (tmp_path, "is no file; drop a picture")):
+        with pytest.raises(InputError, match=words):
+            enlarged(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_what_the_page_offers_stays_until_there_is_another(picture, tmp_path):
+    gradio = pytest.importorskip("gradio")
+    page, _ = demo.build(tmp_path)
+    (enlarge,) = (function.fn for function in page.fns.values() if function.api_name == "enlarge")
+    images.write_rgb(tmp_path / "a.png", picture(20, 30))
+    arguments = str(tmp_path / "a.png"), "lesrcnn", 2, "fp32"
+    *_, first = enlarge(*arguments, None)
+    with pytest.raises(gradio.Error, match="drop a picture first"):
+        enlarge(None, *arguments[1:], first)
+    assert os.path.exists(first)
+    *_, second = enlarge(*arguments, first)
+    assert os.path.exists(second) and not os.path.exists(first)
+
+
 # -- in a browser ------------------------------------------------------------------------------------
 
 
