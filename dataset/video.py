@@ -101,6 +101,7 @@ def look(path: Path) -> Video:
         aspect = Fraction(stream.sample_aspect_ratio or 1)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         alpha = any(component.is_alpha for component in kind.components)
+        alpha |= stream.metadata.get("alpha_mode") == "1"  # WebM's, which the decoder leaves out
         notes = ["its transparency is left out"] * alpha
         notes += ["it is interlaced, and each two fields are enlarged as one picture"] * frame.interlaced_frame
         told = {beside.type.name for beside in frame.side_data} & _SCREEN

@@ -202,6 +202,16 @@ def test_what_stands_beside_the_pictures_does_not_lose_them(tmp_path):
     assert len(clips.seconds(result)) == 3
 
 
+@pytest.mark.parametrize("codec, suffix", [("ffv1", "mkv"), ("libvpx-vp9", "webm")])
+def test_transparency_that_is_left_out_is_told(codec, suffix, tmp_path):
+    with av.open(str(tmp_path / f"clip.{suffix}"), "w") as file:
+        stream = file.add_stream(codec, rate=25, width=32, height=32, pix_fmt="yuva420p")
+        frame = av.VideoFrame(32, 32, "yuva420p")
+        frame.pts, frame.time_base = 0, clips.MILLISECOND
+        file.mux([*stream.encode(frame), *stream.encode()])
+    assert video.look(tmp_path / f"clip.{suffix}").notes == ("its transparency is left out",)
+
+
 def test_what_a_codec_cannot_hold_is_told_before(tmp_path):
     found = video.look(clips.write(tmp_path / "clip.mp4", [0, 3600]))
     for size, more, words in (
