@@ -92,8 +92,7 @@ class OurArchitecture(Architecture):
 
     def _chosen(self, state: dict[str, torch.Tensor]) -> dict:
         """Of the networks that fit, the one that the file says it is of, else a blind one, else that of the scale."""
-        says = getattr(state, "_metadata", {}).get("", {}).get(_SAYS)
-        says = says if isinstance(says, dict) else {}
+        says = _said(state)
         fitting = [network for network in self._fitting(state) if _agree(says, network)]
         if not fitting:
             raise UnsupportedModelError(
@@ -109,6 +108,15 @@ class OurArchitecture(Architecture):
         if not of_scale:
             raise UnsupportedModelError(f"these weights of {self.name} do not tell their scale: register(scale=3), say")
         return of_scale[0]
+
+
+def _said(state: dict) -> dict:
+    """What a state dict says of its network; what no network says is passed over."""
+    told = getattr(state, "_metadata", None)
+    for name in ("", _SAYS):
+        told = told.get(name) if isinstance(told, dict) else None
+    told = told if isinstance(told, dict) else {}
+    return {name: value for name, value in told.items() if not isinstance(value, torch.Tensor)}
 
 
 def _agree(says: dict, network: dict) -> bool:

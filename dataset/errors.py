@@ -53,14 +53,18 @@ def run(main: Callable[[], int | None]) -> None:
         raise SystemExit(128 + signum)
 
     signal.signal(signal.SIGTERM, terminate)
+    # What is closed must not become a file of ours, into which a library would tell its warnings.
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(spare)
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # where few characters are known, the others become escapes
             stream.reconfigure(errors="backslashreplace")
     program = Path(sys.argv[0]).name
     try:
         status = main() or 0
-        if sys.stdout:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone: `... | head`
         _say_no_more(sys.stdout)
         status = 141

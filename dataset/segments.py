@@ -6,7 +6,7 @@ on the video alone, so the result is the same however often a run was interrupte
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from . import video
+from .containers import file_size, read_at
 from .encoding import ENCODERS, Coding
 from .errors import InputError
-from .files import fitting_path, written_whole
+from .files import fitting_path, opened, written_whole
 from .video import Video
 from .yuv import Colours
 
@@ -27,8 +28,11 @@ _OTHER = {
     "vp9": {"b": "0"},
     "ffv1": {"level": "3", "slicecrc": "1", "g": "1"},  # each slice has a checksum
 }
+_INDEX = b"NX\xdd\x67\x2f\x23\xe6\x4e"  # with which a segment's begins
 _AVX512 = 256  # OpenCV's number of it (CV_CPU_AVX512_SKX)
-_LEAD = 60  # seconds that all times in a segment are later by: its format has none below 0, as of decoding may be
+# Seconds that all times in a segment are later by: its format has none below 0, as of decoding may be, by as long as
+# some frames are seen.
+LEAD = 10**8
 
 
 def folder_of(path: Path) -> Path:
@@ -48,7 +52,7 @@ class Segments:
     def __init__(self, folder: Path, of: Video, coding: Coding) -> None:
         self._folder, self._of, self._coding = folder, of, coding
         self.files = []
-        while (path := self._path(len(self.files))).exists():
+        while _is_whole(path := self._path(len(self.files))):
             self.files.append(path)
 
     @property
@@ -97,9 +101,18 @@ class Segments:
         return count
 
 
+def _is_whole(path: Path) -> bool:
+    """Whether a segment is there to its end, which is an index: after a power failure, the end may be missing."""
+    with suppress(InputError, OSError), opened(path) as file:
+        size = file_size(file)
+        length = int.from_bytes(read_at(file, max(0, size - 12), 8))
+        return 12 < length <= size and read_at(file, size - length, 8) == _INDEX
+    return False
+
+
 def lead(of: Video) -> int:
     """Ticks by which the times in a segment are later than the video's."""
-    return round(_LEAD / of.tick)
+    return round(LEAD / of.tick)
 
 
 def _options(coding: Coding) -> dict[str, str]:

@@ -3,6 +3,7 @@
 FFmpeg decodes them, by PyAV, which is imported only where a video is met.
 """
 
+import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -50,6 +51,7 @@ class Video:
         path: the file.
         height, width: of a frame, upright.
         turns: quarter turns anticlockwise that make a stored frame upright.
+        mirrored: whether left and right are changed before that.
         tick: the unit of its times, in seconds.
         rate: frames per second, on average.
         frames: about how many it has; 0 if it is not known.
@@ -63,6 +65,7 @@ class Video:
     height: int
     width: int
     turns: int
+    mirrored: bool
     tick: Fraction
     rate: Fraction
     frames: int
@@ -74,10 +77,9 @@ class Video:
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame: when it is seen first, and for how long, in ticks; and its pixels, (H, W, 3) float32 RGB in [0, 1]."""
+    """A frame: when it is seen first, in ticks, and its pixels, (H, W, 3) float32 RGB in [0, 1]."""
 
     time: int
-    duration: int
     rgb: np.ndarray
 
 
@@ -102,7 +104,7 @@ def look(path: Path) -> Video:
         if frame is None:
             raise ValueError("it has no frame")
         kind = frame.format
-        turns = round(frame.rotation / 90) % 4
+        turns, mirrored = _upright(frame)
         sides = (frame.height, frame.width)[:: -1 if turns % 2 else 1]
         if frame.height * frame.width > _MOST_PIXELS:
             raise ValueError(f"its frames have {frame.width}x{frame.height} pixels, more than {_MOST_PIXELS:,}")
@@ -112,7 +114,8 @@ def look(path: Path) -> Video:
         aspect = Fraction(stream.sample_aspect_ratio or 1)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         alpha = any(component.is_alpha for component in kind.components)
-        alpha |= any(name.lower() == "alpha_mode" for name in stream.metadata)  # of VP8 and VP9, which is not decoded
+        # WebM's, which the decoder leaves out; Matroska may write the name in capitals.
+        alpha |= ("alpha_mode", "1") in {(name.lower(), text) for name, text in stream.metadata.items()}
         notes = ["its transparency is left out"] * alpha
         notes += ["it is interlaced, and each two fields are enlarged as one picture"] * frame.interlaced_frame
         told = {beside.type.name for beside in frame.side_data} & _SCREEN
@@ -121,6 +124,7 @@ def look(path: Path) -> Video:
             path,
             *sides,
             turns=turns,
+            mirrored=mirrored,
             tick=stream.time_base,
             rate=Fraction(rate),
             frames=stream.frames or int((container.duration or 0) / 1e6 * rate),
@@ -158,19 +162,12 @@ def frames(video: Video, skip: int = 0) -> Iterator[Frame]:
             number += 1
             if (frame.height, frame.width) != sides:
                 raise InputError(f"{video.path}: frame {number} has another size than those before it; cut it there")
+            if frame.is_corrupt:  # the decoder has filled it by others
+                raise InputError(f"{video.path}: is damaged at frame {number}; copy it again, or cut it there")
             if number > skip:
-                yield Frame(time, frame.duration or step, _pixels(frame, video))
+                yield Frame(time, _pixels(frame, video))
     if not number:
         raise InputError(f"{video.path}: not a readable video: it has no frame")
-
-
-def last_duration(video: Video) -> int:
-    """How long the last frame is seen, in ticks: as long as the file says of its last packet, or as most are seen."""
-    duration = 0
-    with opened_video(video.path) as container, _readable(video.path):
-        for packet in container.demux(pictures(container)):
-            duration = packet.duration if packet.size else duration  # the end has none
-    return duration or max(1, round(1 / video.rate / video.tick))
 
 
 @contextmanager
@@ -246,6 +243,8 @@ def _end_of_boxes(file: BinaryIO) -> int:
     """Where the last box of a MOV or MP4 ends (ISO/IEC 14496-12, 4.2); also notices what is encrypted."""
     place = 0
     for _ in range(_STEPS):
+        if place >= file_size(file):
+            break
         head = read_at(file, place, 16)
         if len(head) < 8:
             break
@@ -281,6 +280,15 @@ def _number(data: bytes) -> tuple[int, int]:
     return number & (2 ** (7 * length) - 1), length
 
 
+def _upright(frame) -> tuple[int, bool]:
+    """What makes a frame upright: quarter turns anticlockwise, and whether left and right are changed before."""
+    matrix = next((bytes(told) for told in frame.side_data if told.type.name == "DISPLAYMATRIX"), bytes(36))
+    a, b, _, c, d = struct.unpack_from("=5i", matrix)  # a player shows (x, y) at (a * x + c * y, b * x + d * y)
+    mirrored = a * d < b * c
+    angle = math.atan2(-b, -a) if mirrored else math.atan2(b, a)
+    return -round(angle / (math.pi / 2)) % 4, mirrored
+
+
 def _layout(kind, bits: int) -> Layout:
     """The planar layout that samples of a format are brought to."""
     if kind.is_rgb or kind.has_palette:
@@ -296,7 +304,7 @@ def _pixels(frame, video: Video) -> np.ndarray:
     if frame.format.name != layout.name:
         frame = frame.reformat(format=layout.name, src_color_range=range_, dst_color_range=range_)
     rgb = yuv.to_rgb(planes(frame, layout), layout, video.colours)
-    return np.ascontiguousarray(np.rot90(rgb, video.turns))
+    return np.ascontiguousarray(np.rot90(rgb[:, ::-1] if video.mirrored else rgb, video.turns))
 
 
 def planes(frame, layout: Layout) -> list[np.ndarray]:

@@ -43,8 +43,9 @@ def main() -> None:
         # Gradio asks for these when it is imported: what is uploaded lies there, and nothing is told to its makers.
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
         page, settings = build(Path(folder), args.memory)
-        page.launch(server_name=args.host, server_port=args.port, share=False, prevent_thread_lock=True, **settings)
-        print(f"http://{args.host}:{args.port}, until Ctrl-C", flush=True)
+        host = f"[{args.host}]" if ":" in args.host else args.host  # as IPv6 is written in an address
+        page.launch(server_name=host, server_port=args.port, share=False, prevent_thread_lock=True, **settings)
+        print(f"http://{host}:{args.port}, until Ctrl-C", flush=True)
         try:
             threading.Event().wait()  # a signal ends it
         finally:
@@ -53,6 +54,8 @@ def main() -> None:
 
 def check_address(host: str, port: int) -> None:
     """Raise InputError if no page can be at a host and a port, for example because another one is."""
+    if not host:
+        raise InputError("--host: is empty; give a name or an address, as 127.0.0.1")
     try:
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except (OSError, TypeError) as error:  # TypeError is of a host that is no name
@@ -143,13 +146,20 @@ def enlarged(path: Path, network: str, scale: int, precision: str, folder: Path,
     from solver.measuring.evaluate import evaluate
     from solver.sampling.output import Output
 
+    if not path.is_file():  # a request may say more than the page lets a visitor say
+        raise InputError(f"{path}: is no file; drop a picture")
     pictures = test_set.find(path, scale)
     if pictures.videos:
         raise InputError(f"{path}: is a video; tcw_sample.py enlarges it")
     sampler = _sampler(network, scale, precision, memory)
     output = Output(Path(tempfile.mkdtemp(dir=folder)), ".png")
-    scores = evaluate(sampler, pictures, on_picture=output.write)
-    [row], result = scores.rows, output.path(pictures.items[0])
+    result = output.path(pictures.items[0])
+    try:
+        scores = evaluate(sampler, pictures, on_picture=output.write)
+    except InputError:
+        forget(str(result))
+        raise
+    [row] = scores.rows
     told = f"{row.width}x{row.height} pixels in {row.seconds:.1f} s, by {network} x{scale} in {sampler.precision}"
     wipe = None
     if row.height * row.width <= _PREVIEW and not sampler.too_large(images.held_bytes(path)):
@@ -202,4 +212,8 @@ def _scales(network: str) -> list[int]:
 
 
 if __name__ == "__main__":
-    run(main)
+    try:
+        run(main)
+    except SystemExit as end:
+        sys.stdout.flush()
+        os._exit(end.code)  # Python would wait for a network at work, and then abort

@@ -155,8 +155,9 @@ def join(kind: str) -> Group:
     if size > 1:
         try:
             store = next(rendezvous("env://", timeout=_PATIENCE))[0]
-            # The others wait while the leading one validates: longer than the usual ten minutes.
-            backend, timeout = "nccl" if device.type == "cuda" else "gloo", timedelta(hours=2)
+            # The others wait while one validates, or enlarges a film: longer than the usual ten minutes. When one ends,
+            # torchrun and :func:`spawn` end the others.
+            backend, timeout = "nccl" if device.type == "cuda" else "gloo", timedelta(days=30)
             dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
         except (OverflowError, RuntimeError, TypeError, ValueError) as error:
             where = ":".join(os.environ.get(name, f"(no {name})") for name in ("MASTER_ADDR", "MASTER_PORT"))

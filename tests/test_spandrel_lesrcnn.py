@@ -68,6 +68,15 @@ def test_a_form_that_only_the_file_tells_and_nobody_knows_is_refused(loader, tmp
         loader().load_from_file(tmp_path / "weights.pth")
 
 
+@pytest.mark.parametrize(
+    "metadata", [None, "text", {"": None}, {"": {"says": 3}}, {"": {"says": {"scale": torch.zeros(2)}}}]
+)
+def test_what_no_network_says_of_itself_is_passed_over(loader, metadata):
+    state = model.build("lesrcnn", 3).state_dict()
+    state._metadata = metadata
+    assert loader().load_from_state_dict(state).scale == 3
+
+
 def test_weights_that_do_not_tell_their_scale_are_refused_or_taken_as_told(loader):
     state = dict(model.build("fsrcnn", 3).state_dict())
     with pytest.raises(spandrel.UnsupportedModelError, match="do not tell their scale"):

@@ -60,7 +60,12 @@ class Films:
     @property
     def settings(self) -> dict:
         """What a result depends on beside the video and the network, as JSON can hold it."""
-        told = {"codec": self.codec, "crf": self.crf, "pix_fmt": self.pix_fmt, "segment": segments.LENGTH}
+        told = {
+            "codec": self.codec,
+            "crf": self.crf,
+            "pix_fmt": self.pix_fmt,
+            "segment": [segments.LENGTH, segments.LEAD],
+        }
         with suppress(PackageNotFoundError):  # which is told when a video is opened
             told["av"] = version("av")
         return told

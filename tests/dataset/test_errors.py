@@ -44,6 +44,23 @@ def test_a_full_output_is_one_line_and_status_2(command, root):
     assert done.returncode == 2 and done.stderr == "-c: error: no space left on device\n"
 
 
+def test_a_stream_that_is_closed_does_not_become_a_file(root, tmp_path):
+    program = """if True:
+        import os, sys
+        from dataset.errors import run
+
+        def main():
+            with open(sys.argv[1], "w") as file:
+                os.write(2, b"a warning, as a library writes it")
+                print("a line", file=sys.stderr)
+
+        run(main)
+    """
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", program]
+    assert subprocess.run([*closed, tmp_path / "file"], cwd=root).returncode == 0
+    assert (tmp_path / "file").read_bytes() == b""
+
+
 def test_a_fault_of_ours_is_not_called_bad_input(monkeypatch):
     monkeypatch.setattr(errors.signal, "signal", lambda *_: None)
     with pytest.raises(RuntimeError, match="a fault"):

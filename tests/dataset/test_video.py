@@ -1,7 +1,7 @@
 """Videos: their times, colours and turns, what is beside the pictures, and bad files."""
 
 import ctypes
-from fractions import Fraction
+import struct
 from itertools import accumulate
 
 import clips
@@ -47,28 +47,23 @@ def test_times_and_all_other_streams_are_the_originals(suffix, codec, tmp_path, 
         assert [s.type for s in other.streams][:3] == ["video", "audio", "subtitle"]
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
-def test_the_last_frame_is_seen_as_long_and_the_rate_is_told(suffix, tmp_path):
-    tick = clips.MILLISECOND if suffix == "mkv" else Fraction(1, 90_000)
-    path = tmp_path / f"clip.{suffix}"
-    with av.open(str(path), "w") as file:
-        stream = file.add_stream("libx264", rate=25, options={"bf": "0"})
-        context, stream.time_base = stream.codec_context, tick
-        context.width, context.height, context.pix_fmt, context.time_base = 48, 32, "yuv420p", tick
-        frames = [av.VideoFrame(48, 32, "yuv420p") for _ in range(3)]
-        for number, frame in enumerate(frames):
-            frame.pts, frame.time_base = round(number / 25 / tick), tick
-        packets = [packet for frame in (*frames, None) for packet in stream.encode(frame)]
-        packets[-1].duration = round(2 / packets[-1].time_base)
-        file.mux(packets)
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_pictures_may_stay_for_long_and_the_last_one_too(suffix, tmp_path):
+    slides = [40 * second * 90_000 for second in range(5)]
+    short, path = clips.write(tmp_path / f"short.{suffix}", slides), tmp_path / f"clip.{suffix}"
+    with av.open(str(short)) as before, av.open(str(path), "w") as after:
+        stream = after.add_stream_from_template(before.streams.video[0])
+        packets = [packet for packet in before.demux() if packet.pts is not None]
+        for packet in packets:
+            if packet.pts == max(other.pts for other in packets):
+                packet.duration = round(7 / packet.time_base)
+            packet.stream = stream
+            after.mux_one(packet)
     result, _ = doubled(path, tmp_path / "work")
-
-    def told(of):
-        with av.open(str(of)) as file:
-            stream = file.streams.video[0]
-            return file.duration, stream.average_rate, [p.duration for p in file.demux(stream) if p.size]
-
-    assert told(result) == told(path) and told(path)[0] == 2_080_000
+    assert clips.seconds(result) == clips.seconds(path)
+    with av.open(str(path)) as one, av.open(str(result)) as other:
+        assert one.duration == other.duration == 167_000_000
+        assert one.streams[0].duration == other.streams[0].duration
 
 
 @pytest.mark.parametrize("turned", [0, 90, 180, 270])
@@ -83,6 +78,28 @@ def test_frames_are_upright(turned, tmp_path):
     assert video.look(result).turns == 0
     again = next(video.frames(video.look(result))).rgb[::2, ::2]
     assert abs(again - expected)[8:-8, 8:-8].max() < 0.06
+
+
+@pytest.mark.parametrize(
+    "matrix, expected",
+    [
+        ((-1, 0, 0, 1), lambda stored: stored[:, ::-1]),
+        ((1, 0, 0, -1), lambda stored: stored[::-1]),
+        ((0, 1, 1, 0), lambda stored: stored.transpose(1, 0, 2)),
+        ((0, -1, -1, 0), lambda stored: stored[::-1, ::-1].transpose(1, 0, 2)),
+        ((0, 0, 0, 0), lambda stored: stored),
+    ],
+)
+def test_mirrored_frames_are_as_players_show_them(matrix, expected, tmp_path):
+    path = clips.write(tmp_path / "clip.mp4", [0])
+    (stored,) = video.frames(video.look(path))
+    data = bytearray(path.read_bytes())
+    a, b, c, d = (value << 16 for value in matrix)
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    of = video.look(path)
+    (shown,) = video.frames(of)
+    assert shown.rgb.shape == (of.height, of.width, 3) and np.array_equal(shown.rgb, expected(stored.rgb))
 
 
 @pytest.mark.parametrize("bits", [8, 10])
@@ -150,14 +167,60 @@ def test_what_is_told_of_the_packets_of_before_is_not_told_of_the_result(tmp_pat
         assert {*file.streams.video[0].metadata} == {"title", "DURATION"}
 
 
-def test_transparency_that_is_not_decoded_is_told_and_the_result_claims_none(tmp_path):
-    with av.open(str(tmp_path / "clip.webm"), "w") as file:
-        stream = file.add_stream("libvpx-vp9", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuva420p"
-        file.mux([*stream.encode(av.VideoFrame(48, 32, "yuva420p")), *stream.encode()])
-    result, _ = doubled(tmp_path / "clip.webm", tmp_path / "work", "vp9")
-    assert video.look(tmp_path / "clip.webm").notes == ("its transparency is left out",)
-    assert video.look(result).notes == ()
+def written_beside(path, codec=None, **metadata):
+    """A video with things beside it: a second one, in a codec, or metadata of the first."""
+    frames = [av.VideoFrame(64, 64, "yuv420p") for _ in range(3)]
+    with av.open(str(path), "w") as file:
+        form = {"rate": 25, "width": 64, "height": 64, "pix_fmt": "yuv420p"}
+        streams = [file.add_stream(name, **form) for name in ("libx264", codec) if name]
+        streams[0].metadata.update(metadata)
+        if "cover" in path.name:
+            file.add_attachment("cover.png", "image/png", b"\x89PNG\r\n\x1a\n of a disc")
+        for stream in streams:
+            for number, frame in enumerate(frames):
+                frame.pts, frame.time_base = number, clips.MILLISECOND * 40
+                file.mux(stream.encode(frame))
+            file.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    "code, told", [("01:00:00:10", []), ("01:00:00;10", ["the time code 01:00:00;10 is left out"])]
+)
+def test_a_time_code_is_kept_or_told(code, told, tmp_path):
+    path = written_beside(tmp_path / "clip.mkv", timecode=code).rename(
+        tmp_path / "clip.mov"
+    )  # 25 frames leave out none
+    result, notes = doubled(path, tmp_path / "work")
+    assert [note.partition(", ")[0] for note in notes] == told
+    with av.open(str(result)) as file:
+        assert file.streams.video[0].metadata.get("timecode") == (None if told else code)
+
+
+def test_a_second_video_and_a_cover_stay_as_they_are(tmp_path):
+    path = written_beside(tmp_path / "cover.mkv", "libsvtav1")
+    result, notes = doubled(path, tmp_path / "work")
+    with av.open(str(path)) as one, av.open(str(result)) as other:
+        kept = [[bytes(packet) for packet in file.demux(file.streams.video[1:])] for file in (one, other)]
+        assert notes == [] and kept[0] == kept[1] and len(kept[0]) > 4
+        assert [video.is_cover(stream) for stream in other.streams] == [False, False, True]
+
+
+def test_what_stands_beside_the_pictures_does_not_lose_them(tmp_path):
+    path = written_beside(tmp_path / "clip.avi", "rawvideo")
+    result, notes = doubled(path, tmp_path / "work")
+    assert notes == ["all beside the pictures is left out, as it cannot be written: invalid argument"]
+    assert len(clips.seconds(result)) == 3
+
+
+@pytest.mark.parametrize("codec, suffix", [("ffv1", "mkv"), ("libvpx-vp9", "webm")])
+def test_transparency_that_is_left_out_is_told(codec, suffix, tmp_path):
+    with av.open(str(tmp_path / f"clip.{suffix}"), "w") as file:
+        stream = file.add_stream(codec, rate=25, width=32, height=32, pix_fmt="yuva420p")
+        frame = av.VideoFrame(32, 32, "yuva420p")
+        frame.pts, frame.time_base = 0, clips.MILLISECOND
+        file.mux([*stream.encode(frame), *stream.encode()])
+    assert video.look(tmp_path / f"clip.{suffix}").notes == ("its transparency is left out",)
 
 
 def test_what_a_codec_cannot_hold_is_told_before(tmp_path):
@@ -217,6 +280,18 @@ def test_bad_files_are_one_clear_line(tmp_path):
         with pytest.raises(InputError, match=words) as caught:
             list(video.frames(video.look(tmp_path / name)))
         assert str(caught.value).startswith(f"{tmp_path / name}: ")
+
+
+def test_a_frame_that_the_decoder_fills_by_others_is_damage(tmp_path):
+    path = clips.write(tmp_path / "clip.mp4", [0, 3600, 7200], (96, 96))
+    with av.open(str(path)) as file:
+        second = [packet for packet in file.demux() if packet.pts is not None][1]
+        place = second.pos + second.size // 2
+    data = bytearray(path.read_bytes())
+    data[place : place + 8] = bytes(8)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"clip.mp4: is damaged at frame [23]; copy it again, or cut it there"):
+        list(video.frames(video.look(path)))
 
 
 @pytest.mark.parametrize("codec", encoding.CODECS)

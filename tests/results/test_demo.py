@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -33,7 +34,13 @@ def test_without_gradio_it_is_named(monkeypatch, tmp_path):
 def test_an_address_that_is_taken_or_none_is_one_line(command):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        for arguments in (["--port", port], ["--port", 99999], ["--host", "nowhere.invalid"], ["--host", "é" * 80]):
+        for arguments in (
+            ["--port", port],
+            ["--port", 99999],
+            ["--host", "nowhere.invalid"],
+            ["--host", "é" * 80],
+            ["--host", ""],
+        ):
             done = command("results/demo.py", *arguments)
             assert done.returncode == 2 and done.stderr.count("\n") == 1 and not done.stdout
             assert str(arguments[1]) in done.stderr
@@ -96,18 +103,41 @@ def test_a_result_is_forgotten_with_its_folder(enlarged, picture, tmp_path):
     demo.forget(None)
 
 
+def test_a_failure_leaves_nothing_and_a_folder_is_no_picture(enlarged, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"a text")
+    for path, words in ((tmp_path / "a.png", "not a readable picture"), (tmp_path, "is no file; drop a picture")):
+        with pytest.raises(InputError, match=words):
+            enlarged(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_what_the_page_offers_stays_until_there_is_another(picture, tmp_path):
+    gradio = pytest.importorskip("gradio")
+    page, _ = demo.build(tmp_path)
+    (enlarge,) = (function.fn for function in page.fns.values() if function.api_name == "enlarge")
+    images.write_rgb(tmp_path / "a.png", picture(20, 30))
+    arguments = str(tmp_path / "a.png"), "lesrcnn", 2, "fp32"
+    *_, first = enlarge(*arguments, None)
+    with pytest.raises(gradio.Error, match="drop a picture first"):
+        enlarge(None, *arguments[1:], first)
+    assert os.path.exists(first)
+    *_, second = enlarge(*arguments, first)
+    assert os.path.exists(second) and not os.path.exists(first)
+
+
 # -- in a browser ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def address(root, tmp_path):
+def address(root, tmp_path, request):
     """The page's address; when it has ended, nothing of what was uploaded or made is left."""
     pytest.importorskip("gradio")
-    with socket.create_server(("127.0.0.1", 0)) as free:
+    host = getattr(request, "param", "127.0.0.1")
+    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as free:
         port = free.getsockname()[1]
     (temporary := tmp_path / "temporary").mkdir()
     process = subprocess.Popen(
-        [sys.executable, "results/demo.py", "--port", str(port)],
+        [sys.executable, "results/demo.py", "--host", host, "--port", str(port)],
         cwd=root,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -115,8 +145,9 @@ def address(root, tmp_path):
         env=os.environ | {"TMPDIR": str(temporary)},
     )
     try:
-        assert process.stdout.readline() == f"http://127.0.0.1:{port}, until Ctrl-C\n"
-        yield f"http://127.0.0.1:{port}/"
+        page = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        assert process.stdout.readline() == f"{page}, until Ctrl-C\n"
+        yield f"{page}/"
     finally:
         process.send_signal(signal.SIGTERM)  # Ctrl-C may be ignored by what starts the tests, and so by it
         _, said = process.communicate(timeout=60)
@@ -168,6 +199,18 @@ def test_a_picture_is_dropped_wiped_and_downloaded(visit, browser, address, else
     assert downloaded.name == made.name and downloaded.read_bytes() == made.read_bytes()
     assert images.read(downloaded).rgb.dtype == np.uint16 and images.read(downloaded).alpha is not None
     assert not elsewhere(address)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"], indirect=True)
+def test_it_ends_while_it_works(address, picture, tmp_path):
+    client = pytest.importorskip("gradio_client")
+    images.write_rgb(tmp_path / "a.png", picture(900, 900))
+    visitor = client.Client(address, verbose=False)
+    job = visitor.submit(client.handle_file(tmp_path / "a.png"), "lesrcnn", 4, "fp32", api_name="/enlarge")
+    while job.status().code.name != "PROCESSING":
+        time.sleep(0.1)
+    time.sleep(1)
+    assert not job.done()
 
 
 def test_what_is_no_picture_is_one_line_that_stays_as_does_the_result_before(visit, browser, picture, tmp_path):

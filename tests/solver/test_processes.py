@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import time
+from datetime import timedelta
 
 import pytest
 import torch
@@ -84,6 +85,16 @@ def test_one_process_is_a_group_too():
     group = processes.join("cpu")
     assert (group.rank, group.size, group.leads) == (0, 1, True)
     assert group.gather("a") == ["a"] and group.share("a") == "a"
+
+
+def test_one_may_wait_for_another_s_film_for_days(monkeypatch):
+    asked = {}
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(processes, "rendezvous", lambda *_, **__: iter([("a store",)]))
+    monkeypatch.setattr(processes.dist, "init_process_group", lambda *_, **flags: asked.update(flags))
+    processes.join("cpu")
+    assert asked["timeout"] >= timedelta(days=7)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import model
-from dataset import bicubic, images, segments, video
+from dataset import bicubic, images, remux, segments, video
 from dataset.errors import InputError
 from dataset.yuv import Layout
 from solver.checkpoint import save_weights
@@ -140,6 +140,22 @@ def test_killed_twice_and_resumed_it_is_the_same_file(enlarge, root, weights, tm
     result = enlarge("--resume", "--sample_dir", str(tmp_path / "again"), data=path)
     assert (out / "clip_SR.mp4").read_bytes() == whole and result[0] == 0
     assert len(copies) == 15 - len(done) and os.listdir(out) == ["clip_SR.mp4"]
+
+
+def test_segments_that_a_power_failure_cut_off_are_made_again(enlarge, tmp_path, monkeypatch):
+    path = clips.write(tmp_path / "in" / "clip.mp4", steady(30))
+    monkeypatch.setattr(segments, "LENGTH", 10)
+    whole = enlarge()[2]["clip_SR.mp4"].read_bytes()
+    with monkeypatch.context() as change:
+        change.setattr(remux, "join", lambda *_: (_ for _ in ()).throw(InputError("not joined")))
+        assert "skipped: not joined" in enlarge()[1]
+    for number, size in enumerate((None, -1, 0)):
+        (file,) = (tmp_path / "out").rglob(f"00000{number}.nut")
+        os.truncate(file, file.stat().st_size if size is None else size % file.stat().st_size)
+    made = []
+    monkeypatch.setattr(segments.Segments, "_encode", _watched(segments.Segments._encode, made))
+    status, _, files = enlarge("--resume", data=path.parent)
+    assert (status, len(made), files["clip_SR.mp4"].read_bytes()) == (0, 2, whole)
 
 
 def test_a_film_that_is_made_but_not_noted_is_not_made_again(enlarge, tmp_path, monkeypatch):
