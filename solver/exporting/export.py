@@ -31,6 +31,7 @@ _OPSET = 17
 _DIMENSIONS = {INPUT: {0: "batch", 2: "height", 3: "width"}, OUTPUT: {0: "batch", 2: "sr_height", 3: "sr_width"}}
 PATCHES, SIDE = 128, 32  # to calibrate by: how many, of so many LR pixels a side
 _FAR = 2.0  # grey levels
+_FLAT = 0.5 / 255  # the standard deviation of a patch that shows nothing
 
 
 def main(args: argparse.Namespace) -> None:
@@ -125,8 +126,11 @@ def write_int8(path: Path, net: Torch, said: Said, patches: torch.Tensor) -> flo
     Raises:
         InputError: if that is too far for any use.
     """
-    content, error = int8.quantised(onnx_of(net, said), patches)
-    if error > _FAR:
+    try:
+        content, error = int8.quantised(onnx_of(net, said), patches)
+    except InputError as refused:
+        raise InputError(f"{path}: not written: {refused}") from None
+    if not error <= _FAR:
         raise InputError(
             f"{path}: int8 makes results that are {error:.1f} grey levels away from float32's; not written"
         )
@@ -139,7 +143,7 @@ def lr_patches(folder: Path, scale: int) -> torch.Tensor:
     """LR patches (N, 3, side, side) in [0, 1] of a folder's pictures, as many of each, by MATLAB's bicubic.
 
     Raises:
-        InputError: if no picture is as large as a patch.
+        InputError: if no picture is as large as a patch, or all are of one colour.
     """
     random, side, patches = np.random.default_rng(0), SIDE * scale, []
     files = list(random.permutation(images.list_images(folder, needed=True)))
@@ -155,6 +159,8 @@ def lr_patches(folder: Path, scale: int) -> torch.Tensor:
             patches.append(images.to_tensor(bicubic.imresize(hr, 1 / scale), CPU))
     if not patches:
         raise InputError(f"--calibrate {folder}: no picture of {side}x{side} pixels or more")
+    if all(float(patch.std((2, 3)).max()) < _FLAT for patch in patches):
+        raise InputError(f"--calibrate {folder}: its pictures show nothing but one colour; give photographs")
     return torch.cat(patches)
 
 

@@ -1,10 +1,12 @@
 """Exported networks: what is read, and what is refused."""
 
+import numpy as np
 import pytest
 
 import model
 from dataset.errors import InputError
 from solver import graph
+from solver.arguments import BACKENDS
 from solver.checkpoint import save_weights
 from solver.exporting import export
 from solver.sampling.backends.torch import Torch
@@ -77,6 +79,13 @@ def program(content):
     content.graph.node.append(onnx.helper.make_node("If", ["input"], ["a"], then_branch=body, else_branch=body))
 
 
+def circle(content):
+    """A result that is made of itself."""
+    first = next(node for node in content.graph.node if node.op_type == "Conv")
+    content.graph.node.append(onnx.helper.make_node("Identity", [first.output[0]], ["again"]))
+    first.input[0] = "again"
+
+
 def set_text(key, value):
     def change(content):
         next(entry for entry in content.metadata_props if entry.key == key).value = value
@@ -91,6 +100,8 @@ CHANGES = {
     "has operations that no network here has: Custom": lambda c: c.graph.node.append(
         onnx.helper.make_node("Custom", ["input"], ["a"], domain="stranger")
     ),
+    "is damaged: its operations are not in order": circle,
+    "is damaged: it has two of one name": lambda c: c.graph.initializer.append(c.graph.initializer[0]),
     "has functions or sparse weights": lambda c: c.graph.sparse_initializer.add(),
     "has other inputs and outputs": lambda c: c.graph.input.append(c.graph.output[0]),
     "does not say what network it is": lambda c: c.ClearField("metadata_props"),
@@ -132,8 +143,46 @@ def test_a_damaged_file_is_one_line(exported, tmp_path, suffix):
 def test_a_graph_that_makes_something_else(exported, tmp_path, picture):
     """It says x2, and enlarges by 3."""
     net = graph.read(spoilt(exported, tmp_path, set_text("scale", "2")))
-    with pytest.raises(InputError, match=r"a.onnx: makes \(1, 3, 24, 27\) of a picture, expected \(1, 3, 16, 18\)"):
+    with pytest.raises(InputError, match=r"a.onnx: makes \(1, 3, 24, 27\) .*, expected \(1, 3, 16, 18\)"):
         Sampler(net, 2)(picture(8, 9))
+
+
+def set_weight(value):
+    def change(content):
+        weight = content.graph.initializer[0]
+        array = onnx.numpy_helper.to_array(weight)
+        weight.raw_data = np.full_like(array, value).tobytes()
+
+    return change
+
+
+def other_channels(content):
+    weight = next(each for each in content.graph.initializer if len(each.dims) == 4)
+    weight.dims[1], weight.dims[2] = weight.dims[1] * weight.dims[2], 1
+
+
+def doubles(content):
+    [last] = [node for node in content.graph.node if graph.OUTPUT in node.output]
+    last.output[:] = ["single"]
+    double = onnx.TensorProto.DOUBLE
+    content.graph.node.append(onnx.helper.make_node("Cast", ["single"], [graph.OUTPUT], to=double))
+    content.graph.output[0].type.tensor_type.elem_type = double
+
+
+@pytest.mark.parametrize("runtime", BACKENDS[2:])
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (set_weight(np.nan), "makes values that are not finite"),
+        (other_channels, "cannot compute it"),
+        (doubles, r"makes \(1, 3, 24, 27\) in float64"),
+    ],
+)
+def test_a_graph_that_makes_nothing_is_one_line(exported, tmp_path, picture, runtime, change, told, capfd):
+    path = spoilt(exported, tmp_path, change)
+    with pytest.raises(InputError, match=f"a.onnx: .*{told}.*; make it with solver/export.py"):
+        Sampler(graph.read(path), 3, backend=runtime)(picture(8, 9))
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

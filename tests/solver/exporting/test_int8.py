@@ -106,9 +106,11 @@ def test_channels_that_no_picture_makes_sound_are_silenced(patches, quick):
     assert int8.quantised(onnx_of(net), patches)[1] < 1.5
 
 
-@pytest.mark.parametrize("name", ["espcn", "srcnn", "drrn"])
+@pytest.mark.parametrize("name", ["espcn", "fsrcnn", "srcnn", "drrn"])
 def test_other_networks(name, patches, quick):
-    """Of luma, with tanh between layers, with layers that hear themselves again."""
+    """Of luma, with tanh between layers, with a result that no gradient comes from, with layers that hear themselves
+    again.
+    """
     torch.manual_seed(0)
     net = lively(model.build(name, 2, **{"u": 2} if name == "drrn" else {}))
     small, error = int8.quantised(onnx_of(net), patches)
@@ -169,6 +171,23 @@ def test_what_is_too_far_from_float32_is_not_written(tmp_path, monkeypatch, pict
     with pytest.raises(InputError, match="no picture of 64x64 pixels or more"):
         images.write_rgb(tmp_path / "small/a.png", picture(60, 110))
         export.lr_patches(tmp_path / "small", 2)
+    images.write_rgb(tmp_path / "flat/a.png", np.full((100, 110, 3), 255, np.uint8))
+    with pytest.raises(InputError, match="flat: its pictures show nothing but one colour; give photographs"):
+        export.lr_patches(tmp_path / "flat", 2)
+    images.write_rgb(tmp_path / "flat/b.png", picture(100, 110))
+    assert len(export.lr_patches(tmp_path / "flat", 2)) == 4
+
+
+@pytest.mark.parametrize("name, times", [("lesrcnn", 1e3), ("lesrcnn", 1e10), ("espcn", 1e3), ("espcn", 1e37)])
+def test_weights_that_are_too_large_are_one_line(name, times, patches, quick, tmp_path):
+    net = start(2) if name == "lesrcnn" else model.build(name, 2).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(times).clamp_(-3e38, 3e38)
+    said = graph.Said(name, 2, 20.0, 1000.0, "int8", "published", "")
+    with pytest.raises(InputError, match=f"{tmp_path}/a.onnx: .*(too large for int8|grey levels away).*") as caught:
+        export.write_int8(tmp_path / "a.onnx", Torch(net, 2, CPU), said, patches)
+    assert "not written" in str(caught.value) and not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("scale", [2, 3])
