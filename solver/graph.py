@@ -102,6 +102,10 @@ class Graph:
         return (self.said.scale,)
 
     @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content + self.beside).hexdigest()
+
+    @property
     def protocol(self) -> str:
         return self.said.protocol
 
@@ -125,8 +129,7 @@ def load(path: Path | str, network: str | None = None, scale: int | None = None)
         raise InputError(f"{path}: is of {said.network}, expected {network}; give --model {said.network}")
     if scale not in (None, said.scale):
         raise InputError(f"{path}: enlarges by {said.scale}, but --scale {scale} was asked for")
-    sha256 = hashlib.sha256(graph.content + graph.beside).hexdigest()
-    return graph, WeightsInfo(path, said.network, graph.scales, False, sha256)
+    return graph, WeightsInfo(path, said.network, graph.scales, False, graph.sha256)
 
 
 def read(path: Path) -> Graph:
@@ -186,7 +189,7 @@ def _said(path: Path, check: Callable[..., dict[str, str]], *contents: bytes) ->
         return Said.of_texts(check(*contents))
     except InputError as error:
         raise InputError(f"{path}: {error}; {REMAKE}") from None
-    except (LookupError, ValueError):
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         raise InputError(f"{path}: does not say what network it is; {REMAKE}") from None
 
 

@@ -126,6 +126,26 @@ def test_false_sayings_are_one_line(exported, tmp_path, key, value):
         graph.read(spoilt(exported, tmp_path, set_text(key, value)))
 
 
+@pytest.mark.parametrize("scale", ["<scale/>", '<scale><a value="3"/></scale>'])
+def test_false_sayings_of_openvino_s_are_one_line(exported, tmp_path, scale):
+    text = (exported / "espcn_x3.xml").read_text()
+    before, says, after = text.rpartition("<lesrcnn>")
+    says += after.replace('<scale value="3" />', scale)
+    (tmp_path / "a.xml").write_text(before + says)
+    (tmp_path / "a.bin").write_bytes((exported / "espcn_x3.bin").read_bytes())
+    with pytest.raises(InputError, match="a.xml: does not say what network it is"):
+        graph.read(tmp_path / "a.xml")
+
+
+def test_what_openvino_s_says_may_be_no_list(exported, tmp_path):
+    text = (exported / "espcn_x3.xml").read_text()
+    before, _, after = text.rpartition("<lesrcnn>")
+    (tmp_path / "a.xml").write_text(f'{before}<lesrcnn value="5" />{after.partition("</lesrcnn>")[2]}')
+    (tmp_path / "a.bin").write_bytes((exported / "espcn_x3.bin").read_bytes())
+    with pytest.raises(InputError, match="a.xml: does not say what network it is"):
+        graph.read(tmp_path / "a.xml")
+
+
 @pytest.mark.parametrize("suffix", [".onnx", ".xml", ".bin"])
 def test_a_damaged_file_is_one_line(exported, tmp_path, suffix):
     for end in graph.SUFFIXES + (".bin",):

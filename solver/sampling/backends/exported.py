@@ -51,6 +51,7 @@ class Exported:
         self.bytes_per_pixel = _SLACK[runtime] * graph.said.bytes_per_pixel
         self._path = graph.path
         self._runtime = runtime
+        self.told = {"backend": runtime, "file": graph.path.name, "sha256": graph.sha256}
         with self._told():
             self._compute = {"openvino": _by_openvino, "onnxruntime": _by_onnxruntime}[runtime](graph)
 
