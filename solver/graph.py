@@ -141,8 +141,10 @@ def read(path: Path) -> Graph:
     """
     if path.suffix.lower() == ".onnx":
         content = _bytes(path)
+        package("onnx")
         return Graph(path, _said(path, _check_onnx, content), content)
     content, beside = _bytes(path), _bytes(path.with_suffix(".bin"))
+    package("openvino")
     return Graph(path, _said(path, _check_openvino, content, beside), content, beside)
 
 

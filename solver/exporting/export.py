@@ -103,7 +103,7 @@ def write_onnx(path: Path, net: Torch, said: Said) -> float:
 
 
 def write_openvino(path: Path, net: Torch, said: Said) -> float:
-    """Write a network as OpenVINO's XML, with its weights in a BIN beside it; see :func:`write_onnx`."""
+    """Write a network as OpenVINO's XML, with its weights in a BIN beside it, both or none; see :func:`write_onnx`."""
     openvino = package("openvino")
     graph = openvino_core().read_model(onnx_of(net, said))
     graph.set_rt_info(said.texts(), [SAYS])
@@ -111,9 +111,9 @@ def write_openvino(path: Path, net: Torch, said: Said) -> float:
         made = Path(folder) / "net.xml"
         openvino.save_model(graph, made, compress_to_fp16=said.precision == "fp16")
         far = _distance(read(made), net, "openvino")
-        for suffix in (".bin", path.suffix):
-            with written_whole(path.with_suffix(suffix)) as temporary:
-                temporary.write_bytes(made.with_suffix(".bin" if suffix == ".bin" else ".xml").read_bytes())
+        with written_whole(path.with_suffix(".bin")) as weights, written_whole(path) as layers:
+            weights.write_bytes(made.with_suffix(".bin").read_bytes())
+            layers.write_bytes(made.read_bytes())
     return far
 
 
@@ -126,8 +126,9 @@ def write_int8(path: Path, net: Torch, said: Said, patches: torch.Tensor) -> flo
     Raises:
         InputError: if that is too far for any use.
     """
+    exact = onnx_of(net, said)
     try:
-        content, error = int8.quantised(onnx_of(net, said), patches)
+        content, error = int8.quantised(exact, patches)
     except InputError as refused:
         raise InputError(f"{path}: not written: {refused}") from None
     if not error <= _FAR:

@@ -96,10 +96,10 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     done = output.kept(progress.done(mine.items), mine.items) if args.resume else {}
     by_name = {item.name: item for item in (*pictures.items, *pictures.videos)}
     if group.leads:
-        times = f"{group.size} x " if group.size > 1 else ""
+        place = f"{group.size} x " * (group.size > 1) + device_name(sampler.device)
         by = f" by {sampler.exported['backend']}" if sampler.exported else ""
         print(
-            f"{weights.network} {_place(args)} ({shown(weights.path)}) in {sampler.precision}{by} on {times}{device_name(sampler.device)}, "
+            f"{weights.network} {_place(args)} ({shown(weights.path)}) in {sampler.precision}{by} on {place}, "
             f"{counted(pictures)} of {shown(args.test_data_dir)}"
         )
 

@@ -1,5 +1,7 @@
 """Exported networks: what is read, and what is refused."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -225,6 +227,13 @@ def test_a_network_is_no_graph(exported):
 def test_what_phones_compute_is_not_computed_here(tmp_path, name, program):
     with pytest.raises(InputError, match=f"{name}: is computed by {program}, not here; give the weights"):
         graph.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix, name", [(".onnx", "onnx"), (".xml", "openvino")])
+def test_what_is_not_installed_is_no_fault_of_the_file(exported, monkeypatch, suffix, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InputError, match=f"^{name} is not installed: pip install -r requirements-export.txt$"):
+        graph.read(exported / f"espcn_x3{suffix}")
 
 
 def test_what_is_not_installed_is_one_line():
