@@ -1,5 +1,7 @@
 """Networks of 8 bits: what is rounded, how, and what comes of it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -53,7 +55,7 @@ def test_it_is_as_near_as_it_says_and_a_quarter_as_large(name, scale, patches, q
     expected = net(rgb, scale).detach()
     for runtime in ("openvino", "onnxruntime"):
         said = graph.Said(name, scale, 20.0, 1000.0, "int8", "published", "")
-        made = Sampler(graph.Graph(None, said, small), scale, backend=runtime)._backend.network()(rgb)
+        made = Sampler(graph.Graph(Path("net.onnx"), said, small), scale, backend=runtime)._backend.network()(rgb)
         assert 255 * (made - expected).square().mean().sqrt() < 2 * error + 0.3, runtime
 
 
@@ -199,5 +201,7 @@ def test_the_released_weights_lose_at_most_a_twentieth_of_a_decibel(reference, s
     said = export.say(net, weights, scale, "int8")
     small, _ = int8.quantised(export.onnx_of(Torch(net, scale, CPU), said), export.lr_patches(training, scale))
     pictures = test_set.find(reference / "Set5", scale)
-    exact, coarse = (evaluate(Sampler(one, scale), pictures) for one in (net, graph.Graph(None, said, small)))
+    exact, coarse = (
+        evaluate(Sampler(one, scale), pictures) for one in (net, graph.Graph(Path("net.onnx"), said, small))
+    )
     assert exact.psnr - 0.05 <= coarse.psnr < exact.psnr and exact.ssim - 0.001 <= coarse.ssim
