@@ -25,7 +25,7 @@ INPUT, OUTPUT = "input", "output"
 SAYS = "lesrcnn"  # in OpenVINO's XML, what the entries of :class:`Said` stand under
 PRECISIONS = ("fp32", "fp16", "int8")
 _MOST = 2**31  # bytes of a file
-_REMAKE = "make it with solver/export.py"
+REMAKE = "make it with solver/export.py"
 
 # What our networks become: in ONNX, and in OpenVINO, which has other names for some.
 _OPERATIONS = set(
@@ -102,6 +102,10 @@ class Graph:
         return (self.said.scale,)
 
     @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content + self.beside).hexdigest()
+
+    @property
     def protocol(self) -> str:
         return self.said.protocol
 
@@ -125,8 +129,7 @@ def load(path: Path | str, network: str | None = None, scale: int | None = None)
         raise InputError(f"{path}: is of {said.network}, expected {network}; give --model {said.network}")
     if scale not in (None, said.scale):
         raise InputError(f"{path}: enlarges by {said.scale}, but --scale {scale} was asked for")
-    sha256 = hashlib.sha256(graph.content + graph.beside).hexdigest()
-    return graph, WeightsInfo(path, said.network, graph.scales, False, sha256)
+    return graph, WeightsInfo(path, said.network, graph.scales, False, graph.sha256)
 
 
 def read(path: Path) -> Graph:
@@ -138,8 +141,10 @@ def read(path: Path) -> Graph:
     """
     if path.suffix.lower() == ".onnx":
         content = _bytes(path)
+        package("onnx")
         return Graph(path, _said(path, _check_onnx, content), content)
     content, beside = _bytes(path), _bytes(path.with_suffix(".bin"))
+    package("openvino")
     return Graph(path, _said(path, _check_openvino, content, beside), content, beside)
 
 
@@ -185,9 +190,9 @@ def _said(path: Path, check: Callable[..., dict[str, str]], *contents: bytes) ->
     try:
         return Said.of_texts(check(*contents))
     except InputError as error:
-        raise InputError(f"{path}: {error}; {_REMAKE}") from None
-    except (LookupError, ValueError):
-        raise InputError(f"{path}: does not say what network it is; {_REMAKE}") from None
+        raise InputError(f"{path}: {error}; {REMAKE}") from None
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
+        raise InputError(f"{path}: does not say what network it is; {REMAKE}") from None
 
 
 def _check_onnx(content: bytes) -> dict[str, str]:
@@ -211,7 +216,21 @@ def _check_onnx(content: bytes) -> dict[str, str]:
     own = {tensor.name for tensor in graph.initializer}
     inputs = [value.name for value in graph.input if value.name not in own]
     _check_ends(inputs, [value.name for value in graph.output])
+    _check_order(graph, [*inputs, *(tensor.name for tensor in graph.initializer)])
     return {entry.key: entry.value for entry in told.metadata_props}
+
+
+def _check_order(graph, names: list[str]) -> None:
+    """Each name is made once, and before it is read: OpenVINO would look without end for the start of a circle."""
+    known = set(names)
+    for node in graph.node:
+        if not known >= {*filter(None, node.input)}:
+            raise InputError("is damaged: its operations are not in order")
+        made = [name for name in node.output if name]
+        names += made
+        known.update(made)
+    if len(known) < len(names):
+        raise InputError("is damaged: it has two of one name")
 
 
 def _bytes_of(tensor) -> int:

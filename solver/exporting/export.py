@@ -31,6 +31,7 @@ _OPSET = 17
 _DIMENSIONS = {INPUT: {0: "batch", 2: "height", 3: "width"}, OUTPUT: {0: "batch", 2: "sr_height", 3: "sr_width"}}
 PATCHES, SIDE = 128, 32  # to calibrate by: how many, of so many LR pixels a side
 _FAR = 2.0  # grey levels
+_FLAT = 0.5 / 255  # the standard deviation of a patch that shows nothing
 
 
 def main(args: argparse.Namespace) -> None:
@@ -102,7 +103,7 @@ def write_onnx(path: Path, net: Torch, said: Said) -> float:
 
 
 def write_openvino(path: Path, net: Torch, said: Said) -> float:
-    """Write a network as OpenVINO's XML, with its weights in a BIN beside it; see :func:`write_onnx`."""
+    """Write a network as OpenVINO's XML, with its weights in a BIN beside it, both or none; see :func:`write_onnx`."""
     openvino = package("openvino")
     graph = openvino_core().read_model(onnx_of(net, said))
     graph.set_rt_info(said.texts(), [SAYS])
@@ -110,9 +111,9 @@ def write_openvino(path: Path, net: Torch, said: Said) -> float:
         made = Path(folder) / "net.xml"
         openvino.save_model(graph, made, compress_to_fp16=said.precision == "fp16")
         far = _distance(read(made), net, "openvino")
-        for suffix in (".bin", path.suffix):
-            with written_whole(path.with_suffix(suffix)) as temporary:
-                temporary.write_bytes(made.with_suffix(".bin" if suffix == ".bin" else ".xml").read_bytes())
+        with written_whole(path.with_suffix(".bin")) as weights, written_whole(path) as layers:
+            weights.write_bytes(made.with_suffix(".bin").read_bytes())
+            layers.write_bytes(made.read_bytes())
     return far
 
 
@@ -125,8 +126,12 @@ def write_int8(path: Path, net: Torch, said: Said, patches: torch.Tensor) -> flo
     Raises:
         InputError: if that is too far for any use.
     """
-    content, error = int8.quantised(onnx_of(net, said), patches)
-    if error > _FAR:
+    exact = onnx_of(net, said)
+    try:
+        content, error = int8.quantised(exact, patches)
+    except InputError as refused:
+        raise InputError(f"{path}: not written: {refused}") from None
+    if not error <= _FAR:
         raise InputError(
             f"{path}: int8 makes results that are {error:.1f} grey levels away from float32's; not written"
         )
@@ -139,7 +144,7 @@ def lr_patches(folder: Path, scale: int) -> torch.Tensor:
     """LR patches (N, 3, side, side) in [0, 1] of a folder's pictures, as many of each, by MATLAB's bicubic.
 
     Raises:
-        InputError: if no picture is as large as a patch.
+        InputError: if no picture is as large as a patch, or all are of one colour.
     """
     random, side, patches = np.random.default_rng(0), SIDE * scale, []
     files = list(random.permutation(images.list_images(folder, needed=True)))
@@ -155,6 +160,8 @@ def lr_patches(folder: Path, scale: int) -> torch.Tensor:
             patches.append(images.to_tensor(bicubic.imresize(hr, 1 / scale), CPU))
     if not patches:
         raise InputError(f"--calibrate {folder}: no picture of {side}x{side} pixels or more")
+    if all(float(patch.std((2, 3)).max()) < _FLAT for patch in patches):
+        raise InputError(f"--calibrate {folder}: its pictures show nothing but one colour; give photographs")
     return torch.cat(patches)
 
 

@@ -23,6 +23,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from dataset.errors import InputError
+
 from ..graph import OUTPUT, package
 from . import rewriting
 from .nodes import Values, computed, is_convolution, options, walk
@@ -36,6 +38,7 @@ _EVENNESS = (0.0, 0.25, 0.5, 0.75, 1.0)  # 1: all channels are as loud as the lo
 _LOUDER = 256.0  # times, at most
 _FEW_PATCHES = 32  # are enough to tell what an error does
 _PLACES = 4  # by 4, in which a patch's errors are summed up
+_LARGEST = 2.0**60  # of what is rounded; float32 holds its square
 _FEW = 3  # channels of a picture
 
 
@@ -47,7 +50,7 @@ def quantised(content: bytes, pictures: torch.Tensor) -> tuple[bytes, float]:
         pictures: (N, 3, H, W) in [0, 1], to calibrate by: LR patches such as the network will see.
 
     Raises:
-        InputError: if the network has operations that are not known here.
+        InputError: if the network has operations that are not known here, or weights that cannot be rounded.
     """
     onnx = package("onnx")
     model = onnx.load_model_from_string(content)
@@ -80,7 +83,8 @@ def _gradients(graph, weights: Values, pictures: torch.Tensor, names: Container[
             values[name].retain_grad()
             found[name] = values[name]
     signs = torch.randint(2, values[OUTPUT].shape, generator=_random()) * 2.0 - 1
-    (values[OUTPUT] * signs).sum().backward()
+    if values[OUTPUT].requires_grad:  # or none of them has a way to the result
+        (values[OUTPUT] * signs).sum().backward()
     return {name: x.grad for name, x in found.items() if x.grad is not None}
 
 
@@ -94,6 +98,8 @@ def _calibrated(
     layers: dict[str, Layer] = {}
     for node, values in walk(graph, weights, pictures):
         if node.output[0] in inside:
+            if not all(values[name].abs().max() < _LARGEST for name in (*node.input, node.output[0])):
+                raise InputError("its features or weights are too large for int8; give others")
             same = [layer for name, layer in layers.items() if inside[name] == node.input[0]]
             layers[node.output[0]] = _layer(node, values, same, gradients.get(node.output[0]))
     exact = values[OUTPUT]
@@ -106,7 +112,7 @@ def _calibrated(
         pass
     change = values[OUTPUT] - exact
     mean = change.mean((0, 2, 3), keepdim=True)
-    return layers, mean, float(255 * (change - mean).square().mean().sqrt())
+    return layers, mean, float(255 * (change - mean).double().square().mean().sqrt())
 
 
 def _layer(node, values: Values, same: list[Layer], gradient: torch.Tensor | None) -> Layer:
@@ -131,7 +137,7 @@ def _layer(node, values: Values, same: list[Layer], gradient: torch.Tensor | Non
         change = layer(node, x[:_FEW_PATCHES]) - values[node.output[0]][:_FEW_PATCHES]
         if gradient is not None:
             change = F.adaptive_avg_pool2d((change * gradient).sum(1), _PLACES)
-        if (error := float(change.square().mean())) < least:
+        if (error := float(change.double().square().mean())) < least:
             best, least = layer, error
     return best
 

@@ -96,9 +96,10 @@ def sample(args: argparse.Namespace, group: Group) -> int:
     done = output.kept(progress.done(mine.items), mine.items) if args.resume else {}
     by_name = {item.name: item for item in (*pictures.items, *pictures.videos)}
     if group.leads:
-        times = f"{group.size} x " if group.size > 1 else ""
+        place = f"{group.size} x " * (group.size > 1) + device_name(sampler.device)
+        by = f" by {sampler.exported['backend']}" if sampler.exported else ""
         print(
-            f"{weights.network} {_place(args)} ({shown(weights.path)}) on {times}{device_name(sampler.device)}, "
+            f"{weights.network} {_place(args)} ({shown(weights.path)}) in {sampler.precision}{by} on {place}, "
             f"{counted(pictures)} of {shown(args.test_data_dir)}"
         )
 
@@ -189,6 +190,7 @@ def settings(args: argparse.Namespace, weights: WeightsInfo, sampler: Sampler) -
     flags = ("scale", "protocol", "channel", "self_ensemble", "format", "metadata", "wrap")
     told = {flag: getattr(args, flag) for flag in flags} | {"precision": sampler.precision, "more": _more(args)}
     told |= {"size": str(args.size)} if args.size else {}
+    told |= {"exported": sampler.exported} if sampler.exported else {}
     return told | {"network": weights.network, "weights": weights.sha256}
 
 
@@ -291,6 +293,7 @@ def describe(
         "weights": {"file": weights.path.name, "sha256": weights.sha256, "blind": weights.multi_scale},
         "device": device_name(sampler.device),
         "precision": sampler.precision,
+        "exported": sampler.exported,
         "self_ensemble": args.self_ensemble,
         "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
         "mean": {figure: _json(scores.mean(figure)) for figure in figures},

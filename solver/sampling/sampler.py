@@ -88,6 +88,7 @@ class Sampler:
         self.self_ensemble = self_ensemble
         self._most_pixels = math.inf  # of a window, once the device has run out of memory
         self.precision, note = precision, ""
+        self.exported: dict[str, str] | None = None  # of an exported network: what computes which file
         if isinstance(net, Network):
             self.precision, note = machine.precision_for(precision, self.device)
         if note:
@@ -108,7 +109,7 @@ class Sampler:
         self.halo = max(math.ceil(reach or 0), shave)
         if isinstance(net, Graph):
             self._backend = Exported(net, backend, self.device, self.precision, compile)
-            self.precision = net.said.precision
+            self.precision, self.exported = net.said.precision, self._backend.told
         elif backend in ("auto", "torch"):
             self._backend = Torch(net, scale, self.device, PRECISIONS[self.precision], compile)
         else:

@@ -1,6 +1,7 @@
 """An exported network, computed by OpenVINO or ONNX Runtime."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 
@@ -12,7 +13,7 @@ from model.ops import NONE, Margins, trim
 
 from ...archive import brief
 from ...arguments import BACKENDS
-from ...graph import INPUT, Graph, openvino_core, package
+from ...graph import INPUT, REMAKE, Graph, openvino_core, package
 
 _RUNTIMES = BACKENDS[2:]  # the faster one first
 _SLACK = {"openvino": 1.2, "onnxruntime": 1.5}  # times what PyTorch's features take, found by measuring resident size
@@ -49,12 +50,10 @@ class Exported:
         self.scale = graph.said.scale
         self.bytes_per_pixel = _SLACK[runtime] * graph.said.bytes_per_pixel
         self._path = graph.path
-        try:
+        self._runtime = runtime
+        self.told = {"backend": runtime, "file": graph.path.name, "sha256": graph.sha256}
+        with self._told():
             self._compute = {"openvino": _by_openvino, "onnxruntime": _by_onnxruntime}[runtime](graph)
-        except InputError:
-            raise
-        except Exception as error:  # of a library that is not ours
-            raise InputError(f"{graph.path}: {runtime} cannot compute it: {brief(describe(error))}") from None
 
     def refresh(self) -> None:
         """Nothing of it can change."""
@@ -64,11 +63,26 @@ class Exported:
         return partial(self._trimmed, margins=margins)
 
     def _trimmed(self, x: torch.Tensor, margins: Margins) -> torch.Tensor:
-        output = torch.from_numpy(self._compute(np.ascontiguousarray(x.numpy())))
+        with self._told():
+            output = self._compute(np.ascontiguousarray(x.numpy()))
         wanted = (1, 3, self.scale * x.shape[2], self.scale * x.shape[3])
-        if output.shape != wanted:
-            raise InputError(f"{self._path}: makes {tuple(output.shape)} of a picture, expected {wanted}")
-        return trim(output, margins, self.scale)
+        if (output.shape, output.dtype) != (wanted, np.float32):
+            made = f"{output.shape} in {output.dtype}"
+            raise InputError(f"{self._path}: makes {made} of a picture, expected {wanted} in float32; {REMAKE}")
+        if not np.isfinite(output).all():
+            raise InputError(f"{self._path}: makes values that are not finite; {REMAKE}")
+        return trim(torch.from_numpy(output), margins, self.scale)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Whatever goes wrong in a library that is not ours becomes an InputError."""
+        try:
+            yield
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:
+            reason = brief(describe(error))
+            raise InputError(f"{self._path}: {self._runtime} cannot compute it: {reason}; {REMAKE}") from None
 
 
 def _by_openvino(graph: Graph) -> Callable[[np.ndarray], np.ndarray]:
@@ -85,6 +99,6 @@ def _by_onnxruntime(graph: Graph) -> Callable[[np.ndarray], np.ndarray]:
         raise InputError(f"{graph.path}: is OpenVINO's; give --backend openvino")
     settings = runtime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
-    settings.log_severity_level = 3
+    settings.log_severity_level = 4  # what goes wrong comes as an exception, too
     session = runtime.InferenceSession(graph.content, settings, providers=["CPUExecutionProvider"])
     return lambda x: session.run(None, {INPUT: x})[0]

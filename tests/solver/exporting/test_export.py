@@ -88,6 +88,14 @@ def test_what_is_far_from_pytorch_gets_no_name(written, monkeypatch, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
 
 
+@pytest.mark.parametrize("taken", [".xml", ".bin"])
+def test_openvino_s_files_are_both_there_or_none(written, tmp_path, taken):
+    (tmp_path / f"net{taken}").mkdir()
+    with pytest.raises(InputError, match=f"net{taken}: cannot be written"):
+        written(model.build("espcn", 2), "openvino")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["net.pth", f"net{taken}"])
+
+
 @pytest.fixture
 def run(monkeypatch):
     """Run ``solver/export.py`` with these flags, here."""

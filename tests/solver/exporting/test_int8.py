@@ -1,5 +1,7 @@
 """Networks of 8 bits: what is rounded, how, and what comes of it."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -53,7 +55,7 @@ def test_it_is_as_near_as_it_says_and_a_quarter_as_large(name, scale, patches, q
     expected = net(rgb, scale).detach()
     for runtime in ("openvino", "onnxruntime"):
         said = graph.Said(name, scale, 20.0, 1000.0, "int8", "published", "")
-        made = Sampler(graph.Graph(None, said, small), scale, backend=runtime)._backend.network()(rgb)
+        made = Sampler(graph.Graph(Path("net.onnx"), said, small), scale, backend=runtime)._backend.network()(rgb)
         assert 255 * (made - expected).square().mean().sqrt() < 2 * error + 0.3, runtime
 
 
@@ -106,9 +108,11 @@ def test_channels_that_no_picture_makes_sound_are_silenced(patches, quick):
     assert int8.quantised(onnx_of(net), patches)[1] < 1.5
 
 
-@pytest.mark.parametrize("name", ["espcn", "srcnn", "drrn"])
+@pytest.mark.parametrize("name", ["espcn", "fsrcnn", "srcnn", "drrn"])
 def test_other_networks(name, patches, quick):
-    """Of luma, with tanh between layers, with layers that hear themselves again."""
+    """Of luma, with tanh between layers, with a result that no gradient comes from, with layers that hear themselves
+    again.
+    """
     torch.manual_seed(0)
     net = lively(model.build(name, 2, **{"u": 2} if name == "drrn" else {}))
     small, error = int8.quantised(onnx_of(net), patches)
@@ -169,6 +173,23 @@ def test_what_is_too_far_from_float32_is_not_written(tmp_path, monkeypatch, pict
     with pytest.raises(InputError, match="no picture of 64x64 pixels or more"):
         images.write_rgb(tmp_path / "small/a.png", picture(60, 110))
         export.lr_patches(tmp_path / "small", 2)
+    images.write_rgb(tmp_path / "flat/a.png", np.full((100, 110, 3), 255, np.uint8))
+    with pytest.raises(InputError, match="flat: its pictures show nothing but one colour; give photographs"):
+        export.lr_patches(tmp_path / "flat", 2)
+    images.write_rgb(tmp_path / "flat/b.png", picture(100, 110))
+    assert len(export.lr_patches(tmp_path / "flat", 2)) == 4
+
+
+@pytest.mark.parametrize("name, times", [("lesrcnn", 1e3), ("lesrcnn", 1e10), ("espcn", 1e3), ("espcn", 1e37)])
+def test_weights_that_are_too_large_are_one_line(name, times, patches, quick, tmp_path):
+    net = start(2) if name == "lesrcnn" else model.build(name, 2).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(times).clamp_(-3e38, 3e38)
+    said = graph.Said(name, 2, 20.0, 1000.0, "int8", "published", "")
+    with pytest.raises(InputError, match=f"{tmp_path}/a.onnx: .*(too large for int8|grey levels away).*") as caught:
+        export.write_int8(tmp_path / "a.onnx", Torch(net, 2, CPU), said, patches)
+    assert "not written" in str(caught.value) and not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("scale", [2, 3])
@@ -180,5 +201,7 @@ def test_the_released_weights_lose_at_most_a_twentieth_of_a_decibel(reference, s
     said = export.say(net, weights, scale, "int8")
     small, _ = int8.quantised(export.onnx_of(Torch(net, scale, CPU), said), export.lr_patches(training, scale))
     pictures = test_set.find(reference / "Set5", scale)
-    exact, coarse = (evaluate(Sampler(one, scale), pictures) for one in (net, graph.Graph(None, said, small)))
+    exact, coarse = (
+        evaluate(Sampler(one, scale), pictures) for one in (net, graph.Graph(Path("net.onnx"), said, small))
+    )
     assert exact.psnr - 0.05 <= coarse.psnr < exact.psnr and exact.ssim - 0.001 <= coarse.ssim

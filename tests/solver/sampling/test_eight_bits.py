@@ -18,7 +18,7 @@ from solver.sampling.eight_bits import in_int8
 from solver.sampling.sampler import Sampler
 
 pytest.importorskip("openvino")
-pytest.importorskip("onnx")
+onnx = pytest.importorskip("onnx")
 CPU = torch.device("cpu")
 
 
@@ -112,4 +112,28 @@ def test_the_command(made, command, picture, tmp_path, flags, status):
         assert "Traceback" not in done.stderr and len(done.stderr.splitlines()) == 1
     else:
         [report] = tmp_path.glob("out/**/results.json")
-        assert json.loads(report.read_text())["precision"] == "int8"
+        told, file = json.loads(report.read_text()), made.with_name("espcn_x2_int8.onnx")
+        assert told["precision"] == "int8" and "in int8 by openvino on" in done.stdout
+        assert told["exported"] == {"backend": "openvino", "file": file.name, "sha256": sha256_of(file)}
+
+
+def test_what_another_file_of_8_bits_made_is_made_anew(made, command, picture, tmp_path):
+    """``--resume`` keeps what this file has made, and nothing that another of the same weights has."""
+    images.write_rgb(tmp_path / "in/a.png", picture(20, 24))
+    weights, file = tmp_path / "espcn_x2.pth", tmp_path / "espcn_x2_int8.onnx"
+    for path in (weights, file):
+        path.write_bytes(made.with_name(path.name).read_bytes())
+    flags = f"--precision int8 --ckpt_path {weights} --test_data_dir {tmp_path}/in --sample_dir {tmp_path}/out --resume"
+
+    def made_at():
+        done = command("x2/tcw_sample.py", *shlex.split(flags))
+        assert done.returncode == 0, done.stderr
+        [result] = tmp_path.glob("out/**/SR/*.png")
+        return result.stat().st_mtime_ns
+
+    first = made_at()
+    assert made_at() == first
+    changed = onnx.load(file)
+    changed.doc_string = "another"
+    file.write_bytes(changed.SerializeToString())
+    assert made_at() > first
