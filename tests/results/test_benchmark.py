@@ -160,7 +160,7 @@ def test_a_film_is_measured_beside_ffmpegs_scaler(measure, tmp_path, capsys, mon
     monkeypatch.setattr(video_speed, "FILMS", {"espcn": (3, 48, 32)})
     measure(f"video --frames 3 --rounds 1 --output {tmp_path}/video")
     report = json.loads((tmp_path / "video.json").read_text())
-    assert [*report["contenders"]] == ["FFmpeg, bicubic x3", "espcn x3, fp32"]
+    assert [*report["contenders"]] == ["FFmpeg, bicubic x3", "espcn x3, fp32", "espcn x3, int8"]
     assert report["frames"] == 3 and all(row["frames_per_second"] > 0 for row in report["contenders"].values())
     assert report["contenders"]["FFmpeg, bicubic x3"]["times_scaler"] == 1
     assert "x FFmpeg's scaler" in capsys.readouterr().out
