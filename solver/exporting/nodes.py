@@ -30,11 +30,7 @@ def walk(graph, weights: Values, pictures: torch.Tensor, compute: Callable | Non
 
 
 def computed(node, values: Values) -> torch.Tensor:
-    """What a node makes of the values that are known.
-
-    Raises:
-        InputError: if its operation is not known here.
-    """
+    """What a node makes of the values that are known."""
     inputs, given = [values.get(name) for name in node.input], options(node)
     match node.op_type:
         case "Conv":
