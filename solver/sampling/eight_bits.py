@@ -40,7 +40,7 @@ def in_int8(
     path = graph.beside(weights, scale, ".onnx", "int8")
     if precision == "auto":
         fast = device.type == "cpu" and machine.has_int8() and backend in ("auto", "openvino") and not compile
-        if not (fast and find_spec("onnx") and find_spec("openvino") and path.exists() and _loss(path) <= LOSS):
+        if not (fast and find_spec("onnx") and find_spec("openvino") and path.exists() and abs(_loss(path)) <= LOSS):
             return net
     if not path.exists():
         raise InputError(f"--precision int8: {path} is not there; make it with solver/export.py --to int8")

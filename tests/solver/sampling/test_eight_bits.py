@@ -67,8 +67,9 @@ def test_auto_takes_it_where_it_loses_little(made, loses):
     assert not is_int8(chosen(made, "auto"))
     loses(0.05)
     assert is_int8(chosen(made, "auto"))
-    loses(0.051)
-    assert not is_int8(chosen(made, "auto"))
+    for loss in (0.051, float("-inf"), float("nan")):
+        loses(loss)
+        assert not is_int8(chosen(made, "auto")), loss
     loses(0.01, sha256="of another file")
     assert not is_int8(chosen(made, "auto"))
 
