@@ -6,20 +6,20 @@ ONNX Runtime read. The layers that face the picture stay in float32. All else is
 - the factors of its input's channels: quiet ones are made louder, and their weights smaller, or they would be lost in
   the step that all channels share (cross-layer equalisation: Nagel et al., arXiv 1906.04721). Of several degrees the
   one is taken whose errors change the result least, by the network's gradients;
-- its range: the geometric mean of the largest value and of the range with the least squared error;
+- their ranges: the geometric mean of a channel's largest value, in strong colours too, and of the range with the least
+  squared error;
 - its weights, one scale for each output channel, rounded so that the rounding of one is made good by those to come
   (GPTQ: Frantar et al., arXiv 2210.17323);
 - its bias, so that the mean of each output channel stays what it was.
 
 Each layer is given the features of the exact network. If it were given those of the rounded layers before it, it would
-learn to mend their errors for these pictures, and make them worse for others. At the end the result as a whole is made
-as bright as it was.
+learn to mend their errors for these pictures, and make them worse for others. Only the last layers, in float32, are
+fitted to what comes of rounded features, by least squares, and the result as a whole is made as bright as it was.
 """
 
 import math
 from collections.abc import Container
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -30,13 +30,15 @@ from . import rewriting
 from .nodes import Values, computed, is_convolution, options, walk
 from .rewriting import Layer, Range
 
-_POSITIONS = 12_000  # of features that a layer's weights are rounded by
+_POSITIONS = 24_000  # of features that a layer's weights are rounded or fitted by
 _DAMPING = 0.005  # of the mean of the inputs' squares, added to each
+_RIDGE = 0.01  # the same, where a layer is fitted
 _SHRUNK = (1.0, 0.95, 0.9, 0.85, 0.8)  # of a channel's largest weight: ranges of weights that are tried
-_CLIPS = 0.98 ** np.arange(80)  # of a tensor's largest value: ranges of features that are tried
+_CLIPS = 0.98 ** torch.arange(80)  # of a channel's largest value: ranges of features that are tried
 _EVENNESS = (0.0, 0.25, 0.5, 0.75, 1.0)  # 1: all channels are as loud as the loudest; the best is taken
 _LOUDER = 256.0  # times, at most
 _FEW_PATCHES = 32  # are enough to tell what an error does
+_VIVIDNESS = 2.0  # times as far from grey: the colours that ranges hold too
 _PLACES = 4  # by 4, in which a patch's errors are summed up
 _LARGEST = 2.0**60  # of what is rounded; float32 holds its square
 _FEW = 3  # channels of a picture
@@ -96,17 +98,28 @@ def _calibrated(
     square of what else they are off, in grey levels.
     """
     layers: dict[str, Layer] = {}
-    for node, values in walk(graph, weights, pictures):
-        if node.output[0] in inside:
-            if not all(values[name].abs().max() < _LARGEST for name in (*node.input, node.output[0])):
+    last: dict[str, torch.Tensor] = {}  # what the last layers make where they are looked at, without their bias
+    count = len(pictures)
+    for node, values in walk(graph, weights, torch.cat([pictures, _vivid(pictures)])):
+        [name] = node.output
+        if name in inside:
+            if not all(values[one].abs().max() < _LARGEST for one in (*node.input, name)):
                 raise InputError("its features or weights are too large for int8; give others")
-            same = [layer for name, layer in layers.items() if inside[name] == node.input[0]]
-            layers[node.output[0]] = _layer(node, values, same, gradients.get(node.output[0]))
-    exact = values[OUTPUT]
+            same = [layer for other, layer in layers.items() if inside[other] == node.input[0]]
+            layers[name] = _layer(node, values, count, same, gradients.get(name))
+        elif layers and is_convolution(node, weights):
+            x, weight = (values[one][:count] for one in node.input[:2])
+            last[name] = _windows(x, node, weight.shape[2:]) @ weight.flatten(1).T
+    exact = values[OUTPUT][:count]
 
     def coarsely(node, values: Values) -> torch.Tensor:
-        layer = layers.get(node.output[0])
-        return layer(node, values[node.input[0]]) if layer else computed(node, values)
+        [name] = node.output
+        if name in layers:
+            return layers[name](node, values[node.input[0]])
+        if name in last:
+            x, weight = (values[one] for one in node.input[:2])
+            weights[node.input[1]] = values[node.input[1]] = _fitted(node, x, weight, last[name])
+        return computed(node, values)
 
     for _, values in walk(graph, weights, pictures, coarsely):
         pass
@@ -115,31 +128,53 @@ def _calibrated(
     return layers, mean, float(255 * (change - mean).double().square().mean().sqrt())
 
 
-def _layer(node, values: Values, same: list[Layer], gradient: torch.Tensor | None) -> Layer:
+def _vivid(pictures: torch.Tensor) -> torch.Tensor:
+    """Pictures (N, 3, H, W) in [0, 1] in strong colours: each in another channel's, so that all are there."""
+    turned = torch.stack([picture.roll(number, 0) for number, picture in enumerate(pictures)])
+    grey = turned.mean(1, keepdim=True)
+    return (grey + _VIVIDNESS * (turned - grey)).clamp(0, 1)
+
+
+def _layer(node, values: Values, count: int, same: list[Layer], gradient: torch.Tensor | None) -> Layer:
     """A convolution in 8 bits.
 
     Args:
+        count: of the pictures; those behind them are vivid, and only tell of ranges.
         same: those with the same input, whose factors and range it takes.
         gradient: see :func:`_gradients`.
     """
-    x, weight, *bias = (values[name] for name in node.input)
+    every, weight, *bias = (values[name] for name in node.input)
+    x, few = every[:count], every[: min(count, _FEW_PATCHES)]
     windows = _windows(x, node, weight.shape[2:])
     results = windows @ weight.flatten(1).T
+    signed = bool(every.min() < 0)
+    loudest = _loudest(x, every, signed)
     best, least = None, math.inf
-    loudest = x.abs().amax((0, 2, 3))
     for factors in [same[0].factors] if same else (_factors(loudest, evenness) for evenness in _EVENNESS):
-        range = same[0].input if same else _range_of(x * factors.view(-1, 1, 1))
+        range = same[0].input if same else Range.of(float((loudest * factors).max()), signed)
         inverse = torch.where(factors > 0, 1 / factors, 0)
         rounded = range.rounded(windows * factors.repeat_interleave(weight[0, 0].numel()))
         whole, steps = _gptq(weight * inverse.view(1, -1, 1, 1), rounded)
         missed = results - rounded @ (whole.flatten(1) * steps[:, None]).T
         layer = Layer(factors, range, whole, steps, missed.mean(0) + sum(bias))
-        change = layer(node, x[:_FEW_PATCHES]) - values[node.output[0]][:_FEW_PATCHES]
+        change = layer(node, few) - values[node.output[0]][: len(few)]
         if gradient is not None:
             change = F.adaptive_avg_pool2d((change * gradient).sum(1), _PLACES)
         if (error := float(change.double().square().mean())) < least:
             best, least = layer, error
     return best
+
+
+def _loudest(x: torch.Tensor, every: torch.Tensor, signed: bool) -> torch.Tensor:
+    """The value (C,) of each channel above which it is cut off: the geometric mean of the largest one in ``every``
+    (N, C, H, W), and of the one that rounds ``x`` with the least squared error.
+    """
+    largest = every.abs().amax((0, 2, 3))
+    channels = x.transpose(0, 1).flatten(1)
+    places = torch.randint(channels.shape[1], (_POSITIONS,), generator=_random())
+    sample = channels[:, places] / largest.clamp_min(torch.finfo().tiny)[:, None]
+    errors = [(Range.of(float(clip), signed).rounded(sample) - sample).square().mean(1) for clip in _CLIPS]
+    return largest * _CLIPS[torch.stack(errors).argmin(0)].sqrt()
 
 
 def _factors(loudest: torch.Tensor, evenness: float) -> torch.Tensor:
@@ -159,16 +194,6 @@ def _inside(graph, weights: Values) -> dict[str, str]:
         if is_convolution(node, weights) and weights[node.input[1]].shape[1] > _FEW:
             found[node.output[0]] = node.input[0]
     return found
-
-
-def _range_of(x: torch.Tensor) -> Range:
-    """The range that features are rounded in: between the one with the least squared error and the largest value."""
-    signed = bool(x.min() < 0)
-    whole = float(x.abs().max())
-    sample = x.flatten()[torch.randint(x.numel(), (200_000,), generator=_random())]
-    steps = [Range(max(whole * clip, 1e-9) / (127 if signed else 255), signed) for clip in _CLIPS]
-    best = min(steps, key=lambda one: float((one.rounded(sample) - sample).square().mean()))
-    return Range((best.step * steps[0].step) ** 0.5, signed)
 
 
 def _gptq(weight: torch.Tensor, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -199,6 +224,16 @@ def _gptq(weight: torch.Tensor, inputs: torch.Tensor) -> tuple[torch.Tensor, tor
     found = torch.empty_like(columns)
     found[:, order] = whole[chosen]
     return found.view(weight.shape).float(), steps[chosen].float()
+
+
+def _fitted(node, x: torch.Tensor, weight: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """The weights (O, I, h, w) that make what is wanted (places, O) of features, up to a bias; near to those given."""
+    windows = _windows(x, node, weight.shape[2:]).double()
+    windows -= windows.mean(0)
+    missed = wanted.double() - wanted.double().mean(0) - windows @ weight.flatten(1).double().T
+    squares = windows.T @ windows
+    squares += torch.eye(len(squares)) * (_RIDGE * squares.diagonal().mean() + 1e-12)
+    return weight + torch.linalg.solve(squares, windows.T @ missed).T.reshape(weight.shape).float()
 
 
 def _windows(x: torch.Tensor, node, kernel: torch.Size) -> torch.Tensor:

@@ -17,6 +17,11 @@ class Range:
     step: float
     signed: bool
 
+    @classmethod
+    def of(cls, largest: float, signed: bool) -> "Range":
+        """The one that ends at this value."""
+        return cls(max(largest, 1e-9) / (127 if signed else 255), signed)
+
     def rounded(self, x: torch.Tensor) -> torch.Tensor:
         lowest, highest = (-127, 127) if self.signed else (0, 255)
         return (x / self.step).round().clamp_(lowest, highest).mul_(self.step)

@@ -149,12 +149,45 @@ def test_results_are_as_bright_as_before(patches, quick):
 
 
 @pytest.mark.parametrize("signed", [False, True])
-def test_a_range_is_between_the_best_and_the_largest(signed):
-    x = torch.randn(1, 1, 100, 100, generator=torch.Generator().manual_seed(0))
+def test_a_channel_is_cut_off_between_the_best_and_the_largest_value(signed):
+    x = torch.randn(1, 3, 100, 100, generator=torch.Generator().manual_seed(0))
     x = x if signed else x.abs()
-    x[0, 0, 0, 0] = 50  # one far from all others
-    found = int8._range_of(x)
-    assert found.signed == signed and 0.01 < found.step < 50 / (127 if signed else 255)
+    x[0, 2] = 0
+    every = x.clone()
+    every[0, 0, 0, 0] = 20  # one far from all others
+    far, near, silent = int8._loudest(x, every, signed).tolist()
+    assert 6 < far < 13 and 3 < near < 5 and silent == 0
+
+
+def coloured(patches, strength):
+    grey = patches.mean(1, keepdim=True)
+    return grey + strength * (patches - grey)
+
+
+def test_ranges_hold_stronger_colours(patches, quick, monkeypatch):
+    content, strong = onnx_of(start(2)), coloured(patches, 0.8)
+
+    def far():
+        small, _ = int8.quantised(content, coloured(patches, 0.4))
+        return (run(small, strong) - run(content, strong)).square().mean().sqrt()
+
+    held = far()
+    monkeypatch.setattr(int8, "_VIVIDNESS", 1.0)  # as strong as they are
+    assert held < 0.6 * far()
+
+
+def test_the_last_layer_is_fitted_to_rounded_features():
+    """To what it made of exact ones, without leaving its weights where nothing tells of others."""
+    content = onnx.load_model_from_string(onnx_of(start(2)))
+    node = [node for node in content.graph.node if node.op_type == "Conv"][-1]
+    x = torch.rand(4, 64, 12, 12, generator=torch.Generator().manual_seed(0))
+    weight = torch.randn(3, 64, 3, 3, generator=torch.Generator().manual_seed(1))
+    wanted = int8._windows(x, node, weight.shape[2:]) @ weight.flatten(1).T
+    weaker = 0.9 * x
+    weaker[:, 7] = 0
+    found = int8._fitted(node, weaker, weight, wanted + 5)
+    errors = [(nodes.convolve(node, weaker, one) - nodes.convolve(node, x, weight)).var() for one in (found, weight)]
+    assert errors[0] < 0.3 * errors[1] and torch.allclose(found[:, 7], weight[:, 7])
 
 
 def test_what_is_too_far_from_float32_is_not_written(tmp_path, monkeypatch, picture, quick):
