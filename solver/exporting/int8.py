@@ -8,6 +8,9 @@ ONNX Runtime read. The layers that face the picture stay in float32. All else is
   one is taken whose errors change the result least, by the network's gradients;
 - their ranges: the geometric mean of a channel's largest value, in strong colours too, and of the range with the least
   squared error;
+- those that come in twice, each with half the weight, a quarter of a step brighter and darker: the two together are
+  rounded half as coarsely (outlier channel splitting: Zhao et al., arXiv 1901.09504). They are the largest channels of
+  the few layers that add most to the error;
 - its weights, one scale for each output channel, rounded so that the rounding of one is made good by those to come
   (GPTQ: Frantar et al., arXiv 2210.17323);
 - its bias, so that the mean of each output channel stays what it was.
@@ -41,6 +44,8 @@ _FEW_PATCHES = 32  # are enough to tell what an error does
 _VIVIDNESS = 2.0  # times as far from grey: the colours that ranges hold too
 _PLACES = 4  # by 4, in which a patch's errors are summed up
 _LARGEST = 2.0**60  # of what is rounded; float32 holds its square
+_SEEN = 0.24  # grey levels; of layers that alone change results by more, the largest channels come in twice
+_TOO_LARGE = "its features or weights are too large for int8; give others"
 _FEW = 3  # channels of a picture
 
 
@@ -62,8 +67,16 @@ def quantised(content: bytes, pictures: torch.Tensor) -> tuple[bytes, float]:
     }
     rewriting.share_nothing(model.graph, weights)
     inside = _inside(model.graph, weights)
-    gradients = _gradients(model.graph, weights, pictures[:_FEW_PATCHES], inside)
-    layers, brighter, error = _calibrated(model.graph, weights, pictures, inside, gradients)
+
+    def calibrated(pairs: Values, known: dict[str, Layer]):
+        gradients = _gradients(model.graph, weights, pictures[:_FEW_PATCHES], inside)
+        return _calibrated(model.graph, weights, pictures, inside, gradients, pairs, known)
+
+    layers, fitted, brighter, error = calibrated({}, {})
+    coarse = {name: _largest(layer) for name, layer in layers.items() if layer.error > _SEEN}
+    if pairs := rewriting.pair(model.graph, weights, inside, coarse):
+        layers, fitted, brighter, error = calibrated(pairs, layers)
+    weights |= fitted
     rewriting.rewrite(model.graph, layers, weights)
     rewriting.add(model.graph, -brighter)
     onnx.checker.check_model(model, full_check=True)
@@ -73,8 +86,8 @@ def quantised(content: bytes, pictures: torch.Tensor) -> tuple[bytes, float]:
 def _gradients(graph, weights: Values, pictures: torch.Tensor, names: Container[str]) -> dict[str, torch.Tensor]:
     """What these features (N, O, H, W) tell on the result: gradients of its sum with random signs.
 
-    What is changed in a place, times these, is by its mean square what changes in the result. Missing is what passes
-    through an operation that has no gradient here.
+    What is changed times these, summed over a sixteenth of a picture, has the mean square of what changes in the result
+    there. Missing is what passes through an operation that has no gradient here.
     """
     found = {}
     for node, values in walk(graph, weights, pictures):
@@ -84,29 +97,46 @@ def _gradients(graph, weights: Values, pictures: torch.Tensor, names: Container[
                 values[name].requires_grad_()
             values[name].retain_grad()
             found[name] = values[name]
-    signs = torch.randint(2, values[OUTPUT].shape, generator=_random()) * 2.0 - 1
-    if values[OUTPUT].requires_grad:  # or none of them has a way to the result
-        (values[OUTPUT] * signs).sum().backward()
+    result = values[OUTPUT]
+    signs = (torch.randint(2, result.shape, generator=_random()) * 2.0 - 1) * _PLACES / result[0].numel() ** 0.5
+    if result.requires_grad:  # or none of them has a way to the result
+        (result * signs).sum().backward()
     return {name: x.grad for name, x in found.items() if x.grad is not None}
 
 
 @torch.inference_mode()
 def _calibrated(
-    graph, weights: Values, pictures: torch.Tensor, inside: dict[str, str], gradients: dict[str, torch.Tensor]
-) -> tuple[dict[str, Layer], torch.Tensor, float]:
-    """The layers by their outputs' names; by how much results are too bright then, (1, 3, 1, 1); and the root mean
-    square of what else they are off, in grey levels.
+    graph,
+    weights: Values,
+    pictures: torch.Tensor,
+    inside: dict[str, str],
+    gradients: Values,
+    pairs: Values,
+    known: dict[str, Layer],
+) -> tuple[dict[str, Layer], Values, torch.Tensor, float]:
+    """The layers by their outputs' names, and the weights of the last ones.
+
+    Then by how much results are too bright with them, (1, 3, 1, 1), and the root mean square of what else they are off,
+    in grey levels.
+
+    Args:
+        pairs: see :func:`.rewriting.pair`.
+        known: layers that were calibrated before; those with as many channels stay.
     """
     layers: dict[str, Layer] = {}
+    fitted: Values = {}
     last: dict[str, torch.Tensor] = {}  # what the last layers make where they are looked at, without their bias
     count = len(pictures)
     for node, values in walk(graph, weights, torch.cat([pictures, _vivid(pictures)])):
         [name] = node.output
         if name in inside:
             if not all(values[one].abs().max() < _LARGEST for one in (*node.input, name)):
-                raise InputError("its features or weights are too large for int8; give others")
+                raise InputError(_TOO_LARGE)
+            if name in known and known[name].weight.shape == values[node.input[1]].shape:
+                layers[name] = known[name]
+                continue
             same = [layer for other, layer in layers.items() if inside[other] == node.input[0]]
-            layers[name] = _layer(node, values, count, same, gradients.get(name))
+            layers[name] = _layer(node, values, count, same, gradients.get(name), pairs.get(name))
         elif layers and is_convolution(node, weights):
             x, weight = (values[one][:count] for one in node.input[:2])
             last[name] = _windows(x, node, weight.shape[2:]) @ weight.flatten(1).T
@@ -118,14 +148,14 @@ def _calibrated(
             return layers[name](node, values[node.input[0]])
         if name in last:
             x, weight = (values[one] for one in node.input[:2])
-            weights[node.input[1]] = values[node.input[1]] = _fitted(node, x, weight, last[name])
+            fitted[node.input[1]] = values[node.input[1]] = _fitted(node, x, weight, last[name])
         return computed(node, values)
 
     for _, values in walk(graph, weights, pictures, coarsely):
         pass
     change = values[OUTPUT] - exact
     mean = change.mean((0, 2, 3), keepdim=True)
-    return layers, mean, float(255 * (change - mean).double().square().mean().sqrt())
+    return layers, fitted, mean, float(255 * (change - mean).double().square().mean().sqrt())
 
 
 def _vivid(pictures: torch.Tensor) -> torch.Tensor:
@@ -135,13 +165,16 @@ def _vivid(pictures: torch.Tensor) -> torch.Tensor:
     return (grey + _VIVIDNESS * (turned - grey)).clamp(0, 1)
 
 
-def _layer(node, values: Values, count: int, same: list[Layer], gradient: torch.Tensor | None) -> Layer:
+def _layer(
+    node, values: Values, count: int, same: list[Layer], gradient: torch.Tensor | None, halves: torch.Tensor | None
+) -> Layer:
     """A convolution in 8 bits.
 
     Args:
         count: of the pictures; those behind them are vivid, and only tell of ranges.
         same: those with the same input, whose factors and range it takes.
         gradient: see :func:`_gradients`.
+        halves: see :func:`.rewriting.pair`.
     """
     every, weight, *bias = (values[name] for name in node.input)
     x, few = every[:count], every[: min(count, _FEW_PATCHES)]
@@ -153,16 +186,28 @@ def _layer(node, values: Values, count: int, same: list[Layer], gradient: torch.
     for factors in [same[0].factors] if same else (_factors(loudest, evenness) for evenness in _EVENNESS):
         range = same[0].input if same else Range.of(float((loudest * factors).max()), signed)
         inverse = torch.where(factors > 0, 1 / factors, 0)
-        rounded = range.rounded(windows * factors.repeat_interleave(weight[0, 0].numel()))
+        offsets = torch.zeros_like(factors) if halves is None else halves * range.step / 4
+        alike = weight[0, 0].numel()
+        rounded = range.rounded(windows * factors.repeat_interleave(alike) + offsets.repeat_interleave(alike))
         whole, steps = _gptq(weight * inverse.view(1, -1, 1, 1), rounded)
         missed = results - rounded @ (whole.flatten(1) * steps[:, None]).T
-        layer = Layer(factors, range, whole, steps, missed.mean(0) + sum(bias))
+        layer = Layer(factors, offsets, range, whole, steps, missed.mean(0) + sum(bias))
         change = layer(node, few) - values[node.output[0]][: len(few)]
         if gradient is not None:
-            change = F.adaptive_avg_pool2d((change * gradient).sum(1), _PLACES)
+            told = (change * gradient).sum(1)
+            change = F.adaptive_avg_pool2d(told, _PLACES) * (told[0].numel() / _PLACES**2)
         if (error := float(change.double().square().mean())) < least:
             best, least = layer, error
+    if best is None:
+        raise InputError(_TOO_LARGE)
+    best.error = 255 * least**0.5 if gradient is not None else 0.0
     return best
+
+
+def _largest(layer: Layer) -> torch.Tensor:
+    """A quarter of a layer's input channels: those with the largest weights."""
+    largest = (layer.weight * layer.steps.view(-1, 1, 1, 1)).abs().amax((0, 2, 3))
+    return largest.topk(max(len(largest) // 4, 1)).indices
 
 
 def _loudest(x: torch.Tensor, every: torch.Tensor, signed: bool) -> torch.Tensor:

@@ -1,13 +1,13 @@
 """Graphs of ONNX with layers in 8 bits: QuantizeLinear and DequantizeLinear around what is rounded."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from ..graph import OUTPUT, package
-from .nodes import Values, convolve, options
+from .nodes import Values, convolve, is_convolution, options
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,22 @@ class Range:
 
 @dataclass
 class Layer:
-    """A quantised convolution: its input's factors and range, whole-numbered weights, their steps and its bias.
+    """A quantised convolution: its input's factors, offsets and range, whole weights, their steps and its bias.
 
-    Shapes: ``factors`` (I,), ``weight`` (O, I, h, w), ``steps`` and ``bias`` (O,).
+    Shapes: ``factors`` and ``offsets`` (I,), ``weight`` (O, I, h, w), ``steps`` and ``bias`` (O,). ``error`` is
+    what its rounding alone changes in the result, in grey levels (root mean square).
     """
 
     factors: torch.Tensor
+    offsets: torch.Tensor
     input: Range
     weight: torch.Tensor
     steps: torch.Tensor
     bias: torch.Tensor
+    error: float = 0.0
 
     def __call__(self, node, x: torch.Tensor) -> torch.Tensor:
-        x = self.input.rounded(x * self.factors.view(-1, 1, 1))
+        x = self.input.rounded(x * self.factors.view(-1, 1, 1) + self.offsets.view(-1, 1, 1))
         return convolve(node, x, self.weight * self.steps.view(-1, 1, 1, 1), self.bias)
 
 
@@ -68,6 +71,49 @@ def share_nothing(graph, weights: Values) -> None:
                     node.input[index] = f"{node.output[0]}.own.{index}"
                     weights[node.input[index]] = weights[name]
                 taken.add(name)
+
+
+def pair(graph, weights: Values, inside: Container[str], channels: Values) -> Values:
+    """Give convolutions, by their outputs' names, these of their input's channels twice, with half the weights.
+
+    The network makes the same of a picture then; ``weights`` are changed.
+
+    Args:
+        inside: names of all that will be quantised, and have a bias then.
+
+    Returns:
+        Of each 1 and -1 for the channels of a pair, and 0 for all others (I,). Left out are those whose input is not
+        made for them alone, by a convolution with a bias.
+    """
+    made_by, users, halves = {node.output[0]: node for node in graph.node}, _users(graph), {}
+    for node in graph.node:
+        if node.output[0] not in channels or not (found := _maker(node.input[0], made_by, users, weights)):
+            continue
+        maker, places = found
+        if not is_convolution(maker, weights) or (len(maker.input) < 3 and maker.output[0] not in inside):
+            continue
+        twice, weight = channels[node.output[0]], weights[node.input[1]].clone()
+        for name in maker.input[1:]:
+            whole = weights[name].unflatten(0, (-1, places))
+            weights[name] = torch.cat([whole, whole[twice]]).flatten(0, 1)
+        signs = torch.zeros(weight.shape[1])
+        signs[twice] = 1
+        weight[:, twice] /= 2
+        weights[node.input[1]] = torch.cat([weight, weight[:, twice]], 1)
+        halves[node.output[0]] = torch.cat([signs, -torch.ones(len(twice))])
+    return halves
+
+
+def _maker(source: str, made_by: dict, users: dict[str, list], weights: Values) -> tuple | None:
+    """The convolution that makes a tensor, for one node alone, and how many of its channels make one of those."""
+    maker, places = made_by[source], 1
+    while maker.op_type in ("Relu", "DepthToSpace") and len(users[source]) == 1:
+        if maker.op_type == "DepthToSpace":
+            places *= options(maker)["blocksize"] ** 2
+        source = maker.input[0]
+        maker = made_by[source]
+    alone = len(users[source]) == 1 and maker.op_type == "Conv" and weights.keys() >= {*maker.input[1:]}
+    return (maker, places) if alone else None
 
 
 def _users(graph) -> dict[str, list]:
@@ -99,21 +145,20 @@ def rewrite(graph, layers: dict[str, Layer], weights: Values) -> None:
         added[name] = constant(array, name)
         return name
 
-    def loudened(source: str, factors: torch.Tensor) -> bool:
-        """Multiply the channels of a tensor where they are made, if a convolution makes them, and for this alone."""
-        maker = made_by[source]
-        while maker.op_type in ("Relu", "DepthToSpace") and len(users[source]) == 1:
-            if maker.op_type == "DepthToSpace":
-                factors = factors.repeat_interleave(options(maker)["blocksize"] ** 2)
-            source = maker.input[0]
-            maker = made_by[source]
-        if maker.op_type != "Conv" or len(users[source]) > 1 or not weights.keys() >= {*maker.input[1:]}:
+    def loudened(layer: Layer, source: str) -> bool:
+        """Multiply a layer's input, and add to it, where it is made: by a convolution, and for this layer alone."""
+        found = _maker(source, made_by, users, weights)
+        if not found:
             return False
-        if layer := layers.get(source):
-            layer.steps, layer.bias = layer.steps * factors, layer.bias * factors
+        maker, places = found
+        factors, offsets = (each.repeat_interleave(places) for each in (layer.factors, layer.offsets))
+        if before := layers.get(maker.output[0]):
+            before.steps, before.bias = before.steps * factors, before.bias * factors + offsets
             return True
         for name in maker.input[1:]:
             weights[name] = weights[name] * factors.view(-1, *[1] * (weights[name].ndim - 1))
+        for name in maker.input[2:]:
+            weights[name] = weights[name] + offsets
         return True
 
     def round_trip(name: str, layer: Layer) -> Iterator:
@@ -128,7 +173,7 @@ def rewrite(graph, layers: dict[str, Layer], weights: Values) -> None:
         yield make("DequantizeLinear", [f"{name}.whole", *grid], [f"{name}.rounded"])
         rounded[name] = f"{name}.rounded"
 
-    folded = {name for name, layer in inputs.items() if loudened(name, layer.factors)}
+    folded = {name for name, layer in inputs.items() if loudened(layer, name)}
     shuffled = {made_by[name].input[0]: inputs[name] for name in folded if made_by[name].op_type == "DepthToSpace"}
     folded |= shuffled.keys()
     nodes = []

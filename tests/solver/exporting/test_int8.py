@@ -12,7 +12,7 @@ from dataset import images, test_set
 from dataset.errors import InputError
 from solver import graph
 from solver.checkpoint import load_network, save_weights
-from solver.exporting import export, int8, nodes
+from solver.exporting import export, int8, nodes, rewriting
 from solver.measuring.evaluate import evaluate
 from solver.sampling.backends.torch import Torch
 from solver.sampling.sampler import Sampler
@@ -188,6 +188,58 @@ def test_the_last_layer_is_fitted_to_rounded_features():
     found = int8._fitted(node, weaker, weight, wanted + 5)
     errors = [(nodes.convolve(node, weaker, one) - nodes.convolve(node, x, weight)).var() for one in (found, weight)]
     assert errors[0] < 0.3 * errors[1] and torch.allclose(found[:, 7], weight[:, 7])
+
+
+def parts(net):
+    """A network's graph, its weights, and the convolutions inside by their outputs' names."""
+    content = onnx.load_model_from_string(onnx_of(net))
+    rewriting.rectify_before_shuffling(content.graph)
+    weights = {each.name: torch.tensor(onnx.numpy_helper.to_array(each)) for each in content.graph.initializer}
+    return content.graph, weights, int8._inside(content.graph, weights)
+
+
+def result(graph, weights, pictures):
+    *_, (_, values) = nodes.walk(graph, weights, pictures)
+    return values["output"]
+
+
+def test_channels_that_come_in_twice_change_nothing(patches):
+    net = lively(start(2))
+    net_graph, weights, inside = parts(net)
+    before = result(net_graph, weights, patches)
+    chosen = {name: torch.tensor([3, 0, 7]) for name in inside}
+    halves = rewriting.pair(net_graph, weights, inside, chosen)
+    assert torch.allclose(result(net_graph, weights, patches), before, atol=1e-5)
+    assert len(halves) == len(inside) - 9  # which read sums, or what others read too
+    for name, signs in halves.items():
+        assert signs.sum() == 0 and signs[:64].nonzero().flatten().tolist() == [0, 3, 7] and len(signs) == 67, name
+
+
+def test_they_make_errors_smaller(patches, quick, monkeypatch):
+    content = onnx_of(lively(start(2)))
+    _, before = int8.quantised(content, patches)
+    monkeypatch.setattr(int8, "_SEEN", before / 10)
+    small, after = int8.quantised(content, patches)
+    assert after < 0.9 * before
+    far = 255 * float((run(small, patches) - run(content, patches)).square().mean().sqrt())
+    assert far == pytest.approx(after, rel=0.1)
+
+
+def test_layers_tell_what_they_change_alone(patches, quick):
+    """By their gradients, what each one does to the result when all others compute exactly."""
+    net_graph, weights, inside = parts(lively(start(2)))
+    gradients = int8._gradients(net_graph, weights, patches, inside)
+    layers, *_ = int8._calibrated(net_graph, weights, patches, inside, gradients, {}, {})
+    exact = result(net_graph, weights, patches)
+    for name in ["/module/ieeb/conv3.2/Conv_output_0", "/module/irb/refine.1/Conv_output_0"]:
+
+        def compute(node, values):
+            alone = node.output[0] == name
+            return layers[name](node, values[node.input[0]]) if alone else nodes.computed(node, values)
+
+        *_, (_, values) = nodes.walk(net_graph, weights, patches, compute)
+        far = 255 * float((values["output"] - exact).square().mean().sqrt())
+        assert layers[name].error == pytest.approx(far, rel=0.3), name
 
 
 def test_what_is_too_far_from_float32_is_not_written(tmp_path, monkeypatch, picture, quick):
