@@ -105,7 +105,7 @@ def pair(graph, weights: Values, inside: Container[str], channels: Values) -> Va
 
 
 def _maker(source: str, made_by: dict, users: dict[str, list], weights: Values) -> tuple | None:
-    """The convolution that makes a tensor, for one node alone, and how many of its channels make one of those."""
+    """The convolution that makes a tensor for one node alone, and how many of its channels make one of the tensor's."""
     maker, places = made_by[source], 1
     while maker.op_type in ("Relu", "DepthToSpace") and len(users[source]) == 1:
         if maker.op_type == "DepthToSpace":

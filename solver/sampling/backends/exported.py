@@ -99,6 +99,7 @@ def _by_onnxruntime(graph: Graph) -> Callable[[np.ndarray], np.ndarray]:
         raise InputError(f"{graph.path}: is OpenVINO's; give --backend openvino")
     settings = runtime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")  # or idle threads keep others from work
     settings.log_severity_level = 4  # what goes wrong comes as an exception, too
     session = runtime.InferenceSession(graph.content, settings, providers=["CPUExecutionProvider"])
     return lambda x: session.run(None, {INPUT: x})[0]
