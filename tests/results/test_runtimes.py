@@ -49,6 +49,7 @@ def test_every_form_is_there_and_float32_is_the_same(measure, tmp_path, capsys):
         assert row["Set5 psnr"] == pytest.approx(exact["Set5 psnr"], abs=1e-3)
     assert exact["parameters"] == 21_284 and exact["bytes"] == (measure.folder / "espcn_x2.pth").stat().st_size
     assert all(row["times"] > 0 and row["Set14 psnr"] is None for row in rows)
+    assert all(1 < row["peak_memory_mb"] < 1000 for row in rows)
     text = (tmp_path / "deploy.md").read_text()
     assert "| ESPCN | x2 | 21,284 |" in text and "Set14: not in" in capsys.readouterr().out
 
