@@ -138,8 +138,8 @@ def _calibrated(
             same = [layer for other, layer in layers.items() if inside[other] == node.input[0]]
             layers[name] = _layer(node, values, count, same, gradients.get(name), pairs.get(name))
         elif layers and is_convolution(node, weights):
-            x, weight = (values[one][:count] for one in node.input[:2])
-            last[name] = _windows(x, node, weight.shape[2:]) @ weight.flatten(1).T
+            x, weight = (values[one] for one in node.input[:2])
+            last[name] = _windows(x[:count], node, weight.shape[2:]) @ weight.flatten(1).T
     exact = values[OUTPUT][:count]
 
     def coarsely(node, values: Values) -> torch.Tensor:

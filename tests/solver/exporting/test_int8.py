@@ -123,6 +123,14 @@ def test_other_networks(name, patches, quick):
     assert 0 < error < 2 and far == pytest.approx(error, rel=0.5, abs=0.05)
 
 
+def test_fewer_pictures_than_channels_of_the_last_layer(patches, quick):
+    torch.manual_seed(0)
+    content = onnx_of(lively(model.build("espcn", 4)), 4)  # 16 of them
+    small, error = int8.quantised(content, patches[:2])
+    far = 255 * float((run(small, patches) - run(content, patches)).square().mean().sqrt())
+    assert error < 2 and far < 2 * error
+
+
 def run(content, x):
     """What the literal reading of a graph makes of pictures."""
     runtime = pytest.importorskip("onnxruntime")
