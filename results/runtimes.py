@@ -138,7 +138,7 @@ def measured(job: Job, sets: list[TestSet], args: argparse.Namespace) -> Iterato
             samplers[form] = form.sampler(job.scale)
             turns[form] = partial(compute, samplers[form], lr)
             with ProcessPoolExecutor(1, get_context("spawn")) as own:  # in which nothing has been allocated before
-                peaks[form] = own.submit(memory, form, job.scale, lr).result()
+                peaks[form] = own.submit(memory_taken, form, job.scale, lr).result()
         seconds = take_turns(turns, args.rounds, _CPU)
         for form, sampler in samplers.items():
             row = {"runtime": form.runtime, "precision": form.precision, "bytes": form.path.stat().st_size}
@@ -152,7 +152,7 @@ def measured(job: Job, sets: list[TestSet], args: argparse.Namespace) -> Iterato
             yield row
 
 
-def memory(form: Form, scale: int, lr: np.ndarray) -> float:
+def memory_taken(form: Form, scale: int, lr: np.ndarray) -> float:
     """Megabytes that loading a runtime and weights and computing one result take, in a process that did neither yet."""
     before = resident() / 1e6
     peak = peak_memory(lambda: compute(form.sampler(scale), lr), _CPU)
