@@ -126,16 +126,16 @@ def write_int8(path: Path, net: Torch, said: Said, patches: torch.Tensor) -> flo
     Raises:
         InputError: if that is too far for any use.
     """
-    exact = onnx_of(net, said)
-    try:
-        content, error = int8.quantised(exact, patches)
-    except InputError as refused:
-        raise InputError(f"{path}: not written: {refused}") from None
-    if not error <= _FAR:
-        raise InputError(
-            f"{path}: int8 makes results that are {error:.1f} grey levels away from float32's; not written"
-        )
     with written_whole(path) as temporary:
+        temporary.touch()  # what cannot be written is told before the work
+        try:
+            content, error = int8.quantised(onnx_of(net, said), patches)
+        except InputError as refused:
+            raise InputError(f"{path}: not written: {refused}") from None
+        if not error <= _FAR:
+            raise InputError(
+                f"{path}: int8 makes results that are {error:.1f} grey levels away from float32's; not written"
+            )
         temporary.write_bytes(content)
     return error
 

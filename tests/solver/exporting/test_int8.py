@@ -285,6 +285,14 @@ def test_weights_that_are_too_large_are_one_line(name, times, patches, quick, tm
     assert "not written" in str(caught.value) and not any(tmp_path.iterdir())
 
 
+def test_where_nothing_can_be_written_nothing_is_computed(patches, monkeypatch, tmp_path):
+    monkeypatch.setattr(export.int8, "quantised", lambda *_: pytest.fail("computed"))
+    (tmp_path / "file").touch()
+    said = graph.Said("lesrcnn", 2, 20.0, 1000.0, "int8", "published", "")
+    with pytest.raises(InputError, match="file/a.onnx: cannot be written"):
+        export.write_int8(tmp_path / "file/a.onnx", Torch(start(2), 2, CPU), said, patches)
+
+
 @pytest.mark.parametrize("scale", [2, 3])
 def test_the_released_weights_lose_at_most_a_twentieth_of_a_decibel(reference, scale):
     training = reference.parent / "train" / "T91"
