@@ -9,10 +9,12 @@ import torch
 from ..graph import OUTPUT, package
 from .nodes import Values, convolve, is_convolution, options
 
+_LEVELS = (0, 255), (-127, 127)  # of features that are never negative, and of signed ones
+
 
 @dataclass(frozen=True)
 class Range:
-    """How features are rounded: to ``step`` times whole numbers, from 0 to 255 or, ``signed``, from -127 to 127."""
+    """How features are rounded: to ``step`` times whole numbers, those from ``_LEVELS``."""
 
     step: float
     signed: bool
@@ -20,11 +22,10 @@ class Range:
     @classmethod
     def of(cls, largest: float, signed: bool) -> "Range":
         """The one that ends at this value."""
-        return cls(max(largest, 1e-9) / (127 if signed else 255), signed)
+        return cls(max(largest, 1e-9) / _LEVELS[signed][1], signed)
 
     def rounded(self, x: torch.Tensor) -> torch.Tensor:
-        lowest, highest = (-127, 127) if self.signed else (0, 255)
-        return (x / self.step).round().clamp_(lowest, highest).mul_(self.step)
+        return (x / self.step).round().clamp_(*_LEVELS[self.signed]).mul_(self.step)
 
 
 @dataclass
