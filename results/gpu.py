@@ -20,12 +20,13 @@ from solver.arguments import positive, positive_number
 MINUTES = 24  # that these steps take on one H100: 20.4, 18.0, 25.0 and 26.1 ms each, measured
 # At x4 and blind patches are 48x48, or T91's pictures would be too small for one.
 RUNS = {
-    "lesrcnn": (33_800, "lesrcnn_b/train.py --patch_size 48 --lr 1e-3 --cooldown 0.6 --scale_shares 2 1 1"),
-    "lesrcnn_x2": (13_200, "x2/train.py --patch_size 64 --lr 5e-4 --cooldown 0.8 --revive 0"),
-    "lesrcnn_x4": (9_000, "x4/train.py --patch_size 48 --lr 5e-4 --cooldown 0.8 --revive 0"),
-    "lesrcnn_x3": (9_600, "x3/train.py --patch_size 64 --lr 5e-4 --cooldown 0.8 --revive 0"),
+    "lesrcnn": (33_800, "lesrcnn_b/train.py --patch_size 48 --scale_shares 2 1 1"),
+    "lesrcnn_x2": (13_200, "x2/train.py --patch_size 64 --revive 0"),
+    "lesrcnn_x4": (9_000, "x4/train.py --patch_size 48 --revive 0"),
+    "lesrcnn_x3": (9_600, "x3/train.py --patch_size 64 --revive 0"),
 }
-ALIKE = "--batch_size 64 --recipe modern --init default --schedule trapezoid --precision auto --cache device"
+ALIKE = "--recipe modern --init default --batch_size 64 --lr 5e-4 --schedule trapezoid --cooldown 0.8"
+ALIKE += " --precision auto --cache device"
 VALIDATION = ["--val_data_dir", "dataset/Sample"]
 
 
