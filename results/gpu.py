@@ -25,8 +25,10 @@ RUNS = {
     "lesrcnn_x4": (9_000, "x4/train.py --patch_size 48 --revive 0"),
     "lesrcnn_x3": (9_600, "x3/train.py --patch_size 64 --revive 0"),
 }
-ALIKE = "--recipe modern --init default --batch_size 64 --lr 5e-4 --schedule trapezoid --cooldown 0.8"
-ALIKE += " --precision auto --cache device"
+ALIKE = (
+    "--recipe modern --init default --batch_size 64 --lr 5e-4 --schedule trapezoid --cooldown 0.8 "
+    "--precision auto --cache device"
+)
 VALIDATION = ["--val_data_dir", "dataset/Sample"]
 
 

@@ -14,7 +14,7 @@ _LEVELS = (0, 255), (-127, 127)  # of features that are never negative, and of s
 
 @dataclass(frozen=True)
 class Range:
-    """How features are rounded: to ``step`` times whole numbers, those from ``_LEVELS``."""
+    """How features are rounded: to ``step`` times whole numbers, from 0 to 255 or, ``signed``, from -127 to 127."""
 
     step: float
     signed: bool
