@@ -147,8 +147,8 @@ cooldown         schedule trapezoid: that end, as a share of MAX_STEPS
 warmup           steps over which the learning rate rises from 0; modern: 200
 clip_by          what CLIP bounds: the norm of the whole gradient, each value of it, each value times the learning rate
                  (VDSR's adjustable clipping), or the norm times it (DRRN's)
-ema              decay of an exponential moving average of the weights, which then is what is validated and kept; 0 is
-                 none; modern: 0.999
+ema              decay of an exponential moving average of the weights, which then is what is validated and kept, and
+                 whose brightness is set right after the last step; 0 is none; modern: 0.999
 revive           every so many steps of the first half, draw the weights of units anew that nothing excites any more; 0
                  leaves them; modern: 100
 weighting        how a patch's picture is drawn: each alike, or by its area, so that every pixel is as likely as any

@@ -1,4 +1,8 @@
-"""What is done between steps now and then: silent units are revived, and layers' inputs looked at for whitening."""
+"""What is done between steps now and then, and after the last one.
+
+Between: silent units are revived, and layers' inputs looked at for whitening. After: the brightness of the averaged
+weights is set right.
+"""
 
 import torch
 from torch.nn import functional as F
@@ -6,10 +10,12 @@ from torch.nn import functional as F
 from dataset.train_set import TrainSet
 from model.ops import Network
 
+from .brightness import set_right
 from .muon import WhitenedMuon
 from .revive import Hidden
 
 _LOOK = 100  # steps from one look at what the network's layers are given to the next; after ten, five times as many
+_BATCHES = 32  # of each scale, to measure the brightness on
 
 
 class Upkeep:
@@ -53,6 +59,12 @@ class Upkeep:
             self.optimizer.look(run)
             self.group.same(self.optimizer.whitening())
         return revived
+
+    def finish(self, step: int) -> None:
+        """Set the brightness of the averaged weights right, on the patches of steps that would come."""
+        batches = (self.data.batch_of(scale, step + i) for i in range(_BATCHES) for scale in self.data.scales)
+        set_right(self.average, ((self.patches(batch.lr), self.patches(batch.hr), batch.scale) for batch in batches))
+        self.group.same([*self.average.parameters()])
 
     def _revives(self, step: int) -> bool:
         return bool(self.revive) and step % self.revive == 0 and step <= self.last

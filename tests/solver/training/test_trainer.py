@@ -217,6 +217,19 @@ def test_the_averaged_weights_are_what_is_kept(settings):
     assert not torch.equal(kept["irb.last.weight"], run.net.state_dict()["irb.last.weight"])
 
 
+@pytest.mark.parametrize("scale", (2, 0))
+def test_the_averaged_weights_end_without_a_mean_error(settings, scale):
+    run, _ = train(settings("--scale", scale, "--ema", 0.9, "--lr", 1e-3))
+    batches = [run.data.batch_of(s, run.step + i) for i in range(upkeep._BATCHES) for s in run.data.scales]
+
+    def mean_error(net):
+        errors = [net(batch.lr / 255, batch.scale) - batch.hr / 255 for batch in batches]
+        return torch.stack([error.mean((0, 2, 3)) for error in errors]).mean(0)
+
+    with torch.no_grad():
+        assert mean_error(run.average.net).abs().max() < 1e-4 < mean_error(run.net).abs().max()
+
+
 def test_whitened_muon_is_told_what_every_layer_is_given(settings):
     args = settings("--recipe", "modern", "--scale", 0, "--max_steps", 1)
     run = Trainer(args, ALONE)
@@ -274,6 +287,7 @@ def test_muon_leaves_the_up_samplers_of_other_scales_alone(settings):
 )
 def test_a_stopped_and_resumed_run_is_the_run_that_never_stopped(settings, tmp_path, monkeypatch, number, flags):
     monkeypatch.setattr(upkeep, "_LOOK", 4)
+    monkeypatch.setattr(upkeep, "_BATCHES", 2)
     whole, _ = train(settings("--max_steps", 9, "--ckpt_dir", tmp_path / "whole", *flags))
     part = Trainer(settings("--max_steps", 9, *flags), ALONE)
     step = part.train_step
