@@ -108,7 +108,8 @@ class Network(nn.Module):
         """What a training step makes smaller, a scalar.
 
         Args:
-            criterion: two batches -> scalar, see :data:`solver.training.objective.LOSSES`.
+            criterion: two batches of pictures -> scalar, see :data:`solver.training.objective.LOSSES`. Where it is
+                called for several pictures, the result comes last.
             lr: RGB (N, 3, h, w) in [0, 1], or what else ``channels`` says.
             hr: RGB (N, 3, scale * h, scale * w) in [0, 1]; of an LR that is enlarged already, which ``enlarged_before``
                 allows, it has the size or is the centre.

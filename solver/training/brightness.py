@@ -27,28 +27,38 @@ def set_right(net: Network, batches: Iterable[Patches]) -> torch.Tensor:
     """
     had = [parameter.requires_grad for parameter in net.parameters()]
     net.requires_grad_(False)
-    errors, slopes = [], []
+    layers: dict[int, nn.Module] = {}  # by scale: a blind network may have a last layer for each
+    found: dict[nn.Module, list] = {}  # of each layer and batch, the mean errors and how they hang on the layer
     try:
         for batch in batches:
-            layer = _last_layer(net, batch).requires_grad_()
-            error = _mean_error(net, batch)
-            slopes.append([torch.autograd.grad(channel, layer.parameters(), retain_graph=True) for channel in error])
-            errors.append(error.detach())
+            scale = batch[2]
+            if scale not in layers:
+                layers[scale] = _last_layer(net, batch)
+            layer = layers[scale].requires_grad_()
+            errors = _mean_error(net, batch)
+            slopes = [torch.autograd.grad(e, layer.parameters(), retain_graph=True) for e in errors]
+            found.setdefault(layer, []).append((errors.detach(), slopes))
+            layer.requires_grad_(False)
     finally:
         for parameter, needed in zip(net.parameters(), had, strict=True):
             parameter.requires_grad_(needed)
-    errors = torch.stack(errors).mean(0)
-    with torch.no_grad():
-        for channel, error in enumerate(errors):
-            slope = [torch.stack(of).mean(0) for of in zip(*(each[channel] for each in slopes), strict=True)]
-            length = sum(part.square().sum() for part in slope).clamp_min(1e-20)
-            for parameter, part in zip(layer.parameters(), slope, strict=True):
-                parameter -= error / length * part
-    return errors
+    for layer, each in found.items():
+        _correct(layer, torch.stack([errors for errors, _ in each]).mean(0), [slopes for _, slopes in each])
+    return torch.stack([errors for each in found.values() for errors, _ in each]).mean(0)
+
+
+@torch.no_grad()
+def _correct(layer: nn.Module, errors: torch.Tensor, slopes: list) -> None:
+    """Move a layer's parameters so that these errors, (channels,), are gone; ``slopes`` are those of each batch."""
+    for channel, error in enumerate(errors):
+        slope = [torch.stack(parts).mean(0) for parts in zip(*(each[channel] for each in slopes), strict=True)]
+        length = sum(part.square().sum() for part in slope).clamp_min(1e-20)
+        for parameter, part in zip(layer.parameters(), slope, strict=True):
+            parameter -= error / length * part
 
 
 def _last_layer(net: Network, batch: Patches) -> nn.Module:
-    """Of the modules with parameters of their own, the one that the network calls last."""
+    """Of the modules with parameters of their own, the one that the network calls last; itself if there is none."""
     called: list[nn.Module] = []
     layers = [module for module in net.modules() if next(module.parameters(recurse=False), None) is not None]
     hooks = [layer.register_forward_hook(lambda module, *_: called.append(module)) for layer in layers]
@@ -58,11 +68,11 @@ def _last_layer(net: Network, batch: Patches) -> nn.Module:
     finally:
         for hook in hooks:
             hook.remove()
-    return called[-1]
+    return next((module for module in reversed(called) if module is not net), net)
 
 
 def _mean_error(net: Network, batch: Patches) -> torch.Tensor:
-    """The mean of result less HR in each channel, (channels,)."""
+    """The mean of result less HR in each channel, (channels,); none of a loss that asks for no criterion."""
     errors = []
 
     def keep(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
@@ -70,4 +80,4 @@ def _mean_error(net: Network, batch: Patches) -> torch.Tensor:
         return errors[-1].sum()
 
     net.loss(keep, *batch)
-    return errors[-1]  # of a network that makes several pictures, the last is its result
+    return errors[-1] if errors else torch.zeros(0)  # of several pictures the last is the result

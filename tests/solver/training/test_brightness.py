@@ -3,6 +3,7 @@ import torch
 from networks import SOME, label, lively
 
 import model
+from model.ops import NONE, Network
 from solver.training.brightness import set_right
 
 
@@ -37,3 +38,40 @@ def test_the_mean_error_is_gone_and_only_the_last_layer_has_changed(name, config
     layers = {name.rpartition(".")[0].partition(".parametrizations")[0] for name in changed}
     assert len(layers) == 1
     assert all(p.requires_grad for p in net.parameters())
+
+
+def test_a_blind_network_with_a_last_layer_for_each_scale_has_all_of_them_set_right():
+    class Tails(Network):
+        scales, blind = (2, 3), True
+
+        def __init__(self, scale, multi_scale=False):
+            super().__init__(scale, multi_scale)
+            self.tails = torch.nn.ModuleDict({str(s): torch.nn.Conv2d(3, 3 * s * s, 3, padding=1) for s in self.scales})
+
+        def forward(self, x, scale=None, margins=NONE):
+            scale = self.chosen(scale)
+            return torch.nn.functional.pixel_shuffle(self.tails[str(scale)](x), scale)
+
+    net = Tails(2, multi_scale=True)
+    batches = [(torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8 * s, 8 * s), s) for s in (2, 3, 2, 3)]
+    set_right(net, iter(batches))
+    for s in (2, 3):
+        assert mean_error(net, [batch for batch in batches if batch[2] == s]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("criterion_asked", (True, False))
+def test_a_network_of_bare_parameters_is_set_right_too_unless_its_loss_is_all_its_own(criterion_asked):
+    class Bare(Network):
+        def __init__(self, scale):
+            super().__init__(scale)
+            self.shift = torch.nn.Parameter(torch.full((1, 3, 1, 1), 0.25))
+
+        def forward(self, x, scale=None, margins=NONE):
+            return torch.nn.functional.interpolate(x, scale_factor=2) + self.shift
+
+        def loss(self, criterion, lr, hr, scale):
+            return super().loss(criterion if criterion_asked else torch.nn.functional.l1_loss, lr, hr, scale)
+
+    net, lr = Bare(2), torch.rand(1, 3, 4, 4)
+    set_right(net, [(lr, torch.nn.functional.interpolate(lr, scale_factor=2), 2)])
+    torch.testing.assert_close(net.shift.detach(), torch.full((1, 3, 1, 1), 0.0 if criterion_asked else 0.25))
