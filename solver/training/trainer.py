@@ -223,7 +223,7 @@ class Trainer:
         if self.average:
             self.average.update(self.step)
         self.step += 1
-        if self.average and self.step == self.args.max_steps:
+        if self.average and self.group.leads and self.step == self.args.max_steps:
             self.upkeep.finish(self.step)
         self.loss_sum += value
         self.loss_count += 1

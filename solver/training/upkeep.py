@@ -61,10 +61,12 @@ class Upkeep:
         return revived
 
     def finish(self, step: int) -> None:
-        """Set the brightness of the averaged weights right, on the patches of steps that would come."""
+        """Set the brightness of the averaged weights right, on the patches of steps that would come.
+
+        Only the leading process needs to: it keeps them.
+        """
         batches = (self.data.batch_of(scale, step + i) for i in range(_BATCHES) for scale in self.data.scales)
         set_right(self.average, ((self.patches(batch.lr), self.patches(batch.hr), batch.scale) for batch in batches))
-        self.group.same([*self.average.parameters()])
 
     def _revives(self, step: int) -> bool:
         return bool(self.revive) and step % self.revive == 0 and step <= self.last
