@@ -4,9 +4,12 @@ Between: silent units are revived, and layers' inputs looked at for whitening. A
 weights is set right.
 """
 
+import copy
+
 import torch
 from torch.nn import functional as F
 
+from dataset.signals import Stopped, StopRequest
 from dataset.train_set import TrainSet
 from model.ops import Network
 
@@ -60,13 +63,24 @@ class Upkeep:
             self.group.same(self.optimizer.whitening())
         return revived
 
-    def finish(self, step: int) -> None:
-        """Set the brightness of the averaged weights right, on the patches of steps that would come.
+    def set_right(self, step: int, stop: StopRequest | None) -> Network:
+        """The averaged network with its brightness set right, on the patches of steps that would come: a copy.
 
-        Only the leading process needs to: it keeps them.
+        Raises:
+            Stopped: if ``stop`` was asked to.
         """
-        batches = (self.data.batch_of(scale, step + i) for i in range(_BATCHES) for scale in self.data.scales)
-        set_right(self.average, ((self.patches(batch.lr), self.patches(batch.hr), batch.scale) for batch in batches))
+
+        def batches():
+            for number in range(step, step + _BATCHES):
+                for scale in self.data.scales:
+                    if stop is not None and stop.signal is not None:
+                        raise Stopped
+                    batch = self.data.batch_of(scale, number)
+                    yield self.patches(batch.lr), self.patches(batch.hr), batch.scale
+
+        net = copy.deepcopy(self.average)
+        set_right(net, batches())
+        return net
 
     def _revives(self, step: int) -> bool:
         return bool(self.revive) and step % self.revive == 0 and step <= self.last
