@@ -108,7 +108,6 @@ class Trainer:
         self.average = Average(self.net, args.ema) if args.ema else None
         nets = self.net, self.average.net if self.average else None
         self.upkeep = Upkeep(*nets, self.optimizers[0], self.data, args, group, self._to_device)
-        self.final: nn.Module | None = None  # the averaged network after the last step
         self.step = 0  # steps done
         self.seconds = 0.0  # of training, over all resumed parts
         self.best = -math.inf  # mean PSNR
@@ -308,14 +307,9 @@ class Trainer:
         self.logged, self.loss_sum, self.loss_count = self.step, 0.0, 0
 
     def _result(self) -> nn.Module:
-        """The network whose weights count: the averaged one, if there is one, at the end with its brightness right.
-
-        The average itself stays as it is: a run that goes on later goes on with that.
-        """
+        """The network whose weights count: the averaged one, if there is one, at the end with its brightness right."""
         if self.average and self.step == self.args.max_steps:
-            if self.final is None:
-                self.final = self.upkeep.set_right(self.step, self.stop if self.group.size == 1 else None)
-            return self.final
+            return self.upkeep.finished(self.step, self.stop if self.group.size == 1 else None)
         return self.average.net if self.average else self.net
 
     # -- state ---------------------------------------------------------------------------------------

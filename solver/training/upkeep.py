@@ -36,6 +36,7 @@ class Upkeep:
 
     def __init__(self, net: Network, average: Network | None, optimizer, data: TrainSet, args, group, patches) -> None:
         self.net, self.average, self.optimizer, self.data = net, average, optimizer, data
+        self.final: Network | None = None  # the averaged network after the last step
         self.revive, self.last, self.group, self.patches = args.revive, args.max_steps // 2, group, patches
 
     def is_due(self, step: int) -> bool:
@@ -63,8 +64,10 @@ class Upkeep:
             self.group.same(self.optimizer.whitening())
         return revived
 
-    def set_right(self, step: int, stop: StopRequest | None) -> Network:
-        """The averaged network with its brightness set right, on the patches of steps that would come: a copy.
+    def finished(self, step: int, stop: StopRequest | None) -> Network:
+        """The averaged network with its brightness set right, on the patches of steps that would come.
+
+        It is a copy: a run that goes on later goes on with the average as it was.
 
         Raises:
             Stopped: if ``stop`` was asked to.
@@ -78,9 +81,11 @@ class Upkeep:
                     batch = self.data.batch_of(scale, number)
                     yield self.patches(batch.lr), self.patches(batch.hr), batch.scale
 
-        net = copy.deepcopy(self.average)
-        set_right(net, batches())
-        return net
+        if self.final is None:
+            net = copy.deepcopy(self.average)
+            set_right(net, batches())
+            self.final = net
+        return self.final
 
     def _revives(self, step: int) -> bool:
         return bool(self.revive) and step % self.revive == 0 and step <= self.last

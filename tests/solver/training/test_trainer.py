@@ -211,7 +211,7 @@ def test_the_averaged_weights_are_what_is_kept(settings):
     args = settings("--ema", 0.9, "--lr", 1e-2)
     run, _ = train(args)
     kept = checkpoint.load_network(args.ckpt_dir / "lesrcnn_x2.pth")[0].state_dict()
-    assert all(torch.equal(v, run.final.state_dict()[k]) for k, v in kept.items())
+    assert all(torch.equal(v, run.upkeep.final.state_dict()[k]) for k, v in kept.items())
     from_checkpoint = checkpoint.load_network(args.ckpt_dir / "lesrcnn_x2_last.pth")[0].state_dict()
     assert same(dict(from_checkpoint), dict(run.average.net.state_dict()))  # to go on with
     changed = [name for name, value in kept.items() if not torch.equal(value, from_checkpoint[name])]
@@ -224,7 +224,7 @@ def test_a_finished_run_that_goes_on_is_the_run_that_never_finished(settings, tm
     whole, _ = train(settings("--max_steps", 6, "--ckpt_dir", tmp_path / "whole", *flags))
     train(settings("--max_steps", 3, *flags))
     rest, _ = train(settings("--max_steps", 6, "--resume", *flags))
-    assert same(dict(rest.final.state_dict()), dict(whole.final.state_dict()))
+    assert same(dict(rest.upkeep.final.state_dict()), dict(whole.upkeep.final.state_dict()))
 
 
 def test_whitened_muon_is_told_what_every_layer_is_given(settings):
