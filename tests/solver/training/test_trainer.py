@@ -219,6 +219,19 @@ def test_the_averaged_weights_are_what_is_kept(settings):
     assert not torch.equal(from_checkpoint["irb.last.weight"], run.net.state_dict()["irb.last.weight"])
 
 
+def test_the_kept_weights_have_no_more_of_a_mean_error_than_the_average(settings):
+    run, _ = train(settings("--ema", 0.9, "--lr", 1e-2))
+    batches = [run.data.batch_of(2, run.step + i) for i in range(upkeep._BATCHES)]
+
+    def mean_error(net):
+        errors = [net(batch.lr / 255, 2) - batch.hr / 255 for batch in batches]
+        return torch.stack([error.mean((0, 2, 3)) for error in errors]).mean(0).abs()
+
+    with torch.no_grad():
+        kept, average = mean_error(run.upkeep.final), mean_error(run.average.net)
+    assert (kept < 1e-4).any() and (kept <= average + 1e-6).all()
+
+
 def test_a_finished_run_that_goes_on_is_the_run_that_never_finished(settings, tmp_path):
     flags = ("--ema", 0.9, "--lr", 1e-3)
     whole, _ = train(settings("--max_steps", 6, "--ckpt_dir", tmp_path / "whole", *flags))
