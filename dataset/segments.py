@@ -5,6 +5,7 @@ on the video alone, so the result is the same however often a run was interrupte
 """
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -95,6 +96,8 @@ class Segments:
             context.sample_aspect_ratio = of.aspect
             context.flags |= av.codec.context.Flags.closed_gop
             tell_colours(context, coding.colours)
+            with scheduling_kept():
+                container.start_encoding()
             for count, (time, planes) in enumerate(frames, start=1):
                 container.mux(stream.encode(_frame(planes, time + lead(of), of.tick, coding)))
             container.mux(stream.encode())
@@ -124,6 +127,27 @@ def _options(coding: Coding) -> dict[str, str]:
         # With AVX-512, x264 (165) lets its choice of quality depend on what memory held before.
         options["x264-params"] = "asm=AVX2,FMA3,BMI2"
     return options
+
+
+@contextmanager
+def scheduling_kept() -> Iterator[None]:
+    """Take real-time scheduling away again from threads that are given it meanwhile, on Linux.
+
+    Where root runs it, SVT-AV1 gives it (SCHED_FIFO, 99) to its own threads and to the one that calls it. No other
+    thread may interrupt these, and processes that they start have it too: such a browser can stand still for ever.
+    """
+    tasks = Path("/proc/self/task")
+    if not tasks.is_dir():
+        yield
+        return
+    usual = os.sched_getscheduler(0), os.sched_getparam(0)
+    others = {task.name for task in tasks.iterdir()} - {str(threading.get_native_id())}
+    try:
+        yield
+    finally:
+        for task in {task.name for task in tasks.iterdir()} - others:
+            with suppress(ProcessLookupError):  # it has ended
+                os.sched_setscheduler(int(task), *usual)
 
 
 def tell_colours(told, colours: Colours) -> None:

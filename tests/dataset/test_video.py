@@ -1,8 +1,10 @@
 """Videos: their times, colours and turns, what is beside the pictures, and bad files."""
 
 import ctypes
+import os
 import struct
 from itertools import accumulate
+from pathlib import Path
 
 import clips
 import numpy as np
@@ -138,6 +140,27 @@ def test_colours_of_the_standard():
     assert np.stack(planes, axis=2).tolist() == [[[235, 128, 128], [16, 128, 128], [32, 240, 118], [63, 102, 240]]]
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the scheduling of threads is told by Linux alone")
+@pytest.mark.parametrize("codec", encoding.CODECS)
+def test_no_thread_gets_real_time_scheduling(codec, tmp_path):
+    """Without more ado, those of SVT-AV1 have it for root, and so has the one that called it, ever after."""
+
+    def found():
+        return {os.sched_getscheduler(int(task.name)) for task in Path("/proc/self/task").iterdir()}
+
+    of = video.look(clips.write(tmp_path / "clip.mkv", [0, 40, 80], (64, 64), tick=clips.MILLISECOND))
+    coding = encoding.coding(of, (64, 64), codec)
+    before, meanwhile = found(), []
+
+    def frames():
+        for frame in video.frames(of, 0):
+            meanwhile.append(found())
+            yield frame.time, coding.samples(frame.rgb)
+
+    Segments(tmp_path / "work", of, coding).write(frames())
+    assert meanwhile == [before] * 3 and found() == before
+
+
 @pytest.mark.parametrize("codec", ["h264", "av1", "ffv1"])
 def test_ten_bits_stay_ten_bits(codec, tmp_path):
     hdr = Colours(9, 9, 16, False)
@@ -176,6 +199,8 @@ def written_beside(path, codec=None, **metadata):
         streams[0].metadata.update(metadata)
         if "cover" in path.name:
             file.add_attachment("cover.png", "image/png", b"\x89PNG\r\n\x1a\n of a disc")
+        with segments.scheduling_kept():
+            file.start_encoding()
         for stream in streams:
             for number, frame in enumerate(frames):
                 frame.pts, frame.time_base = number, clips.MILLISECOND * 40
