@@ -119,6 +119,17 @@ def set_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
             group["lr"] = rate * group["rate"]
 
 
+def zero_unused(optimizer: torch.optim.Optimizer) -> None:
+    """Let the up-samplers that a blind step does not use coast on their momentum.
+
+    As published: there, gradients were set to zero between steps, where today's default is None and
+    Adam would pass them over.
+    """
+    for parameter, has in optimizer.state.items():
+        if has and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+
+
 def clip(optimizers: list[torch.optim.Optimizer], by: str, limit: float) -> torch.Tensor:
     """Cut gradients that are too large; returns the norm of all of them before.
 

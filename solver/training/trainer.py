@@ -30,7 +30,7 @@ from .. import machine, processes
 from ..processes import Group
 from ..sampling.sampler import PRECISIONS
 from . import settings, state
-from .objective import LOSSES, Average, Objective, build_optimizers, clip, learning_rate, set_rate
+from .objective import LOSSES, Average, Objective, build_optimizers, clip, learning_rate, set_rate, zero_unused
 from .run_folder import RunFolder
 from .start import build, check_patches, copy_weights, find_run
 from .teacher import Teacher
@@ -119,7 +119,7 @@ class Trainer:
                 break
             except state.MALFORMED:
                 resumed, notes = group.share(next(states) if group.leads else None)
-        self.kept = self.step if resumed else None  # the step of the last checkpoint
+        self.kept = (self.step, self.logged) if resumed else None  # the steps of the last checkpoint and its last row
         self.patches = None  # the last step's, and its loss
         self.objective = self._objective()
         self._announce(resumed is not None, notes)
@@ -157,7 +157,7 @@ class Trainer:
                 raise InputError(f"--compile: {reason}; train without it") from None
             finally:
                 self.folder.close()
-        if self.step < self.args.max_steps:
+        if not self._finished():
             self._say(f"stopped after step {self.step} and saved; --resume continues")
             return 128 + (self.stop.signal or signal.SIGTERM)
         self._say(f"done: {self.step} steps, weights in {self.folder.weights}")
@@ -181,7 +181,10 @@ class Trainer:
                     break
                 if self._save_is_due():
                     self.save()
-            self.save(finished=self.step == self.args.max_steps)
+            self.save()
+
+    def _finished(self) -> bool:
+        return self.step >= self.args.max_steps and not self._row_is_due()
 
     def _save_is_due(self) -> bool:
         minutes = (time.monotonic() - self.saved) / 60
@@ -211,7 +214,7 @@ class Trainer:
             loss = self.objective(lr, hr, batch.scale)
         self.scaler.scale(loss).backward()
         if self.net.multi_scale and self.args.optimizer == "Adam":
-            self._zero_unused()
+            zero_unused(self.optimizers[0])
         for optimizer in self.optimizers:
             self.scaler.unscale_(optimizer)
         norm = clip(self.optimizers, self.args.clip_by, self.args.clip)
@@ -246,20 +249,11 @@ class Trainer:
         return value
 
     def _diverged(self, what: str) -> None:
-        kept = "nothing was saved" if self.kept is None else f"step {self.kept} is saved in {self.folder.last}"
-        if self.kept == self.step and self.folder.previous.exists():
+        saved = self.kept and self.kept[0]
+        kept = "nothing was saved" if saved is None else f"step {saved} is saved in {self.folder.last}"
+        if saved == self.step and self.folder.previous.exists():
             kept += f"; if it is no good, remove it, and --resume takes {self.folder.previous.name}"
         raise Diverged(f"step {self.step + 1}: the {what}; {kept}. A lower --lr or --clip may help, with --resume")
-
-    def _zero_unused(self) -> None:
-        """Let the up-samplers that a blind step does not use coast on their momentum.
-
-        As published: there, gradients were set to zero between steps, where today's default is None and
-        Adam would pass them over.
-        """
-        for parameter in self.net.parameters():
-            if parameter.grad is None and parameter in self.optimizers[0].state:
-                parameter.grad = torch.zeros_like(parameter)
 
     def _to_device(self, patches: torch.Tensor) -> torch.Tensor:
         """(N, C, h, w) uint8, or float32 in [0, 1], anywhere -> float32 in [0, 1] on the device, channels_last."""
@@ -276,13 +270,16 @@ class Trainer:
 
     def _row_if_due(self) -> None:
         """Validate and log at every ``print_interval`` and at the end, unless a stop comes between."""
-        due = self.step % self.args.print_interval == 0 or self.step == self.args.max_steps
-        if not due or self.step == self.logged:
+        if not self._row_is_due():
             return
         try:
             self._row()
         except Stopped:
             self.stopped = True  # the row is written when the run is resumed
+
+    def _row_is_due(self) -> bool:
+        due = self.step % self.args.print_interval == 0 or self.step == self.args.max_steps
+        return due and self.step != self.logged
 
     def _row(self) -> None:
         if self.group.leads:
@@ -314,20 +311,21 @@ class Trainer:
 
     # -- state ---------------------------------------------------------------------------------------
 
-    def save(self, finished: bool = False) -> None:
-        """Write ``run.json`` and, unless no step was done since the last one, a checkpoint.
+    def save(self) -> None:
+        """Write ``run.json`` and, unless no step was done and no row written since the last one, a checkpoint.
 
         Raises:
             InputError: if they cannot be written, or the weights are no numbers; the last two good checkpoints stay.
         """
         if self.group.leads:
-            if self.step != self.kept:
+            if (self.step, self.logged) != self.kept:
                 self._check_good()
                 self.folder.save(state.collect(self))
-                self.kept = self.step
+                self.kept = self.step, self.logged
             best = self.best if math.isfinite(self.best) else None
-            figures = {"steps": self.step, "seconds": round(self.elapsed(), 1), "best_psnr": best}
-            self.folder.note(figures, finished)
+            steps = self.step - self._row_is_due()  # a step is done when its row is
+            figures = {"steps": steps, "seconds": round(self.elapsed(), 1), "best_psnr": best}
+            self.folder.note(figures, self._finished())
             self.saved = time.monotonic()
 
     @torch.no_grad()

@@ -320,6 +320,30 @@ def test_a_stopped_and_resumed_run_is_the_run_that_never_stopped(settings, tmp_p
     assert rows[0] == rows[1]
 
 
+@pytest.mark.parametrize("flags", [("--ema", 0.9), ()], ids=["brightness", "validation"])
+def test_a_stop_between_the_last_step_and_its_row_is_not_the_end(settings, validation_folder, tmp_path, flags):
+    flags = ("--max_steps", 4, "--save_interval", 4, "--val_data_dir", validation_folder, *flags)
+    whole, _ = train(settings(*flags, "--ckpt_dir", tmp_path / "whole"))
+    part = Trainer(settings(*flags), ALONE)
+    result = part._result
+
+    def signal_then_result():
+        if part.step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return result()
+
+    part._result = signal_then_result
+    folder = part.args.ckpt_dir
+    assert part.run() == 128 + signal.SIGINT and [row["step"] for row in log_of(part.args)] == ["2"]
+    assert json.loads((folder / "run.json").read_text())["steps"] == 3
+    for _ in range(2):  # the second time, nothing is left to do
+        rest, status = train(settings(*flags, "--resume"))
+        assert status == 0 and [row["step"] for row in log_of(rest.args)] == ["2", "4"]
+    assert json.loads((folder / "run.json").read_text())["steps"] == 4
+    weights = [checkpoint.load_network(run.folder.weights)[0].state_dict() for run in (whole, rest)]
+    assert same(*map(dict, weights))
+
+
 def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(settings, capsys):
     args = settings("--save_interval", 2, "--max_steps", 5)
     train(args)
