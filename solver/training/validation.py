@@ -1,10 +1,11 @@
 """Validation: what a network makes of pictures that it is not trained on, by what samples and measures elsewhere."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dataset import images, test_set
-from dataset.errors import InputError
+from dataset.errors import InputError, describe
 from dataset.signals import Stopped
 from dataset.test_set import Item, TestSet
 from model.ops import Network
@@ -24,7 +25,7 @@ class Validation:
         stop: a request that ends it early, or None.
 
     Raises:
-        InputError: if a set is missing or has pictures without HR.
+        InputError: if a set is missing or has pictures without HR, or if nothing can be written in ``sample_dir``.
     """
 
     def __init__(self, folders: Sequence[Path], scales: Sequence[int], device, sample_dir=None, stop=None) -> None:
@@ -35,6 +36,12 @@ class Validation:
                 raise InputError(pictures.problems[0])
             if any(item.hr is None for item in pictures.items):
                 raise InputError(f"--val_data_dir: the pictures of {pictures.name} have no HR to compare with")
+        if self.sets and sample_dir is not None:
+            try:
+                sample_dir.mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=sample_dir).close()  # what cannot be written is told before the training
+            except OSError as error:
+                raise InputError(f"{sample_dir}: cannot be written: {describe(error)}") from None
 
     def __call__(self, net: Network) -> dict[str, float]:
         """PSNR and SSIM of each set: ``{"Set5_x2_psnr": 37.6, ...}``.

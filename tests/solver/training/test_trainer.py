@@ -207,6 +207,13 @@ def test_a_run_stops_at_max_steps_and_leaves_its_files(settings, tmp_path, valid
     assert record["steps"] == 5 and record["settings"]["batch_size"] == 4
 
 
+def test_pictures_that_cannot_be_written_are_told_before_the_first_step(settings, tmp_path, validation_folder):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "sr"):
+        with pytest.raises(InputError, match="file.*: cannot be written: "):
+            Trainer(settings("--val_data_dir", validation_folder, "--sample_dir", folder), ALONE)
+
+
 def test_the_averaged_weights_are_what_is_kept(settings):
     args = settings("--ema", 0.9, "--lr", 1e-2)
     run, _ = train(args)
