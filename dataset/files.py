@@ -11,6 +11,7 @@ import platform
 import re
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -178,6 +179,19 @@ def _exchange(new: Path, path: Path, before: Path) -> None:
             os.replace(before, path)
         raise
     shutil.rmtree(before, ignore_errors=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder, and try whether files can be written in it: better told before the work than after.
+
+    Raises:
+        InputError: if they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {describe(error)}") from None
 
 
 def write_text(path: Path, text: str) -> None:

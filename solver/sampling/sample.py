@@ -5,7 +5,6 @@ import itertools
 import os
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -257,8 +256,8 @@ def prepare(args: argparse.Namespace, weights: WeightsInfo, pictures: TestSet) -
                 raise InputError(
                     f"--sample_dir {args.sample_dir}: results would be written over the pictures themselves"
                 )
-        with tempfile.TemporaryFile(dir=folder):
-            files.remove_leftovers(folder, recursive=True)
+        files.check_writable(folder)
+        files.remove_leftovers(folder, recursive=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {errors.describe(error)}") from None
     of, by = made_of(folder) or _reported(folder) or (None, None)

@@ -125,8 +125,8 @@ def zero_unused(optimizer: torch.optim.Optimizer) -> None:
     As published: there, gradients were set to zero between steps, where today's default is None and
     Adam would pass them over.
     """
-    for parameter, has in optimizer.state.items():
-        if has and parameter.grad is None:
+    for parameter in optimizer.state:
+        if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
 
 

@@ -1,11 +1,10 @@
 """Validation: what a network makes of pictures that it is not trained on, by what samples and measures elsewhere."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dataset import images, test_set
-from dataset.errors import InputError, describe
+from dataset import files, images, test_set
+from dataset.errors import InputError
 from dataset.signals import Stopped
 from dataset.test_set import Item, TestSet
 from model.ops import Network
@@ -37,11 +36,7 @@ class Validation:
             if any(item.hr is None for item in pictures.items):
                 raise InputError(f"--val_data_dir: the pictures of {pictures.name} have no HR to compare with")
         if self.sets and sample_dir is not None:
-            try:
-                sample_dir.mkdir(parents=True, exist_ok=True)
-                tempfile.TemporaryFile(dir=sample_dir).close()  # what cannot be written is told before the training
-            except OSError as error:
-                raise InputError(f"{sample_dir}: cannot be written: {describe(error)}") from None
+            files.check_writable(sample_dir)
 
     def __call__(self, net: Network) -> dict[str, float]:
         """PSNR and SSIM of each set: ``{"Set5_x2_psnr": 37.6, ...}``.
